@@ -1,0 +1,73 @@
+/*
+ * io.h - the one seam to the file system: the only place that calls fsync, rename, fallocate, pwrite and unlink.
+ *
+ * Every call is named (enum io_call) and passes through a fault hook that tests set, so a test can make the Nth
+ * fdatasync fail, or stop the process at the Nth rename. In production the hook is NULL.
+ *
+ * The environment variable QUIRE_IO_FAULT arms the hook in a running server, for tests from outside; quired logs it loudly at
+ * start. Its form: rules separated by ';', each
+ *     call:errno=NAME[,after=N][,times=N][,path=SUBSTRING]     fail with that errno
+ *     call:kill[,after=N][,path=SUBSTRING]                     raise SIGKILL instead of making the call
+ *     call:delay=MS[,after=N][,times=N]                        wait, then make the call
+ * `after=N` lets N matching calls pass first (default 0); `times=N` applies N times (default: for ever).
+ * A rule with file=PATH is active only while PATH exists: that lets a test switch a fault on and off in a running server.
+ *
+ * All calls restart on EINTR. Short reads and writes are continued. Descriptors are opened O_CLOEXEC.
+ */
+#ifndef QUIRE_BASE_IO_H
+#define QUIRE_BASE_IO_H
+
+#include "base/buf.h"
+
+#include <sys/types.h>
+
+enum io_call {
+    IO_OPEN,
+    IO_READ,
+    IO_WRITE,
+    IO_FSYNC,     /* fsync of files and directories, and syncfs */
+    IO_FDATASYNC,
+    IO_FALLOCATE,
+    IO_TRUNCATE,
+    IO_RENAME,
+    IO_UNLINK,
+    IO_MKDIR,
+    IO_MMAP,
+    IO_MSYNC,
+    IO_CALLS
+};
+
+/* Returns 0 to let the call happen, or an errno to fail with. May not return (kill). `path` may be NULL. Thread-safe. */
+typedef int (*io_fault_fn)(enum io_call call, const char *path, void *ctx);
+void io_set_fault(io_fault_fn hook, void *ctx);
+/* Arms the hook from QUIRE_IO_FAULT when it is set. false: the variable does not parse. *ret_armed: whether there is one. */
+MUST_CHECK bool io_fault_from_environment(bool *ret_armed, struct status *st);
+
+/* open(2) at a directory descriptor (AT_FDCWD for none). Returns the descriptor through *ret_fd. */
+MUST_CHECK bool io_open_at(int dir_fd, const char *path, int flags, mode_t mode, int *ret_fd, struct status *st);
+void io_close(int *fd); /* closes when >= 0 and sets -1 */
+MUST_CHECK bool io_pread_full(int fd, void *data, size_t len, off_t at, struct status *st); /* end of file before len: STATUS_CORRUPT */
+/* Like pread, but returns how much there was. */
+MUST_CHECK bool io_pread(int fd, void *data, size_t len, off_t at, size_t *ret_read, struct status *st);
+MUST_CHECK bool io_pwrite_full(int fd, const void *data, size_t len, off_t at, struct status *st);
+MUST_CHECK bool io_fdatasync(int fd, const char *what, struct status *st);
+MUST_CHECK bool io_fsync(int fd, const char *what, struct status *st);
+MUST_CHECK bool io_fsync_dir(int dir_fd, const char *path, struct status *st); /* opens, syncs and closes the directory */
+/* Really allocates blocks [at, at+len) (posix_fallocate): later stores through a map cannot meet a full disk. */
+MUST_CHECK bool io_allocate(int fd, off_t at, off_t len, const char *what, struct status *st);
+MUST_CHECK bool io_truncate(int fd, off_t size, const char *what, struct status *st);
+MUST_CHECK bool io_rename_at(int from_dir, const char *from, int to_dir, const char *to, struct status *st);
+MUST_CHECK bool io_unlink_at(int dir_fd, const char *path, struct status *st); /* a missing file is no error */
+MUST_CHECK bool io_mkdir_at(int dir_fd, const char *path, mode_t mode, struct status *st); /* an existing directory is no error */
+/* Removes a directory and what is in it; a missing one is no error. Never follows links. */
+MUST_CHECK bool io_remove_tree(int dir_fd, const char *path, struct status *st);
+MUST_CHECK bool io_size(int fd, off_t *ret_size, struct status *st);
+/* Reads a whole small file into *out (cleared first); over `max` bytes is STATUS_TOO_LARGE. */
+MUST_CHECK bool io_read_file(int dir_fd, const char *path, size_t max, struct buf *out, struct status *st);
+/* Writes path.tmp, syncs it, renames it to path, syncs the directory: after a crash the old or the new file is there, whole. */
+MUST_CHECK bool io_replace_file(int dir_fd, const char *path, struct slice content, mode_t mode, struct status *st);
+/* mmap of a file (shared). *ret is page-aligned. `addr` NULL, or an address inside a reservation of the caller's (MAP_FIXED). */
+MUST_CHECK bool io_map(int fd, void *addr, off_t at, size_t len, bool writable, const char *what, void **ret, struct status *st);
+MUST_CHECK bool io_msync(void *addr, size_t len, const char *what, struct status *st);
+
+#endif

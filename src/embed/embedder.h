@@ -1,0 +1,43 @@
+/*
+ * embedder.h - what turns text into vectors: the interface, and the table of the configured models.
+ *
+ * Static models, remote models and later a transformer in process stand behind the same few functions. A model is named by its
+ * configuration name ("hash-384") and known by its fingerprint, which changes whenever the same text would get another vector.
+ */
+#ifndef QUIRE_EMBED_EMBEDDER_H
+#define QUIRE_EMBED_EMBEDDER_H
+
+#include "base/buf.h"
+
+#define EMBED_NAME_MAX 64
+#define EMBED_MAX_DIMENSION 4096
+
+enum embed_role { EMBED_QUERY, EMBED_DOCUMENT };
+
+struct embedder {
+    char name[EMBED_NAME_MAX];
+    uint32_t dimension;
+    uint64_t fingerprint;
+    const char *where; /* "in process", or the host that computes it */
+    /* texts[count], valid UTF-8 -> out[count * dimension], unit length, or all zero where the text has nothing the model knows.
+     * Thread-safe. In-process models fail only for memory. The same text gives the same bits on every CPU and in every process. */
+    bool (*embed)(const struct embedder *e, enum embed_role role, const struct slice *texts, size_t count, float *out,
+                  struct status *st);
+    void *state; /* the model's own, read-only after setup */
+};
+
+/* hash-384: signed feature hashing (Weinberger et al. 2009) of words and character n-grams with sublinear term frequency. No weights. */
+void embed_hash_init(struct embedder *out);
+
+/* The models of a configuration. Owned by the caller; models stay at their address. */
+struct embed_registry {
+    struct embedder model[16];
+    size_t count;
+    size_t default_model; /* index */
+};
+MUST_CHECK bool embed_registry_init(struct embed_registry *r, const char *default_name, struct status *st);
+void embed_registry_fini(struct embed_registry *r);
+/* NULL when there is no such model. "none" is never a model: it means that the caller brings vectors. */
+const struct embedder *embed_find(const struct embed_registry *r, struct slice name);
+
+#endif

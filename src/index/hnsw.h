@@ -1,0 +1,104 @@
+/*
+ * hnsw.h - the graph of Malkov and Yashunin (2018, "Efficient and robust approximate nearest neighbor search using Hierarchical Navigable
+ * Small World graphs") over memory that somebody else owns: usually two mapped files, `graph.<g>.mmap` and `upper.<g>.mmap`.
+ *
+ * Everything is slot numbers and offsets, never a pointer, so every process can map it anywhere. Readers take no lock.
+ *
+ * Memory (all words uint32_t, little-endian, naturally aligned):
+ *   head    struct hnsw_head, one 4 KiB page at the begin of graph.<g>.mmap
+ *   base    after the head: a block per slot of hnsw_base_block_bytes(M): level, upper offset, then 2M links of layer 0
+ *   upper   in upper.<g>.mmap: M links per layer 1..level of a node, layer 1 first, at the node's upper offset (in words)
+ * A list of links ends at the first HNSW_NONE. Lists are rewritten in place, one aligned word at a time with release stores; a reader
+ * (acquire loads) may meet old and new neighbours mixed, or one twice, and every one is a valid, wholly initialised node, so that is
+ * harmless: it only walks a slightly other graph. A reader that gets a link >= the slots it knows (its view's count) ignores it.
+ *
+ * A node's block is initialised (hnsw_node_init) by the committer before the slot is published; its level is drawn from a hash of
+ * the slot number, so the room in `upper` is known when room is reserved. Linking (hnsw_insert) happens later, by several indexer threads of the
+ * supervisor at once, each guarding a node whose list it changes with `struct hnsw_guard` (index itself knows no lock).
+ */
+#ifndef QUIRE_INDEX_HNSW_H
+#define QUIRE_INDEX_HNSW_H
+
+#include "index/topk.h"
+#include "index/vectors.h"
+
+#define HNSW_NONE UINT32_MAX
+#define HNSW_MAX_LEVEL 15
+#define HNSW_MIN_M 4
+#define HNSW_MAX_M 96
+#define HNSW_HEAD_BYTES 4096
+#define HNSW_DEFAULT_M 16
+#define HNSW_DEFAULT_EF_CONSTRUCTION 200
+#define HNSW_DEFAULT_EF_SEARCH 64
+
+/* written by: the committer at creation (all but entry, linked counts); indexers change `entry` (compare and swap, release). */
+struct hnsw_head {
+    uint64_t magic;
+    uint32_t format;
+    uint32_t m;
+    uint32_t ef_construction;
+    uint32_t reserved;
+    uint64_t entry;   /* level << 32 | slot of the entry point; HNSW_NO_ENTRY: empty graph. pairs with: HNSW_ENTRY */
+    uint64_t linked;  /* every slot below is linked or will never be (deleted before); pairs with: HNSW_LINKED. Written by the owner of
+                       * the indexer's queue, read by searches, which scan [linked, count) exactly */
+    uint64_t upper_used; /* words of `upper` in use; the committer's */
+};
+#define HNSW_NO_ENTRY UINT64_MAX
+
+/* The graph as one process sees it. Pointers are valid for this call only (the caller takes them afresh from its maps). */
+struct hnsw_graph {
+    struct hnsw_head *head; /* readers: mapped read-only */
+    uint8_t *base;
+    uint32_t *upper;
+    uint64_t upper_words;   /* mapped */
+};
+
+size_t hnsw_base_block_bytes(uint32_t m);
+/* The level of a slot: floor(-ln(U) * 1/ln(M)), U from a hash of the slot; at most HNSW_MAX_LEVEL. */
+uint32_t hnsw_level_of(uint32_t slot, uint32_t m);
+/* Words of `upper` that slots [first, end) need. */
+uint64_t hnsw_upper_words_for(uint32_t first, uint32_t end, uint32_t m);
+void hnsw_head_init(struct hnsw_head *head, uint32_t m, uint32_t ef_construction);
+bool hnsw_head_valid(const struct hnsw_head *head);
+/* Writes slot's block with no links and takes its room in `upper` (upper_used). Room must have been reserved. */
+void hnsw_node_init(const struct hnsw_graph *g, uint32_t slot);
+
+struct hnsw_guard {
+    void (*enter)(void *ctx, uint32_t slot); /* exclusive for this slot's lists; never two at once by one thread */
+    void (*leave)(void *ctx, uint32_t slot);
+    void *ctx;
+};
+
+/* Per-thread working memory (visit tags, heaps); grows as needed, so a call can fail for memory and changes nothing then. */
+struct hnsw_scratch;
+struct hnsw_scratch *hnsw_scratch_new(void);
+void hnsw_scratch_free(struct hnsw_scratch *s);
+
+/* Algorithm 1. Links slot (initialised, not linked yet, with a vector). `slots`: number of initialised slots. False: no memory. */
+bool hnsw_insert(const struct hnsw_graph *g, const struct vector_rows *rows, uint32_t slots, uint32_t slot,
+                 uint32_t ef_construction, const struct hnsw_guard *guard, struct hnsw_scratch *scratch);
+
+/* Algorithm 5. Offers accepted slots (below `slots` and below `below`: the tail is scanned by the caller) to best. Slots that are not
+ * accepted (deleted, not in the view) are walked through but not offered, and the walk goes on until ef accepted ones are found or
+ * the reachable graph is exhausted, so that deletions never lead to fewer than k. ef >= best->k is the caller's business.
+ * Returns distances computed; UINT64_MAX when there was no memory for the visit tags. */
+uint64_t hnsw_search(const struct hnsw_graph *g, const struct vector_rows *rows, uint32_t slots, uint32_t below, const float *query,
+                     uint32_t ef, const struct slot_filter *filter, struct hnsw_scratch *scratch, struct topk *best);
+
+struct hnsw_statistics {
+    uint32_t levels;
+    uint64_t nodes;             /* linked */
+    uint64_t nodes_at_level[HNSW_MAX_LEVEL + 1];
+    uint64_t links;
+    double mean_degree;         /* layer 0 */
+    uint32_t max_degree;
+    uint64_t isolated;          /* linked nodes without a link, where there is more than one node */
+};
+void hnsw_statistics(const struct hnsw_graph *g, uint32_t slots, struct hnsw_statistics *out);
+
+/* The validator: links in range, no self-links, no doubles, levels as drawn, upper offsets within bounds and disjoint, neighbours at a layer reach that
+ * layer, entry point of the highest level, everything linked reachable at layer 0 from the entry point (reported, not an error: *ret_unreachable).
+ * Returns the number of faults; the first is described in detail. Run it while no indexer is at work. */
+uint64_t hnsw_validate(const struct hnsw_graph *g, uint32_t slots, uint64_t *ret_unreachable, char detail[160]);
+
+#endif

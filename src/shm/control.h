@@ -1,0 +1,84 @@
+/*
+ * control.h - the control segment: what supervisor and workers share read-write.
+ *
+ * A memfd of fixed size, made anew at each start of the supervisor and inherited by the workers; never reused across generations. It
+ * holds the lock, one slot per worker, a directory (opaque entries; their meaning belongs to store), and a page of figures that the
+ * supervisor publishes (opaque here, too). A worker is not trusted: the supervisor never follows an offset or a length that
+ * stands in here, and a worker that scribbles over it can harm searches of others but no stored data.
+ */
+#ifndef QUIRE_SHM_CONTROL_H
+#define QUIRE_SHM_CONTROL_H
+
+#include "shm/rwlock.h"
+
+#define CONTROL_MAGIC 0x4c525443455249ULL
+#define CONTROL_FORMAT 1
+#define CONTROL_MAX_WORKERS RWLOCK_MAX_READERS
+
+/* Latency histogram: bucket i counts durations below 2^i microseconds, i = 0..24; the last takes all above. */
+#define CONTROL_HISTOGRAM_BUCKETS 26
+struct control_histogram {
+    uint64_t count;
+    uint64_t sum_us;
+    uint64_t bucket[CONTROL_HISTOGRAM_BUCKETS];
+};
+
+enum control_worker_state { WORKER_ABSENT, WORKER_STARTING, WORKER_IDLE, WORKER_BUSY };
+
+#define CONTROL_ROUTES 64 /* counters per route number; what they mean is api's */
+
+/* written by: the worker of this slot (relaxed, but where said); read by: the supervisor (watchdog) and any worker (metrics). After a
+ * worker's death the supervisor clears what is under "of the living worker". Counters survive it: the slot goes on counting. */
+struct control_worker {
+    /* of the living worker */
+    uint32_t state;         /* enum control_worker_state */
+    uint32_t pid;           /* written by the supervisor */
+    uint64_t busy_since_us; /* monotonic; 0 when idle */
+    uint64_t pin_lsn;       /* the LSN of the view it searches; 0: none. Set under its read lock, cleared with release */
+    uint64_t pin_since_us;
+    uint64_t ready;         /* 1 once it has entered its accept loop */
+    /* counters, for the life of the segment */
+    uint64_t requests;
+    uint64_t requests_by_class[6];                 /* index status/100 */
+    uint64_t requests_by_route[CONTROL_ROUTES];
+    uint64_t searches;
+    uint64_t candidates; /* distances computed by searches */
+    uint64_t embedded;   /* texts */
+    struct control_histogram request_time;
+    struct control_histogram search_time;
+    struct control_histogram write_time;
+} __attribute__((aligned(64)));
+
+struct control {
+    uint64_t magic;
+    uint32_t format;
+    uint32_t workers;             /* number of slots in use */
+    uint64_t segment_bytes;
+    uint32_t directory_entry_size;
+    uint32_t directory_capacity;
+    uint64_t directory_offset;    /* from the segment's begin */
+    uint64_t figures_offset;
+    uint64_t figures_size;
+    /* written by: the committer, under the write lock; read by: workers under their read lock */
+    uint64_t published_lsn;
+    uint32_t directory_count;     /* entries in use are [0, count); each says itself whether it is live */
+    uint32_t reserved;
+    /* written by: the supervisor's main thread (release); read by: workers (acquire). pairs with: CONTROL_STATE */
+    uint32_t accepting;           /* 0: stopping, writes are refused with NOT_READY */
+    uint32_t ready;               /* text is back: workers may answer */
+    struct rwlock lock;
+    struct control_worker worker[CONTROL_MAX_WORKERS];
+};
+
+/* Creates the memfd, sizes it and initialises it. *ret_fd is O_CLOEXEC; the spawner clears that in the child. */
+MUST_CHECK bool control_create(uint32_t workers, uint32_t entry_size, uint32_t capacity, uint64_t figures_size, int *ret_fd,
+                               struct control **ret, struct status *st);
+/* Maps an inherited one and checks magic, format and size. */
+MUST_CHECK bool control_map(int fd, struct control **ret, struct status *st);
+void control_unmap(struct control *c);
+/* entry < capacity */
+void *control_directory_entry(struct control *c, uint32_t entry);
+void *control_figures(struct control *c);
+void control_histogram_add(struct control_histogram *h, int64_t us);
+
+#endif

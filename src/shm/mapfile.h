@@ -1,0 +1,55 @@
+/*
+ * mapfile.h - files that are mapped whole and grow while others read them.
+ *
+ * A file grows by posix_fallocate before anything is stored in the new room, so a full disk is a clean STATUS_NO_SPACE and never a
+ * SIGBUS, and is never shrunk while it is mapped.
+ *
+ * Addresses: a map is made inside a larger reservation of address space (PROT_NONE). Growth within the reservation extends
+ * the map in place. Beyond it, the file is mapped anew in a reservation at least twice as large, `base` is published
+ * with release, and the old map stays valid (the same pages of the same file) until mapfile_close: so a thread that still
+ * holds an older base goes on safely without any lock. Only one thread at a time grows a mapfile (its owner's business).
+ *
+ * A reading process maps the file read-only and calls mapfile_refresh when it learns that more of it is in use.
+ */
+#ifndef QUIRE_SHM_MAPFILE_H
+#define QUIRE_SHM_MAPFILE_H
+
+#include "base/status.h"
+
+#include <stddef.h>
+
+#define MAPFILE_MAX_MAPS 40
+
+struct mapfile {
+    int fd;
+    bool writable;
+    uint64_t size;        /* bytes mapped and allocated; written by the growing thread (release), read with acquire */
+    uint8_t *base;        /* likewise; pairs with: MAPFILE_BASE */
+    struct {
+        uint8_t *addr;
+        size_t reserved;
+    } maps[MAPFILE_MAX_MAPS]; /* all reservations ever made; the last is in use */
+    unsigned map_count;
+    char name[64];        /* for messages */
+};
+
+/* A closed mapfile, safe to close again. */
+#define MAPFILE_CLOSED ((struct mapfile){.fd = -1})
+
+/* Creates (must not exist) a file of `size` allocated bytes, zeros, mapped read-write. */
+MUST_CHECK bool mapfile_create(struct mapfile *m, int dir_fd, const char *name, uint64_t size, struct status *st);
+/* Opens an existing one. A missing file is STATUS_NOT_FOUND. */
+MUST_CHECK bool mapfile_open(struct mapfile *m, int dir_fd, const char *name, bool writable, struct status *st);
+/* At least `size` bytes allocated and mapped. Rounds up: by a quarter of the present size, at least to `step`, page-aligned.
+ * When the rounded size does not fit on the disk, tries the exact one. On failure nothing has changed. */
+MUST_CHECK bool mapfile_grow(struct mapfile *m, uint64_t size, uint64_t step, struct status *st);
+/* Reader: make at least `size` bytes visible. STATUS_CORRUPT when the file is shorter. */
+MUST_CHECK bool mapfile_refresh(struct mapfile *m, uint64_t size, struct status *st);
+static inline uint8_t *mapfile_base(const struct mapfile *m) {
+    return (uint8_t *)__atomic_load_n(&m->base, __ATOMIC_ACQUIRE); /* pairs with: MAPFILE_BASE */
+}
+/* Flushes [0, used) to disk. */
+MUST_CHECK bool mapfile_sync(struct mapfile *m, uint64_t used, struct status *st);
+void mapfile_close(struct mapfile *m);
+
+#endif
