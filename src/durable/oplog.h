@@ -1,0 +1,64 @@
+/*
+ * oplog.h - the log as an interface: nothing above `durable` may care which driver runs. The embedded driver is the WAL on local
+ * disk (wal.h); the second will be PostgreSQL.
+ */
+#ifndef QUIRE_DURABLE_OPLOG_H
+#define QUIRE_DURABLE_OPLOG_H
+
+#include "base/buf.h"
+
+struct oplog_record {
+    uint64_t lsn;
+    int64_t time_us;
+    struct slice op; /* encoded */
+};
+
+/* false stops the reading, with *st set */
+typedef bool (*oplog_record_fn)(const struct oplog_record *record, void *ctx, struct status *st);
+
+struct oplog_position {
+    uint64_t durable_lsn;   /* the last one that is on disk; 0: none */
+    uint64_t oldest_lsn;    /* the first that can be read */
+    uint64_t bytes;         /* of all segments */
+    uint64_t segments;
+    uint64_t appended_bytes; /* records since start */
+    uint64_t syncs;
+    uint64_t sync_us;        /* in all */
+};
+
+struct oplog;
+struct oplog_driver {
+    const char *name;
+    /* The right to append; the embedded driver holds the directory's LOCK already. */
+    bool (*acquire)(struct oplog *log, struct status *st);
+    bool (*renew)(struct oplog *log, struct status *st);
+    /* Appends all records (LSNs ascending by one) and makes them durable, in one write and one sync. On failure none counts as appended:
+     * STATUS_NO_SPACE leaves the log usable (cut back to its last good offset); anything else (a failed sync above all) latches: every later append fails. */
+    bool (*append)(struct oplog *log, const struct oplog_record *records, size_t count, struct status *st);
+    /* All records with lsn >= from, in order. */
+    bool (*read_from)(struct oplog *log, uint64_t from, oplog_record_fn fn, void *ctx, struct status *st);
+    /* A snapshot that covers everything up to lsn is durable: older records may go. */
+    bool (*publish_snapshot)(struct oplog *log, uint64_t lsn, struct status *st);
+    void (*position)(struct oplog *log, struct oplog_position *ret);
+    void (*close)(struct oplog *log);
+};
+struct oplog {
+    const struct oplog_driver *driver;
+};
+
+static inline MUST_CHECK bool oplog_append(struct oplog *l, const struct oplog_record *r, size_t n, struct status *st) {
+    return l->driver->append(l, r, n, st);
+}
+static inline MUST_CHECK bool oplog_read_from(struct oplog *l, uint64_t from, oplog_record_fn fn, void *ctx, struct status *st) {
+    return l->driver->read_from(l, from, fn, ctx, st);
+}
+static inline MUST_CHECK bool oplog_publish_snapshot(struct oplog *l, uint64_t lsn, struct status *st) {
+    return l->driver->publish_snapshot(l, lsn, st);
+}
+static inline void oplog_position_get(struct oplog *l, struct oplog_position *ret) { l->driver->position(l, ret); }
+static inline void oplog_close(struct oplog *l) {
+    if (l != NULL)
+        l->driver->close(l);
+}
+
+#endif

@@ -1,0 +1,39 @@
+/*
+ * backlog.h - the work that follows a commit, done by background threads of the supervisor: making missing vectors, linking chunks into the graph.
+ *
+ * Threads claim small batches of slots, oldest first, work without any lock that a commit or search could wait for, and report them done. A
+ * library's chunks without a vector are skipped by the linker until they have one. `linked` in the graph's head is a watermark: below it every slot
+ * is linked or dead; the searches scan what is above.
+ */
+#ifndef QUIRE_STORE_BACKLOG_H
+#define QUIRE_STORE_BACKLOG_H
+
+#include "store/catalog.h"
+
+/* --- vectors --- */
+/* Live chunks of the published state without a vector, whose library has a model that can be run here. */
+uint64_t backlog_pending_vectors(struct library *lib);
+/* Embeds up to `batch` of them (claimed, so several threads can call it at once), writes the vectors and sets their state. Returns how many, 0: nothing
+ * to claim. A failing model is an error and leaves them pending. *ret_done counts chunks. */
+MUST_CHECK bool backlog_embed_some(struct library *lib, const struct embed_registry *models, size_t batch, size_t *ret_done, struct status *st);
+
+/* --- graph --- */
+struct backlog_linker; /* per thread */
+struct backlog_linker *backlog_linker_new(void);
+void backlog_linker_free(struct backlog_linker *l);
+/* Links up to `batch` chunks; several threads may work on one library. Also carries a rebuild that was begun. Returns how many were linked (or passed over as dead). */
+MUST_CHECK bool backlog_link_some(struct library *lib, struct backlog_linker *l, size_t batch, size_t *ret_done, struct status *st);
+uint64_t backlog_tail(struct library *lib); /* live slots with a vector, not linked yet */
+
+/* --- rebuild: a new graph generation beside the one that serves --- */
+/* Begins to build generation + 1 with these settings (type flat: none is built). The switch is made by backlog_rebuild_switch, called by the
+ * committer's thread when backlog_rebuild_ready: it changes the view, to be published. STATUS_CONFLICT when one is under way. */
+MUST_CHECK bool backlog_rebuild_begin(struct library *lib, const struct index_settings *settings, struct status *st);
+void backlog_rebuild_progress(struct library *lib, uint64_t *ret_done, uint64_t *ret_total, bool *ret_ready);
+MUST_CHECK bool backlog_rebuild_switch(struct catalog *c, struct library *lib, struct status *st);
+void backlog_rebuild_cancel(struct library *lib);
+
+/* Blocks until nobody works on this library (used before the arenas are checkpointed; the callers were told to stop). */
+void backlog_quiesce(struct library *lib);
+
+#endif

@@ -1,0 +1,16 @@
+/* limits.h - the limits of limits.def as a struct; config fills it, api and store read it. */
+#ifndef QUIRE_STORE_LIMITS_H
+#define QUIRE_STORE_LIMITS_H
+
+#include <stdint.h>
+
+struct limits {
+#define LIMIT(name, preset, least, most, unit, help) uint64_t name;
+#include "store/limits.def"
+#undef LIMIT
+};
+
+/* All presets. */
+void limits_default(struct limits *out);
+
+#endif

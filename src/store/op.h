@@ -1,0 +1,126 @@
+/*
+ * op.h - the op encoding: what a write is, in bytes. The same bytes go through the channel, into the log, through replay and to a replica.
+ *
+ *   op       = type u8, version u8 (1), library 16 bytes, then by type:
+ *   LIBRARY_CREATE, LIBRARY_UPDATE
+ *              created_at u64 (us), index type u8, m varint, ef_construction varint, ef_search varint,
+ *              quantization strategy u8, bits u8, rerank_top_k varint, on_embedding_failure u8, snapshot_vectors u8, dimension varint,
+ *              name, description, embedding_model, language, metadata (JSON object): each varint length + bytes
+ *              (an update carries the whole new definition)
+ *   LIBRARY_DELETE
+ *   DOCUMENT_PUT
+ *              mode u8 (create, or replace-or-create), created_at u64 (us), document id, title, author, document_type, source_url,
+ *              tags (JSON array), metadata (JSON object): each varint length + bytes; number of chunks varint; per chunk:
+ *              id, text, metadata (JSON object or empty), each varint length + bytes; page number varint (0: none, else number + 1);
+ *              then vector dimension varint (0: the vectors are not part of the op) and chunks * dimension float32
+ *   DOCUMENT_DELETE  document id, varint length + bytes
+ *   CHUNKS_DELETE    number varint, then chunk ids, varint length + bytes each
+ *   LOG_CLOSE        (written by the supervisor at an orderly stop, library zero, no payload)
+ *
+ * A decoder accepts exactly what the encoder writes: every length is checked against what is left before anything is allocated,
+ * trailing bytes are refused, texts are UTF-8, ids valid, metadata not checked beyond UTF-8 (a worker that lies there makes a reply that does
+ * not parse, nothing worse). The bytes of a DOCUMENT_PUT up to the vector dimension are copied to the arena's records as they are; document
+ * and chunk rows hold offsets into them.
+ */
+#ifndef QUIRE_STORE_OP_H
+#define QUIRE_STORE_OP_H
+
+#include "store/limits.h"
+#include "store/model.h"
+
+enum op_type {
+    OP_LIBRARY_CREATE = 1,
+    OP_LIBRARY_UPDATE = 2,
+    OP_LIBRARY_DELETE = 3,
+    OP_DOCUMENT_PUT = 4,
+    OP_DOCUMENT_DELETE = 5,
+    OP_CHUNKS_DELETE = 6,
+    OP_LOG_CLOSE = 7
+};
+#define OP_VERSION 1
+
+enum put_mode { PUT_CREATE = 1, PUT_REPLACE = 2 };
+
+/* A library as its creator defined it. Slices point into somebody's bytes. */
+struct library_definition {
+    int64_t created_at;
+    struct index_settings index;
+    struct quantization_settings quantization;
+    uint32_t on_embedding_failure;
+    bool snapshot_vectors;
+    uint32_t dimension; /* 0: not fixed yet (embedding_model "none" before its first vector) */
+    struct slice name, description, embedding_model, language;
+    struct slice metadata; /* JSON object; may be empty */
+};
+
+struct op_document {
+    uint8_t mode; /* enum put_mode */
+    int64_t created_at;
+    struct slice id; /* encoded */
+    struct slice title, author, document_type, source_url;
+    struct slice tags;     /* JSON array of strings; may be empty */
+    struct slice metadata; /* JSON object; may be empty */
+    uint32_t num_chunks;
+    struct slice chunks;   /* their encoded bytes; walk with chunk_walk */
+    size_t chunks_offset;  /* of `chunks` within the op */
+    size_t record_length;  /* of the op up to the vector dimension: what goes to the records */
+    uint32_t vector_dimension; /* 0: the op carries no vectors */
+    struct slice vectors;  /* num_chunks * vector_dimension float32, little-endian, not aligned */
+};
+
+struct op_chunk {
+    struct slice id; /* encoded */
+    struct slice text;
+    struct slice metadata;
+    int64_t page_number; /* -1: none */
+    size_t offset;       /* of this chunk's bytes within the op (or record) */
+    size_t length;
+};
+
+struct op {
+    uint8_t type;
+    struct uuid library;
+    struct slice bytes; /* the whole encoded op */
+    union {
+        struct library_definition definition;
+        struct op_document document;
+        struct slice document_id;
+        struct {
+            uint32_t count;
+            struct slice ids;
+        } chunk_ids;
+    } as;
+};
+
+MUST_CHECK bool op_decode(struct slice bytes, const struct limits *limits, struct op *ret, struct status *st);
+
+/* Walks encoded chunks (of an op, or of a record). */
+struct chunk_walk {
+    struct slice bytes;
+    size_t at;
+    size_t base; /* added to op_chunk.offset */
+};
+bool chunk_walk_next(struct chunk_walk *w, struct op_chunk *ret);
+/* Decodes one chunk whose bytes begin at `bytes`. */
+bool op_chunk_decode(struct slice bytes, struct op_chunk *ret);
+/* Decodes the document part of a record (a DOCUMENT_PUT up to its vectors). */
+bool op_document_decode(struct slice record, struct op_document *ret);
+/* Walks the encoded ids of a CHUNKS_DELETE. */
+bool chunk_ids_next(struct slice ids, size_t *at, struct slice *ret_id);
+
+void op_encode_library(struct buf *out, enum op_type type, const struct uuid *library, const struct library_definition *d);
+void op_encode_library_delete(struct buf *out, const struct uuid *library);
+/* Begins a DOCUMENT_PUT (fields of d before num_chunks are used), then num_chunks times op_encode_chunk, then op_encode_vectors. */
+void op_encode_document(struct buf *out, const struct uuid *library, const struct op_document *d);
+void op_encode_chunk(struct buf *out, const struct op_chunk *c);
+/* dimension 0: none. values: count * dimension floats. */
+void op_encode_vectors(struct buf *out, const float *values, uint32_t count, uint32_t dimension);
+void op_encode_document_delete(struct buf *out, const struct uuid *library, struct slice document_id);
+void op_encode_chunks_delete(struct buf *out, const struct uuid *library, const struct slice *ids, uint32_t count);
+void op_encode_log_close(struct buf *out);
+/* A library definition alone, as it stands in the records (the payload of LIBRARY_CREATE). */
+bool library_definition_decode(struct slice bytes, struct library_definition *ret);
+
+const char *op_type_name(uint8_t type);
+
+#endif
