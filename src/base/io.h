@@ -37,7 +37,8 @@ enum io_call {
     IO_CALLS
 };
 
-/* Returns 0 to let the call happen, or an errno to fail with. May not return (kill). `path` may be NULL. Thread-safe. */
+/* Returns 0 to let the call happen, or an errno to fail with. May not return (kill). Called by any thread at once. `path` is
+ * that of the file, as far as it is known (the new name for a rename), else NULL. Set the hook while no other thread does I/O. */
 typedef int (*io_fault_fn)(enum io_call call, const char *path, void *ctx);
 void io_set_fault(io_fault_fn hook, void *ctx);
 /* Arms the hook from QUIRE_IO_FAULT when it is set. false: the variable does not parse. *ret_armed: whether there is one. */

@@ -27,7 +27,7 @@ void json_string(struct json_out *j, struct slice text); /* valid UTF-8; escapes
 void json_cstring(struct json_out *j, const char *text); /* NULL writes null */
 void json_int(struct json_out *j, int64_t v);
 void json_uint(struct json_out *j, uint64_t v);
-void json_bool(struct json_out *j, bool v);
+void json_boolean(struct json_out *j, bool v); /* json_bool is a type of json-c's */
 void json_null(struct json_out *j);
 void json_double(struct json_out *j, double v); /* %.9g without a locale; not finite: null */
 void json_float(struct json_out *j, float v);   /* shortest text that reads back as the same float32 */

@@ -1,0 +1,367 @@
+/*
+ * io.c - the seam to the file system.
+ *
+ * Each call first asks the fault hook, then restarts on EINTR, then names file and errno in the status. The hook wants to know
+ * the file by its path; descriptors are translated through /proc/self/fd, but only while a hook is set, so production pays one
+ * load.
+ *
+ * A failed fsync is reported and never tried again: the kernel may have dropped the pages that it could not write, and a second
+ * call would report success for them.
+ */
+#include "base/io.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { READ_STEP = 16 * 1024, TREE_DEPTH_MAX = 32, FD_LINK_MAX = 32 };
+
+/* Set while the process is quiet (start, tests), read by every thread. The context is stored before the hook (release) and loaded
+ * after it (acquire), so a thread that sees the hook sees its context. */
+static _Atomic(io_fault_fn) fault_hook;
+static void *_Atomic fault_ctx;
+
+void io_set_fault(io_fault_fn hook, void *ctx) {
+    atomic_store_explicit(&fault_ctx, ctx, memory_order_relaxed);
+    atomic_store_explicit(&fault_hook, hook, memory_order_release);
+}
+
+/* The path that a descriptor was opened by, "" when there is none. */
+static void path_of_fd(int fd, char out[PATH_MAX]) {
+    char link[FD_LINK_MAX];
+    (void)snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t len = readlink(link, out, PATH_MAX - 1);
+    out[len > 0 ? len : 0] = '\0';
+}
+
+/* 0, or the errno that the hook wants. `path` is relative to dir_fd, or NULL where the descriptor itself is meant. */
+static int ask_hook(enum io_call call, int dir_fd, const char *path) {
+    io_fault_fn hook = atomic_load_explicit(&fault_hook, memory_order_acquire);
+    if (hook == NULL) {
+        return 0;
+    }
+    char whole[PATH_MAX];
+    whole[0] = '\0';
+    if (dir_fd >= 0 && (path == NULL || path[0] != '/')) {
+        path_of_fd(dir_fd, whole);
+    }
+    size_t used = strlen(whole);
+    if (path != NULL) {
+        (void)snprintf(whole + used, sizeof whole - used, "%s%s", used > 0 ? "/" : "", path);
+    }
+    return hook(call, whole[0] != '\0' ? whole : NULL, atomic_load_explicit(&fault_ctx, memory_order_relaxed));
+}
+
+static const char *named(const char *what) {
+    return what != NULL ? what : "the file";
+}
+
+bool io_open_at(int dir_fd, const char *path, int flags, mode_t mode, int *ret_fd, struct status *st) {
+    int fd = -1;
+    int err = ask_hook(IO_OPEN, dir_fd, path);
+    if (err == 0) {
+        do {
+            fd = openat(dir_fd, path, flags | O_CLOEXEC, mode);
+        } while (fd < 0 && errno == EINTR);
+        err = fd < 0 ? errno : 0;
+    }
+    if (err != 0) {
+        return status_set_errno(st, err, "cannot open %s", path);
+    }
+    *ret_fd = fd;
+    return true;
+}
+
+void io_close(int *fd) {
+    if (*fd >= 0) {
+        int saved_errno = errno;
+        /* Linux closes the descriptor also when it reports EINTR: no second try. */
+        (void)close(*fd);
+        errno = saved_errno;
+    }
+    *fd = -1;
+}
+
+bool io_pread(int fd, void *data, size_t len, off_t at, size_t *ret_read, struct status *st) {
+    size_t have = 0;
+    int err = ask_hook(IO_READ, fd, NULL);
+    while (err == 0 && have < len) {
+        ssize_t n = pread(fd, (uint8_t *)data + have, len - have, at + (off_t)have);
+        if (n == 0) {
+            break;
+        }
+        have += n > 0 ? (size_t)n : 0;
+        err = n < 0 && errno != EINTR ? errno : 0;
+    }
+    if (err != 0) {
+        return status_set_errno(st, err, "cannot read %zu bytes at offset %lld", len, (long long)at);
+    }
+    *ret_read = have;
+    return true;
+}
+
+bool io_pread_full(int fd, void *data, size_t len, off_t at, struct status *st) {
+    size_t have = 0;
+    if (!io_pread(fd, data, len, at, &have, st)) {
+        return false;
+    }
+    return have == len ||
+           status_set(st, STATUS_CORRUPT, "the file ends early: %zu of %zu bytes at offset %lld", have, len, (long long)at);
+}
+
+bool io_pwrite_full(int fd, const void *data, size_t len, off_t at, struct status *st) {
+    size_t done = 0;
+    int err = ask_hook(IO_WRITE, fd, NULL);
+    while (err == 0 && done < len) {
+        ssize_t n = pwrite(fd, (const uint8_t *)data + done, len - done, at + (off_t)done);
+        if (n == 0) {
+            err = EIO; /* a write of something that writes nothing would go on for ever */
+        } else if (n > 0) {
+            done += (size_t)n;
+        } else {
+            err = errno != EINTR ? errno : 0;
+        }
+    }
+    return err == 0 || status_set_errno(st, err, "cannot write %zu bytes at offset %lld", len, (long long)at);
+}
+
+bool io_fdatasync(int fd, const char *what, struct status *st) {
+    int err = ask_hook(IO_FDATASYNC, fd, NULL);
+    while (err == 0 && fdatasync(fd) != 0) {
+        if (errno != EINTR) {
+            err = errno;
+        }
+    }
+    return err == 0 || status_set_errno(st, err, "cannot sync %s", named(what));
+}
+
+bool io_fsync(int fd, const char *what, struct status *st) {
+    int err = ask_hook(IO_FSYNC, fd, NULL);
+    while (err == 0 && fsync(fd) != 0) {
+        if (errno != EINTR) {
+            err = errno;
+        }
+    }
+    return err == 0 || status_set_errno(st, err, "cannot sync %s", named(what));
+}
+
+bool io_fsync_dir(int dir_fd, const char *path, struct status *st) {
+    int fd = -1;
+    if (!io_open_at(dir_fd, path, O_RDONLY | O_DIRECTORY, 0, &fd, st)) {
+        return false;
+    }
+    bool ok = io_fsync(fd, path, st);
+    io_close(&fd);
+    return ok;
+}
+
+bool io_allocate(int fd, off_t at, off_t len, const char *what, struct status *st) {
+    int err = ask_hook(IO_FALLOCATE, fd, NULL);
+    if (err == 0 && len > 0) {
+        do {
+            err = posix_fallocate(fd, at, len);
+        } while (err == EINTR);
+    }
+    return err == 0 || status_set_errno(st, err, "cannot allocate %lld bytes for %s", (long long)len, named(what));
+}
+
+bool io_truncate(int fd, off_t size, const char *what, struct status *st) {
+    int err = ask_hook(IO_TRUNCATE, fd, NULL);
+    while (err == 0 && ftruncate(fd, size) != 0) {
+        if (errno != EINTR) {
+            err = errno;
+        }
+    }
+    return err == 0 || status_set_errno(st, err, "cannot set the size of %s to %lld", named(what), (long long)size);
+}
+
+bool io_rename_at(int from_dir, const char *from, int to_dir, const char *to, struct status *st) {
+    int err = ask_hook(IO_RENAME, to_dir, to);
+    if (err == 0 && renameat(from_dir, from, to_dir, to) != 0) {
+        err = errno;
+    }
+    return err == 0 || status_set_errno(st, err, "cannot rename %s to %s", from, to);
+}
+
+static bool unlink_at(int dir_fd, const char *path, int flags, struct status *st) {
+    int err = ask_hook(IO_UNLINK, dir_fd, path);
+    if (err == 0 && unlinkat(dir_fd, path, flags) != 0 && errno != ENOENT) {
+        err = errno;
+    }
+    return err == 0 || status_set_errno(st, err, "cannot remove %s", path);
+}
+
+bool io_unlink_at(int dir_fd, const char *path, struct status *st) {
+    return unlink_at(dir_fd, path, 0, st);
+}
+
+bool io_mkdir_at(int dir_fd, const char *path, mode_t mode, struct status *st) {
+    int err = ask_hook(IO_MKDIR, dir_fd, path);
+    if (err == 0 && mkdirat(dir_fd, path, mode) != 0) {
+        err = errno;
+    }
+    if (err == EEXIST) {
+        struct stat info;
+        if (fstatat(dir_fd, path, &info, 0) == 0) {
+            err = S_ISDIR(info.st_mode) ? 0 : ENOTDIR;
+        }
+    }
+    return err == 0 || status_set_errno(st, err, "cannot make the directory %s", path);
+}
+
+static bool empty_directory(DIR *dir, int depth, struct status *st);
+
+/* A name in dir_fd: a directory with what is in it, or anything else. */
+static bool remove_entry(int dir_fd, const char *name, int depth, struct status *st) {
+    int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0) {
+        if (errno == ENOTDIR || errno == ELOOP) {
+            return unlink_at(dir_fd, name, 0, st);
+        }
+        return errno == ENOENT || status_set_errno(st, errno, "cannot open the directory %s", name);
+    }
+    DIR *dir = fdopendir(fd);
+    if (dir == NULL) {
+        int err = errno;
+        io_close(&fd);
+        return status_set_errno(st, err, "cannot read the directory %s", name);
+    }
+    bool ok = empty_directory(dir, depth, st);
+    (void)closedir(dir);
+    return ok && unlink_at(dir_fd, name, AT_REMOVEDIR, st);
+}
+
+static bool empty_directory(DIR *dir, int depth, struct status *st) {
+    if (depth >= TREE_DEPTH_MAX) {
+        return status_set(st, STATUS_IO, "cannot remove a tree of more than %d directories inside one another", TREE_DEPTH_MAX);
+    }
+    for (;;) {
+        errno = 0;
+        const struct dirent *entry = readdir(dir);
+        if (entry == NULL) {
+            return errno == 0 || status_set_errno(st, errno, "cannot read a directory");
+        }
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
+            !remove_entry(dirfd(dir), entry->d_name, depth + 1, st)) {
+            return false;
+        }
+    }
+}
+
+bool io_remove_tree(int dir_fd, const char *path, struct status *st) {
+    return remove_entry(dir_fd, path, 0, st);
+}
+
+bool io_size(int fd, off_t *ret_size, struct status *st) {
+    struct stat info;
+    if (fstat(fd, &info) != 0) {
+        return status_set_errno(st, errno, "cannot read the size of a file");
+    }
+    *ret_size = info.st_size;
+    return true;
+}
+
+static bool read_all(int fd, const char *path, size_t max, struct buf *out, struct status *st) {
+    for (;;) {
+        size_t got = 0;
+        /* One byte over the limit is asked for, so that a file of just the limit is told from a longer one. */
+        size_t want = max - out->len < READ_STEP ? max - out->len + 1 : READ_STEP;
+        if (!buf_reserve(out, want)) {
+            return status_no_memory(st);
+        }
+        if (!io_pread(fd, out->data + out->len, want, (off_t)out->len, &got, st)) {
+            return false;
+        }
+        out->len += got;
+        if (out->len > max) {
+            return status_set(st, STATUS_TOO_LARGE, "%s is larger than %zu bytes", path, max);
+        }
+        if (got < want) {
+            return true;
+        }
+    }
+}
+
+bool io_read_file(int dir_fd, const char *path, size_t max, struct buf *out, struct status *st) {
+    int fd = -1;
+    buf_reset(out);
+    if (!io_open_at(dir_fd, path, O_RDONLY, 0, &fd, st)) {
+        return false;
+    }
+    bool ok = read_all(fd, path, max, out, st);
+    io_close(&fd);
+    return ok;
+}
+
+/* The directory that holds `path`, as a path: "a/b" gives "a", "b" gives ".", "/b" gives "/". False when it is too long. */
+static bool parent_of(const char *path, char out[PATH_MAX]) {
+    const char *slash = strrchr(path, '/');
+    size_t len = slash == NULL ? 0 : (size_t)(slash - path);
+    if (len >= PATH_MAX) {
+        return false;
+    }
+    memcpy(out, path, len);
+    out[len] = '\0';
+    if (len == 0) {
+        memcpy(out, slash == NULL ? "." : "/", 2);
+    }
+    return true;
+}
+
+static bool write_new_file(int dir_fd, const char *path, struct slice content, mode_t mode, struct status *st) {
+    int fd = -1;
+    if (!io_open_at(dir_fd, path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, mode, &fd, st)) {
+        return false;
+    }
+    bool ok = io_pwrite_full(fd, content.data, content.len, 0, st) && io_fsync(fd, path, st);
+    io_close(&fd);
+    return ok;
+}
+
+bool io_replace_file(int dir_fd, const char *path, struct slice content, mode_t mode, struct status *st) {
+    char parent[PATH_MAX];
+    char temporary[PATH_MAX];
+    int len = snprintf(temporary, sizeof temporary, "%s.tmp", path);
+    if (len < 0 || len >= PATH_MAX || !parent_of(path, parent)) {
+        return status_set_errno(st, ENAMETOOLONG, "cannot write %.64s...", path);
+    }
+    /* One that a crash left is of no use, and may have another mode. */
+    if (!io_unlink_at(dir_fd, temporary, st)) {
+        return false;
+    }
+    if (!write_new_file(dir_fd, temporary, content, mode, st) || !io_rename_at(dir_fd, temporary, dir_fd, path, st)) {
+        (void)unlink_at(dir_fd, temporary, 0, NULL);
+        return false;
+    }
+    return io_fsync_dir(dir_fd, parent, st);
+}
+
+bool io_map(int fd, void *addr, off_t at, size_t len, bool writable, const char *what, void **ret, struct status *st) {
+    int err = ask_hook(IO_MMAP, fd, NULL);
+    void *map = MAP_FAILED;
+    if (err == 0) {
+        int protection = writable ? PROT_READ | PROT_WRITE : PROT_READ;
+        map = mmap(addr, len, protection, MAP_SHARED | (addr != NULL ? MAP_FIXED : 0), fd, at);
+        err = map == MAP_FAILED ? errno : 0;
+    }
+    if (err != 0) {
+        return status_set_errno(st, err, "cannot map %zu bytes of %s", len, named(what));
+    }
+    *ret = map;
+    return true;
+}
+
+bool io_msync(void *addr, size_t len, const char *what, struct status *st) {
+    int err = ask_hook(IO_MSYNC, -1, what);
+    if (err == 0 && msync(addr, len, MS_SYNC) != 0) {
+        err = errno;
+    }
+    return err == 0 || status_set_errno(st, err, "cannot sync the map of %s", named(what));
+}
