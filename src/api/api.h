@@ -1,0 +1,87 @@
+/*
+ * api.h - HTTP without a server: a request comes in as slices, a response goes out as bytes. Knows routes, replies, errors and who may do what;
+ * knows neither FastCGI nor descriptors, so all of it is tested without a socket.
+ *
+ * Two steps, because a body is read only once it is known to be wanted: api_begin looks at the head (route, method, key, media type, length) and may
+ * answer at once; api_finish gets the body and answers.
+ */
+#ifndef QUIRE_API_API_H
+#define QUIRE_API_API_H
+
+#include "api/figures.h"
+#include "embed/embedder.h"
+#include "store/reading.h"
+#include "store/search.h"
+
+struct api_request {
+    struct slice method, path; /* path as sent, percent-encoded, without the query */
+    struct slice query;
+    struct slice content_type;
+    int64_t content_length;    /* -1: none given */
+    struct slice authorization, x_api_key;
+    struct slice request_id;   /* from nginx; empty: one is made */
+    struct slice host;
+    struct slice body;         /* set for api_finish */
+};
+
+struct api_response {
+    int status;
+    unsigned route;            /* for counters: api_route_name */
+    const char *content_type;  /* NULL where there is no body */
+    struct buf headers;        /* further ones, "Name: value\r\n" each */
+    struct buf body;
+    bool is_write, is_search;  /* for histograms */
+    uint64_t candidates;       /* of searches */
+    uint64_t embedded;         /* texts embedded */
+};
+
+/* One op for the supervisor. `vectors`: num_chunks * dimension floats computed here for a DOCUMENT_PUT whose op carries none, or NULL. */
+struct api_submission {
+    struct slice op;
+    const float *vectors;
+    uint32_t vector_count, dimension;
+};
+struct api_op_result {
+    struct status status; /* STATUS_OK, or why it was refused */
+    uint64_t lsn;
+    bool replaced;
+    uint32_t chunks_added, chunks_deleted;
+};
+
+enum api_command { API_TAKE_SNAPSHOT = 1, API_REBUILD_INDEX = 2, API_CANCEL_TASK = 3 };
+
+/* What the process around gives. Functions may block up to their deadline. */
+struct api_host {
+    struct store_reader *reader;
+    struct control *control;
+    const struct service_figures *figures;
+    const struct limits *limits;
+    const struct embed_registry *models;
+    int snapshots_dir_fd;
+    bool auth_on;
+    bool has_admin_key;
+    uint8_t admin_key_sha256[32];
+    /* Ops are durable and visible when it returns true; each has its own result. False: nothing is known of any of them (deadline, supervisor gone). */
+    bool (*submit)(void *ctx, const struct api_submission *ops, size_t count, struct api_op_result *results, struct status *st);
+    /* argument: for REBUILD the library's 16 bytes, for CANCEL the task's; *ret_task: the task that was begun. */
+    bool (*command)(void *ctx, enum api_command command, const struct uuid *argument, struct uuid *ret_task, struct status *st);
+    void *ctx;
+};
+
+struct api;
+MUST_CHECK bool api_new(const struct api_host *host, struct api **ret, struct status *st);
+void api_free(struct api *a);
+
+void api_response_init(struct api_response *r);
+void api_response_reset(struct api_response *r);
+void api_response_fini(struct api_response *r);
+
+/* True: answered (response is complete, the body need not be read). False: read *ret_body_max bytes at most and call api_finish. */
+bool api_begin(struct api *a, const struct api_request *request, struct api_response *response, uint64_t *ret_body_max);
+void api_finish(struct api *a, const struct api_request *request, struct api_response *response);
+/* A response for what went wrong around the request (body cut short, too long, out of time). */
+void api_fail(struct api *a, const struct api_request *request, const struct status *st, struct api_response *response);
+/* "POST /v1/libraries/{id}/search"; NULL past the last. */
+const char *api_route_name(unsigned route);
+
+#endif

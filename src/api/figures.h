@@ -1,0 +1,65 @@
+/*
+ * figures.h - what the supervisor tells about itself, in the control segment's page of figures, for /metrics, /health/detailed, /v1/tasks.
+ *
+ * written by: the supervisor's threads, each field by one thread only, relaxed single-word stores (text fields before their count, with
+ * release); read by: workers, for display only. Nothing is decided by it.
+ */
+#ifndef QUIRE_API_FIGURES_H
+#define QUIRE_API_FIGURES_H
+
+#include "base/uuid.h"
+#include "durable/snapshot.h"
+#include "shm/control.h"
+
+#define FIGURES_TASKS 64
+
+enum task_state { TASK_NONE, TASK_PENDING, TASK_RUNNING, TASK_SUCCEEDED, TASK_FAILED, TASK_CANCELLED };
+enum task_kind { TASK_REBUILD = 1, TASK_SNAPSHOT, TASK_REEMBED };
+
+/* written by: the supervisor under its task mutex, `sequence` odd while it writes; a reader copies and tries again when it changed.
+ * pairs with: FIGURES_TASK */
+struct figures_task {
+    uint64_t sequence;
+    struct uuid id;
+    struct uuid library;
+    uint32_t kind;  /* enum task_kind */
+    uint32_t state; /* enum task_state */
+    uint64_t done, total;
+    int64_t started_at, finished_at; /* wall, us; 0: not yet */
+    char error[200];
+};
+
+struct service_figures {
+    int64_t started_at;            /* wall, us */
+    uint64_t generation;           /* random per start */
+    uint32_t auth_on;
+    uint32_t write_path_failed;    /* 1: the log has latched an error; the supervisor is about to restart */
+    uint32_t disk_full;            /* 1: the last append or reservation met a full disk */
+    uint32_t workers_wanted;
+    uint64_t worker_restarts;
+    uint64_t watchdog_kills;
+    /* recovery */
+    uint32_t recovered_from_checkpoint;
+    uint32_t recovering;
+    int64_t recovery_us, recovery_snapshot_us, recovery_replay_us, recovery_checkpoint_us, recovery_wal_open_us;
+    uint64_t recovery_replayed_ops, recovery_vectors_kept, recovery_vectors_pending, recovery_torn_bytes;
+    int64_t reembed_us;            /* of the last complete re-embedding at start; 0: none was needed or it runs */
+    uint64_t reembedded, reembed_total;
+    /* committer */
+    uint64_t commits, committed_ops, rejected_ops, queue_ops, queue_bytes, queue_full;
+    struct control_histogram commit_time; /* from reading the queue to answering */
+    struct control_histogram sync_time;
+    struct control_histogram batch_ops;   /* ops in a batch, in place of microseconds */
+    uint64_t lock_waits;                  /* times the writer had to wait beyond watchdog_lock_ms */
+    uint64_t dead_readers;                /* mutexes taken over from dead workers */
+    /* log and snapshots */
+    uint64_t wal_lsn, wal_bytes, wal_segments;
+    uint64_t snapshots_taken, snapshot_failures;
+    int64_t snapshot_at, snapshot_us;
+    uint64_t snapshot_lsn, snapshot_bytes;
+    /* backlog */
+    uint64_t pending_vectors, tail, linked;
+    struct figures_task task[FIGURES_TASKS]; /* a ring by age */
+};
+
+#endif

@@ -1,0 +1,50 @@
+/*
+ * channel.h - the frames between a worker and the supervisor, over one socketpair per worker.
+ *
+ *   frame    = length u32 (of what follows, at most the channel's maximum), kind u8, 3 zero bytes, request u64, payload
+ *   SUBMIT   worker -> supervisor: count varint; per op: op (varint length + bytes), vector count varint, dimension varint,
+ *            count * dimension float32 (count 0: none)
+ *   RESULTS  supervisor -> worker: count varint; per op: status code u8, subject varint, lsn varint, flags varint (1: replaced), chunks added varint,
+ *            chunks deleted varint, detail (varint length + text)
+ *   COMMAND  worker -> supervisor: command u8, 16 bytes
+ *   ANSWER   supervisor -> worker: status code u8, subject varint, 16 bytes (task), detail (varint length + text)
+ *
+ * The supervisor believes nothing in a frame: lengths are checked before anything is allocated, ops go through op_decode, vectors must be
+ * finite and of the right number. A worker that sends what does not decode is a broken worker: it is killed, its frame dropped.
+ * A worker has one frame under way at a time. The supervisor's end is non-blocking; a worker that reads no answer loses it.
+ */
+#ifndef QUIRE_PROC_CHANNEL_H
+#define QUIRE_PROC_CHANNEL_H
+
+#include "api/api.h"
+
+#define CHANNEL_HEADER_BYTES 16
+
+enum channel_kind { CHANNEL_SUBMIT = 1, CHANNEL_RESULTS = 2, CHANNEL_COMMAND = 3, CHANNEL_ANSWER = 4 };
+
+struct channel_frame {
+    uint8_t kind;
+    uint64_t request;
+    struct slice payload;
+};
+
+/* Begins a frame in out (cleared) / fills in its length at the end. */
+void channel_frame_begin(struct buf *out, enum channel_kind kind, uint64_t request);
+void channel_frame_end(struct buf *out);
+/* One whole frame at the begin of `bytes`? *ret_used: its bytes. false with STATUS_OK: not whole yet; with STATUS_MALFORMED: never will be. */
+bool channel_frame_parse(struct slice bytes, uint64_t max_bytes, struct channel_frame *ret, size_t *ret_used, struct status *st);
+
+void channel_put_submission(struct buf *out, const struct api_submission *ops, size_t count);
+void channel_put_results(struct buf *out, const struct api_op_result *results, size_t count);
+MUST_CHECK bool channel_get_results(struct slice payload, struct api_op_result *results, size_t count, struct status *st);
+
+/* Walks the ops of a SUBMIT payload. `vectors` are copied to aligned memory by the caller (they lie unaligned in the frame). */
+struct channel_op {
+    struct slice op;
+    struct slice vectors;
+    uint32_t vector_count, dimension;
+};
+MUST_CHECK bool channel_submission_count(struct slice payload, uint64_t max_ops, uint64_t *ret_count, struct reader *ret_rest, struct status *st);
+MUST_CHECK bool channel_submission_next(struct reader *rest, struct channel_op *ret, struct status *st);
+
+#endif
