@@ -12,5 +12,7 @@ struct limits {
 
 /* All presets. */
 void limits_default(struct limits *out);
+/* The most that each may be set to: what is logged already was within these, whatever the configuration says today. */
+void limits_widest(struct limits *out);
 
 #endif

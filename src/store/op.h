@@ -92,6 +92,8 @@ struct op {
     } as;
 };
 
+/* limits: the configuration's, for a write that a worker asks for; NULL for what is logged already, where only the widest limits hold (a limit that
+ * was lowered since must not make the log unreadable). Slices of *ret point into bytes. */
 MUST_CHECK bool op_decode(struct slice bytes, const struct limits *limits, struct op *ret, struct status *st);
 
 /* Walks encoded chunks (of an op, or of a record). */

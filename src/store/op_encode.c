@@ -1,0 +1,83 @@
+/* op_encode.c - writing ops. The format stands in op.h; op.c reads it and accepts exactly what is written here. */
+#include "store/op.h"
+
+#include "store/op_format.h"
+
+static void put_header(struct buf *out, enum op_type type, const struct uuid *library) {
+    buf_put_u8(out, (uint8_t)type);
+    buf_put_u8(out, OP_VERSION);
+    buf_put(out, library->b, UUID_BYTES);
+}
+
+void op_encode_library(struct buf *out, enum op_type type, const struct uuid *library, const struct library_definition *d) {
+    put_header(out, type, library);
+    buf_put_u64le(out, (uint64_t)d->created_at);
+    buf_put_u8(out, (uint8_t)d->index.type);
+    buf_put_varint(out, d->index.m);
+    buf_put_varint(out, d->index.ef_construction);
+    buf_put_varint(out, d->index.ef_search);
+    buf_put_u8(out, (uint8_t)d->quantization.strategy);
+    buf_put_u8(out, (uint8_t)d->quantization.bits);
+    buf_put_varint(out, d->quantization.rerank_top_k);
+    buf_put_u8(out, (uint8_t)d->on_embedding_failure);
+    buf_put_u8(out, d->snapshot_vectors ? 1 : 0);
+    buf_put_varint(out, d->dimension);
+    buf_put_bytes(out, d->name);
+    buf_put_bytes(out, d->description);
+    buf_put_bytes(out, d->embedding_model);
+    buf_put_bytes(out, d->language);
+    buf_put_bytes(out, d->metadata);
+}
+
+void op_encode_library_delete(struct buf *out, const struct uuid *library) {
+    put_header(out, OP_LIBRARY_DELETE, library);
+}
+
+void op_encode_document(struct buf *out, const struct uuid *library, const struct op_document *d) {
+    put_header(out, OP_DOCUMENT_PUT, library);
+    buf_put_u8(out, d->mode);
+    buf_put_u64le(out, (uint64_t)d->created_at);
+    buf_put_bytes(out, d->id);
+    buf_put_bytes(out, d->title);
+    buf_put_bytes(out, d->author);
+    buf_put_bytes(out, d->document_type);
+    buf_put_bytes(out, d->source_url);
+    buf_put_bytes(out, d->tags);
+    buf_put_bytes(out, d->metadata);
+    buf_put_varint(out, d->num_chunks);
+}
+
+void op_encode_chunk(struct buf *out, const struct op_chunk *c) {
+    buf_put_bytes(out, c->id);
+    buf_put_bytes(out, c->text);
+    buf_put_bytes(out, c->metadata);
+    buf_put_varint(out, c->page_number < 0 ? 0 : (uint64_t)c->page_number + 1);
+}
+
+void op_encode_vectors(struct buf *out, const float *values, uint32_t count, uint32_t dimension) {
+    if (count == 0 || dimension == 0) {
+        buf_put_varint(out, 0);
+        return;
+    }
+    buf_put_varint(out, dimension);
+    /* the host is little-endian (op_format.h asserts it), so the floats go as they stand */
+    buf_put(out, values, (size_t)count * dimension * sizeof(float));
+}
+
+void op_encode_document_delete(struct buf *out, const struct uuid *library, struct slice document_id) {
+    put_header(out, OP_DOCUMENT_DELETE, library);
+    buf_put_bytes(out, document_id);
+}
+
+void op_encode_chunks_delete(struct buf *out, const struct uuid *library, const struct slice *ids, uint32_t count) {
+    put_header(out, OP_CHUNKS_DELETE, library);
+    buf_put_varint(out, count);
+    for (uint32_t i = 0; i < count; i++) {
+        buf_put_bytes(out, ids[i]);
+    }
+}
+
+void op_encode_log_close(struct buf *out) {
+    static const struct uuid none;
+    put_header(out, OP_LOG_CLOSE, &none);
+}
