@@ -1,0 +1,118 @@
+/* cli.c - see cli.h. */
+#include "cli/cli.h"
+
+#include "base/json_out.h"
+#include "base/utf8.h"
+#include "base/uuid.h"
+
+#include <sysexits.h>
+
+int cli_fail(const struct status *st) {
+    fprintf(stderr, "quire: %s\n", st->detail[0] != '\0' ? st->detail : status_code_name(st->code));
+    switch (st->code) {
+    case STATUS_NO_MEMORY:
+        return EX_OSERR;
+    case STATUS_IO:
+        return EX_UNAVAILABLE;
+    case STATUS_NOT_FOUND:
+        return EX_NOINPUT;
+    default:
+        return EX_DATAERR;
+    }
+}
+
+struct json_object *member(struct json_object *object, const char *key) {
+    struct json_object *value = NULL;
+    if (object != NULL && json_object_is_type(object, json_type_object))
+        json_object_object_get_ex(object, key, &value);
+    return value;
+}
+
+const char *member_text(struct json_object *object, const char *key) {
+    struct json_object *value = member(object, key);
+    return json_object_is_type(value, json_type_string) ? json_object_get_string(value) : "";
+}
+
+int64_t member_int(struct json_object *object, const char *key) {
+    return json_object_get_int64(member(object, key));
+}
+
+double member_double(struct json_object *object, const char *key) {
+    return json_object_get_double(member(object, key));
+}
+
+void cli_print_json(struct json_object *json) {
+    puts(
+        json_object_to_json_string_ext(json, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED | JSON_C_TO_STRING_NOSLASHESCAPE));
+}
+
+void cli_print_clean(FILE *out, const char *text, size_t max_bytes) {
+    struct slice s = slice_str(text);
+    s.len = utf8_prefix(s, max_bytes);
+    for (size_t at = 0; at < s.len;) {
+        size_t begin = at;
+        uint32_t c = utf8_next(s, &at);
+        if (c == '\n' || c == '\t' || c == '\r')
+            fputc(' ', out);
+        else if (c < 0x20 || (c >= 0x7f && c < 0xa0))
+            fputc('?', out);
+        else
+            fwrite(s.data + begin, 1, at - begin, out);
+    }
+}
+
+const char *cli_bytes(uint64_t bytes, char out[32]) {
+    static const char *const units[] = {"B", "kB", "MB", "GB", "TB"};
+    double value = (double)bytes;
+    size_t unit = 0;
+    while (value >= 1000 && unit < 4) {
+        value /= 1000;
+        unit++;
+    }
+    snprintf(out, 32, unit == 0 ? "%.0f %s" : "%.1f %s", value, units[unit]);
+    return out;
+}
+
+bool cli_find_library(struct cli *cli, const char *name_or_id, char ret_id[64], struct status *st) {
+    struct uuid id;
+    if (uuid_parse(slice_str(name_or_id), &id)) {
+        uuid_format(&id, ret_id);
+        return true;
+    }
+    char path[640] = "/v1/libraries?limit=1000";
+    unsigned found = 0;
+    while (path[0] != '\0') {
+        struct client_reply reply;
+        if (!client_call(cli->client, "GET", path, slice_of(NULL, 0), true, &reply, st))
+            return false;
+        size_t count = json_object_is_type(reply.json, json_type_array) ? json_object_array_length(reply.json) : 0;
+        for (size_t i = 0; i < count; i++) {
+            struct json_object *library = json_object_array_get_idx(reply.json, i);
+            if (strcmp(member_text(library, "name"), name_or_id) != 0)
+                continue;
+            snprintf(ret_id, 64, "%s", member_text(library, "id"));
+            found++;
+        }
+        snprintf(path, sizeof path, "%s", reply.next);
+        client_reply_fini(&reply);
+    }
+    if (found == 1)
+        return true;
+    if (found == 0)
+        return status_set(st, STATUS_NOT_FOUND, "there is no library '%s'; `quire library list` shows those there are",
+                          name_or_id);
+    return status_set(st, STATUS_CONFLICT, "%u libraries have the name '%s'; give the id instead (`quire library list`)", found,
+                      name_or_id);
+}
+
+bool cli_create_library(struct cli *cli, struct slice body, char ret_id[64], struct client_reply *ret_reply, struct status *st) {
+    struct client_reply reply;
+    if (!client_call(cli->client, "POST", "/v1/libraries", body, false, &reply, st))
+        return false;
+    snprintf(ret_id, 64, "%s", member_text(reply.json, "id"));
+    if (ret_reply != NULL)
+        *ret_reply = reply;
+    else
+        client_reply_fini(&reply);
+    return true;
+}

@@ -1,0 +1,52 @@
+/* cli.h - what the commands of `quire` share. */
+#ifndef QUIRE_CLI_CLI_H
+#define QUIRE_CLI_CLI_H
+
+#include "cli/client.h"
+
+#include <stdio.h>
+
+struct cli {
+    struct client_options server;
+    bool json;                              /* --json: what the server said, for programs */
+    bool yes;                               /* --yes: no questions */
+    bool replace;                           /* import --replace */
+    long k;                                 /* search -k; 0: the server's preset */
+    long jobs;                              /* import --jobs */
+    const char *type, *model, *description; /* library create */
+    int argc;                               /* words after the command */
+    char **argv;
+    struct client *client;
+};
+
+/* Commands return an exit code of sysexits.h; on failure they have said why on standard error. */
+int command_library(struct cli *cli);
+int command_import(struct cli *cli);
+int command_search(struct cli *cli);
+int command_status(struct cli *cli);
+int command_snapshot(struct cli *cli);
+
+/* Says "quire: <detail>" and returns the exit code that fits. */
+int cli_fail(const struct status *st);
+int cli_usage(const char *form);
+
+/* A library by id or by its name. STATUS_NOT_FOUND, or STATUS_CONFLICT where several have the name. */
+MUST_CHECK bool cli_find_library(struct cli *cli, const char *name_or_id, char ret_id[64], struct status *st);
+/* Makes one of that name. */
+MUST_CHECK bool cli_create_library(struct cli *cli, struct slice body, char ret_id[64], struct client_reply *ret_reply,
+                                   struct status *st);
+
+/* Members of a JSON object; a missing one is "", 0, NULL. */
+const char *member_text(struct json_object *object, const char *key);
+int64_t member_int(struct json_object *object, const char *key);
+double member_double(struct json_object *object, const char *key);
+struct json_object *member(struct json_object *object, const char *key);
+
+/* Prints the reply's body, pretty, with a newline. */
+void cli_print_json(struct json_object *json);
+/* Text for a terminal: control characters (what a document may hold) are shown as '?', so no document can drive the terminal. */
+void cli_print_clean(FILE *out, const char *text, size_t max_bytes);
+/* "1.2 MB" */
+const char *cli_bytes(uint64_t bytes, char out[32]);
+
+#endif

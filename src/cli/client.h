@@ -1,0 +1,51 @@
+/*
+ * client.h - HTTPS to a Quire server, through libcurl: one connection, kept open; one request at a time.
+ *
+ * Where the server is and how to get in comes from the options, else from QUIRE_URL (https://127.0.0.1:8443), QUIRE_KEY and
+ * QUIRE_CACERT.
+ */
+#ifndef QUIRE_CLI_CLIENT_H
+#define QUIRE_CLI_CLIENT_H
+
+#include "base/buf.h"
+
+#include <json-c/json.h>
+
+struct client_options {
+    const char *url;    /* without a trailing slash */
+    const char *key;    /* or NULL */
+    const char *cacert; /* or NULL: the system's */
+    long timeout_ms;
+};
+
+struct client;
+
+struct client_reply {
+    long status; /* HTTP */
+    struct buf body;
+    struct json_object *json; /* NULL where the body is none */
+    char next[512];           /* path and query of Link: rel=next, or "" */
+    long retry_after;         /* seconds; -1: not given */
+};
+
+/* Fills what is NULL from the environment. */
+void client_options_from_environment(struct client_options *options);
+MUST_CHECK bool client_new(const struct client_options *options, struct client **ret, struct status *st);
+void client_free(struct client *c);
+
+/* path begins with "/". body may be empty. False when no HTTP reply came; else true whatever its status. */
+MUST_CHECK bool client_request(struct client *c, const char *method, const char *path, struct slice body,
+                               struct client_reply *ret, struct status *st);
+/* As client_request, but a status of 400 or more is a failure told in the server's words. Waits and tries again on 429 and 503,
+ * up to a minute, where `again`. */
+MUST_CHECK bool client_call(struct client *c, const char *method, const char *path, struct slice body, bool again,
+                            struct client_reply *ret, struct status *st);
+void client_reply_fini(struct client_reply *r);
+
+/* The server's words of an error reply: "detail", with the first of "errors". */
+void client_reply_error(const struct client_reply *r, struct status *st);
+
+/* A path segment, percent-encoded, appended. */
+void client_escape(struct buf *out, struct slice segment);
+
+#endif

@@ -1,0 +1,163 @@
+/* main.c - the `quire` command: words to a command, and help. A client of the HTTP interface. */
+#include "cli/cli.h"
+
+#include <curl/curl.h>
+#include <getopt.h>
+#include <stdlib.h>
+#include <sysexits.h>
+
+#ifdef HAVE_CONFIG_H
+#include "config.h"
+#endif
+
+static const char help[] =
+    "quire - search by meaning, on your own machine\n"
+    "\n"
+    "  quire library create NAME [--type hnsw|flat] [--model MODEL] [--description TEXT]\n"
+    "  quire library list\n"
+    "  quire library show LIBRARY\n"
+    "  quire library delete LIBRARY [--yes]\n"
+    "  quire import LIBRARY FILE|DIRECTORY|- [--replace] [--jobs N]\n"
+    "  quire search LIBRARY WORDS... [-k N]\n"
+    "  quire status\n"
+    "  quire snapshot [create|list]\n"
+    "\n"
+    "A LIBRARY is its name or its id. import takes NDJSON (one document a line, as POST /v1/libraries/{id}/documents takes it), "
+    "text and\n"
+    "Markdown files, a directory of them, or NDJSON from standard input; what is there already is not imported twice.\n"
+    "\n"
+    "  --json          what the server answered, for programs\n"
+    "  --url URL       the server         (QUIRE_URL, https://127.0.0.1:8443)\n"
+    "  --key KEY       the API key        (QUIRE_KEY; the option shows in the process list)\n"
+    "  --cacert FILE   its certificate    (QUIRE_CACERT)\n"
+    "  --version, --help\n";
+
+enum {
+    OPTION_JSON = 256,
+    OPTION_URL,
+    OPTION_KEY,
+    OPTION_CACERT,
+    OPTION_YES,
+    OPTION_REPLACE,
+    OPTION_JOBS,
+    OPTION_TYPE,
+    OPTION_MODEL,
+    OPTION_DESCRIPTION
+};
+
+static const struct option options[] = {{"json", no_argument, NULL, OPTION_JSON},
+                                        {"url", required_argument, NULL, OPTION_URL},
+                                        {"key", required_argument, NULL, OPTION_KEY},
+                                        {"cacert", required_argument, NULL, OPTION_CACERT},
+                                        {"yes", no_argument, NULL, OPTION_YES},
+                                        {"replace", no_argument, NULL, OPTION_REPLACE},
+                                        {"jobs", required_argument, NULL, OPTION_JOBS},
+                                        {"type", required_argument, NULL, OPTION_TYPE},
+                                        {"model", required_argument, NULL, OPTION_MODEL},
+                                        {"description", required_argument, NULL, OPTION_DESCRIPTION},
+                                        {"version", no_argument, NULL, 'V'},
+                                        {"help", no_argument, NULL, 'h'},
+                                        {NULL, 0, NULL, 0}};
+
+static const struct {
+    const char *name;
+    int (*run)(struct cli *cli);
+} commands[] = {{"library", command_library}, {"import", command_import},     {"search", command_search},
+                {"status", command_status},   {"snapshot", command_snapshot}, {NULL, NULL}};
+
+int cli_usage(const char *form) {
+    fprintf(stderr, "usage: quire %s\n       quire --help tells more\n", form);
+    return EX_USAGE;
+}
+
+/* A whole number of at least 1, or -1. */
+static long positive(const char *text) {
+    char *end;
+    long value = strtol(text, &end, 10);
+    return *text != '\0' && *end == '\0' && value >= 1 ? value : -1;
+}
+
+/* Returns -1 to go on, else the exit code. */
+static int parse(struct cli *cli, int argc, char **argv) {
+    int c;
+    while ((c = getopt_long(argc, argv, "k:Vh", options, NULL)) != -1) {
+        switch (c) {
+        case OPTION_JSON:
+            cli->json = true;
+            break;
+        case OPTION_URL:
+            cli->server.url = optarg;
+            break;
+        case OPTION_KEY:
+            cli->server.key = optarg;
+            break;
+        case OPTION_CACERT:
+            cli->server.cacert = optarg;
+            break;
+        case OPTION_YES:
+            cli->yes = true;
+            break;
+        case OPTION_REPLACE:
+            cli->replace = true;
+            break;
+        case OPTION_TYPE:
+            cli->type = optarg;
+            break;
+        case OPTION_MODEL:
+            cli->model = optarg;
+            break;
+        case OPTION_DESCRIPTION:
+            cli->description = optarg;
+            break;
+        case OPTION_JOBS:
+            if ((cli->jobs = positive(optarg)) < 0)
+                return cli_usage("import ... --jobs N, N at least 1");
+            break;
+        case 'k':
+            if ((cli->k = positive(optarg)) < 0)
+                return cli_usage("search ... -k N, N at least 1");
+            break;
+        case 'V':
+            printf("quire %s\n", PACKAGE_VERSION);
+            return EX_OK;
+        case 'h':
+            fputs(help, stdout);
+            return EX_OK;
+        default:
+            fputs("quire --help tells what there is\n", stderr);
+            return EX_USAGE;
+        }
+    }
+    return -1;
+}
+
+int main(int argc, char **argv) {
+    struct cli cli = {.jobs = 4};
+    int rc = parse(&cli, argc, argv);
+    if (rc >= 0)
+        return rc;
+    if (optind >= argc) {
+        fputs(help, stderr);
+        return EX_USAGE;
+    }
+    const char *name = argv[optind];
+    cli.argc = argc - optind - 1;
+    cli.argv = argv + optind + 1;
+    for (size_t i = 0; commands[i].name != NULL; i++) {
+        if (strcmp(commands[i].name, name) != 0)
+            continue;
+        struct status st = {0};
+        curl_global_init(CURL_GLOBAL_DEFAULT);
+        client_options_from_environment(&cli.server);
+        if (!client_new(&cli.server, &cli.client, &st))
+            return cli_fail(&st);
+        rc = commands[i].run(&cli);
+        client_free(cli.client);
+        curl_global_cleanup();
+        if (fflush(stdout) != 0)
+            return EX_IOERR;
+        return rc;
+    }
+    fprintf(stderr, "quire: there is no command '%s'; quire --help tells what there is\n", name);
+    return EX_USAGE;
+}

@@ -1,0 +1,87 @@
+/* status.c - quire status, quire snapshot. */
+#include "cli/cli.h"
+
+#include <sysexits.h>
+
+static void print_value(const char *prefix, const char *key, struct json_object *value);
+
+/* Objects of any depth as "a.b  value" lines: a server of another version shows what it has. */
+static void print_object(const char *prefix, struct json_object *object) {
+    json_object_object_foreach(object, key, value) {
+        print_value(prefix, key, value);
+    }
+}
+
+static void print_value(const char *prefix, const char *key, struct json_object *value) {
+    char name[256];
+    snprintf(name, sizeof name, "%s%s%s", prefix, prefix[0] != '\0' ? "." : "", key);
+    if (json_object_is_type(value, json_type_object)) {
+        print_object(name, value);
+        return;
+    }
+    if (json_object_is_type(value, json_type_array)) {
+        for (size_t i = 0; i < json_object_array_length(value); i++) {
+            char index[32];
+            snprintf(index, sizeof index, "%zu", i);
+            print_value(name, index, json_object_array_get_idx(value, i));
+        }
+        return;
+    }
+    printf("%-40s  ", name);
+    cli_print_clean(stdout, json_object_is_type(value, json_type_null) ? "-" : json_object_get_string(value), 1000);
+    putchar('\n');
+}
+
+int command_status(struct cli *cli) {
+    if (cli->argc != 0)
+        return cli_usage("status");
+    struct status st = {0};
+    struct client_reply reply;
+    if (!client_call(cli->client, "GET", "/health/detailed", slice_of(NULL, 0), false, &reply, &st))
+        return cli_fail(&st);
+    if (cli->json)
+        cli_print_json(reply.json);
+    else if (json_object_is_type(reply.json, json_type_object))
+        print_object("", reply.json);
+    client_reply_fini(&reply);
+    return EX_OK;
+}
+
+static int list_snapshots(struct cli *cli) {
+    struct status st = {0};
+    struct client_reply reply;
+    if (!client_call(cli->client, "GET", "/v1/snapshots", slice_of(NULL, 0), true, &reply, &st))
+        return cli_fail(&st);
+    if (cli->json) {
+        cli_print_json(reply.json);
+    } else {
+        size_t count = json_object_is_type(reply.json, json_type_array) ? json_object_array_length(reply.json) : 0;
+        for (size_t i = 0; i < count; i++) {
+            struct json_object *snapshot = json_object_array_get_idx(reply.json, i);
+            char bytes[32];
+            printf("%-44s  lsn %-10lld  %8s  %s\n", member_text(snapshot, "name"), (long long)member_int(snapshot, "lsn"),
+                   cli_bytes((uint64_t)member_int(snapshot, "bytes"), bytes), member_text(snapshot, "created_at"));
+        }
+        if (count == 0)
+            puts("no snapshots yet; `quire snapshot` takes one");
+    }
+    client_reply_fini(&reply);
+    return EX_OK;
+}
+
+int command_snapshot(struct cli *cli) {
+    if (cli->argc == 1 && strcmp(cli->argv[0], "list") == 0)
+        return list_snapshots(cli);
+    if (cli->argc > 1 || (cli->argc == 1 && strcmp(cli->argv[0], "create") != 0))
+        return cli_usage("snapshot [create|list]");
+    struct status st = {0};
+    struct client_reply reply;
+    if (!client_call(cli->client, "POST", "/v1/snapshots", slice_of(NULL, 0), false, &reply, &st))
+        return cli_fail(&st);
+    if (cli->json)
+        cli_print_json(reply.json);
+    else
+        printf("a snapshot is being taken (task %s); `quire snapshot list` shows it\n", member_text(reply.json, "id"));
+    client_reply_fini(&reply);
+    return EX_OK;
+}
