@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# make install DESTDIR=: what goes where; an installed configuration is never overwritten; the unit is sound.
+#   tests/install/install.sh BUILD_DIRECTORY
+set -euo pipefail
+build=$1
+to=$(mktemp -d "${TMPDIR:-/tmp}/quire-install.XXXXXX")
+trap 'rm -rf "$to"' EXIT
+prefix=$(sed -n 's/^prefix = //p' "$build/Makefile")
+sysconfdir=$(make -s -C "$build" print-sysconfdir)
+
+make -s -C "$build" install DESTDIR="$to"
+test -x "$to$prefix/sbin/quired"
+test -x "$to$prefix/bin/quire"
+test -f "$to$sysconfdir/quire/quire.conf"
+test -f "$to$sysconfdir/quire/nginx/quire.conf"
+"$to$prefix/sbin/quired" --version | grep -q quire
+
+echo "# mine" >"$to$sysconfdir/quire/quire.conf"
+echo "# mine" >"$to$sysconfdir/quire/nginx/quire.conf"
+make -s -C "$build" install DESTDIR="$to"
+grep -qx "# mine" "$to$sysconfdir/quire/quire.conf"
+grep -qx "# mine" "$to$sysconfdir/quire/nginx/quire.conf"
+
+unit=$(find "$to" -name quired.service)
+! grep -n '@[a-z_]*@' "$unit"
+score=$(systemd-analyze security --offline=yes "$unit" | sed -n 's/.*exposure level for .*: \([0-9.]*\) .*/\1/p')
+echo "systemd-analyze security: $score"
+awk -v score="$score" 'BEGIN {exit !(score != "" && score < 2.0)}'
+
+make -s -C "$build" uninstall DESTDIR="$to"
+test ! -e "$to$prefix/sbin/quired"
+test -f "$to$sysconfdir/quire/quire.conf"
+echo "installed, kept, removed as it should"
