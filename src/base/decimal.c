@@ -9,8 +9,8 @@
  * multiplication or division rounds once, so x is off by less than 2^-23.
  *   double: round x to an integer; too near to a half is undecided.
  *   float:  all decimals that read back as v lie within half a unit of v's last place; scaled like x that is a radius w >= 2.9.
- * Try 6, 7, 8 and 9 digits and take the first whose distance from x is surely below w. Six always come first: a decimal of up to
- * six digits survives the way through a normal float, so "%.6g" finds it, and stripping its zeros leaves the shortest. Powers of
+ * Nine digits are always near enough; 8, 7 and 6 are tried as long as their distance from x is surely below w. Below six there is
+ * nothing to try: a decimal of up to six digits survives the way through a normal float, so stripping zeros leaves it. Powers of
  * two have a smaller radius below than above and are left to the slow way.
  */
 #include "base/decimal.h"
@@ -84,8 +84,10 @@ static char *put_plain(char *at, const char *digits, int count, int exponent) {
         for (int i = -1; i > exponent; i--) {
             *at++ = '0';
         }
-        memcpy(at, digits, (size_t)count);
-        return at + count;
+        for (int i = 0; i < count; i++) {
+            *at++ = digits[i];
+        }
+        return at;
     }
     for (int i = 0; i <= exponent || i < count; i++) {
         if (i == exponent + 1) {
@@ -96,35 +98,34 @@ static char *put_plain(char *at, const char *digits, int count, int exponent) {
     return at;
 }
 
+/* 1.2e-9 */
+static char *put_scientific(char *at, const char *digits, int count, int exponent) {
+    *at++ = digits[0];
+    if (count > 1) {
+        *at++ = '.';
+        memcpy(at, digits + 1, (size_t)count - 1);
+        at += count - 1;
+    }
+    return put_exponent(at, exponent);
+}
+
 static size_t put_decimal(char out[DECIMAL_TEXT_MAX], bool negative, struct decimal d) {
-    char reversed[DIGITS_MAX + 1];
     char digits[DIGITS_MAX + 1];
-    int count = 0;
+    int first = DIGITS_MAX + 1;
     char *at = out;
     while (d.digits % 10 == 0 && d.digits != 0) {
         d.digits /= 10;
     }
     do {
-        reversed[count++] = (char)('0' + d.digits % 10);
+        digits[--first] = (char)('0' + d.digits % 10);
         d.digits /= 10;
     } while (d.digits > 0);
-    for (int i = 0; i < count; i++) {
-        digits[i] = reversed[count - 1 - i];
-    }
+    int count = DIGITS_MAX + 1 - first;
     if (negative) {
         *at++ = '-';
     }
-    if (d.exponent >= PLAIN_EXPONENT_MIN && d.exponent < PLAIN_EXPONENT_LIMIT) {
-        at = put_plain(at, digits, count, d.exponent);
-    } else {
-        *at++ = digits[0];
-        if (count > 1) {
-            *at++ = '.';
-            memcpy(at, digits + 1, (size_t)count - 1);
-            at += count - 1;
-        }
-        at = put_exponent(at, d.exponent);
-    }
+    bool plain = d.exponent >= PLAIN_EXPONENT_MIN && d.exponent < PLAIN_EXPONENT_LIMIT;
+    at = plain ? put_plain(at, digits + first, count, d.exponent) : put_scientific(at, digits + first, count, d.exponent);
     return (size_t)(at - out);
 }
 
@@ -134,8 +135,8 @@ static bool scale_to_nine(double v, double *ret_x, int *ret_power) {
     uint64_t bits;
     memcpy(&bits, &v, sizeof bits);
     int binary = (int)(bits >> MANTISSA_BITS) - BIAS;
-    /* floor(binary * log10(2)) is the decimal exponent, or one less. */
-    int power = DIGITS_MAX - 1 - (int)floor(binary * 0.30102999566398120);
+    /* floor(binary * log10(2)) is the decimal exponent, or one less; 78913 / 2^18 is log10(2) closely enough. */
+    int power = DIGITS_MAX - 1 - (binary * 78913 >> 18);
     for (int attempt = 0; attempt < 2; attempt++, power--) {
         if (abs(power) > DECIMAL_EXACT_POWERS) {
             return false;
@@ -151,11 +152,11 @@ static bool scale_to_nine(double v, double *ret_x, int *ret_power) {
 }
 
 /* `digits` of `count` digits or one more (rounded up to a power of ten), where x was scaled to `count` digits. */
-static struct decimal decimal_of(double digits, int count, int exponent) {
+static struct decimal decimal_of(uint32_t digits, int count, int exponent) {
     if (digits >= decimal_powers[count]) {
         return (struct decimal){.digits = 1, .exponent = exponent + 1};
     }
-    return (struct decimal){.digits = (uint32_t)digits, .exponent = exponent};
+    return (struct decimal){.digits = digits, .exponent = exponent};
 }
 
 /* The digits of "%.*e", read back from the text. */
@@ -191,7 +192,7 @@ static struct decimal slow_float(float v) {
             return d;
         }
         /* Above a power of two there is more room than below: its nearest decimal may miss where the next one hits. */
-        struct decimal next = decimal_of((double)d.digits + 1, count, d.exponent);
+        struct decimal next = decimal_of(d.digits + 1, count, d.exponent);
         if (reads_back(next, v)) {
             return next;
         }
@@ -213,6 +214,22 @@ static double half_unit(float v) {
     return (double)(v - below) / 2;
 }
 
+enum verdict { INSIDE, OUTSIDE, NOT_SURE };
+
+/* x (nine digits before the point) to `count` digits, and whether that is within the radius. */
+static enum verdict try_count(double x, double radius, int count, uint32_t *ret_digits) {
+    static const uint32_t units[DIGITS_MAX + 1] = {1000000000, 100000000, 10000000, 1000000, 100000, 10000, 1000, 100, 10, 1};
+    uint32_t unit = units[count];
+    uint32_t digits = ((uint32_t)x + unit / 2) / unit;
+    double distance = fabs((double)(digits * (uint64_t)unit) - x);
+    *ret_digits = digits;
+    if (distance < radius - UNDECIDED) {
+        return INSIDE;
+    }
+    return distance > radius + UNDECIDED ? OUTSIDE : NOT_SURE;
+}
+
+/* Where n digits are enough n + 1 are, too; nearly all floats want 8 or 9, so the search begins there. */
 static bool fast_float(float v, struct decimal *ret) {
     double x;
     int power;
@@ -221,19 +238,22 @@ static bool fast_float(float v, struct decimal *ret) {
         return false;
     }
     double radius = power >= 0 ? half * decimal_powers[power] : half / decimal_powers[-power];
-    for (int count = DIGITS_ALWAYS_KEPT; count <= DIGITS_MAX; count++) {
-        double unit = decimal_powers[DIGITS_MAX - count];
-        double digits = rint(x / unit);
-        double distance = fabs(digits * unit - x);
-        if (distance < radius - UNDECIDED) {
-            *ret = decimal_of(digits, count, DIGITS_MAX - 1 - power);
-            return true;
-        }
-        if (distance < radius + UNDECIDED) {
+    int count = DIGITS_MAX;
+    uint32_t digits = (uint32_t)(x + 0.5); /* at most half a unit off: inside */
+    for (int fewer = DIGITS_MAX - 1; fewer >= DIGITS_ALWAYS_KEPT; fewer--) {
+        uint32_t candidate;
+        enum verdict verdict = try_count(x, radius, fewer, &candidate);
+        if (verdict == NOT_SURE) {
             return false;
         }
+        if (verdict == OUTSIDE) {
+            break;
+        }
+        count = fewer;
+        digits = candidate;
     }
-    return false;
+    *ret = decimal_of(digits, count, DIGITS_MAX - 1 - power);
+    return true;
 }
 
 size_t decimal_format_float(float v, char out[DECIMAL_TEXT_MAX]) {
@@ -253,8 +273,8 @@ size_t decimal_format_double(double v, char out[DECIMAL_TEXT_MAX]) {
     double x;
     int power;
     if (magnitude != 0) {
-        if (scale_to_nine(magnitude, &x, &power) && fabs(x - floor(x) - 0.5) > UNDECIDED) {
-            d = decimal_of(floor(x + 0.5), DIGITS_MAX, DIGITS_MAX - 1 - power);
+        if (scale_to_nine(magnitude, &x, &power) && fabs(x - (uint32_t)x - 0.5) > UNDECIDED) {
+            d = decimal_of((uint32_t)(x + 0.5), DIGITS_MAX, DIGITS_MAX - 1 - power);
         } else {
             d = slow_digits(magnitude, DIGITS_MAX);
         }

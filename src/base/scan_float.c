@@ -12,6 +12,7 @@
  * by 28 zeros there. What is too near to it (one in 2^26), subnormal, or overflows is given to strtof_l in the "C" locale, on a
  * copy of bounded length: after 800 digits a single digit that says "something more follows" has the same effect as all the rest.
  */
+#include "base/bytes.h"
 #include "base/decimal.h"
 #include "base/json_front.h"
 
@@ -35,15 +36,59 @@ static inline bool is_digit(char c) {
     return (unsigned char)(c - '0') < 10;
 }
 
-static inline void keep_digit(struct decimal_number *n, char c) {
-    unsigned digit = (unsigned char)(c - '0');
-    if (n->kept_count < KEPT_DIGITS) {
-        n->kept = n->kept * 10 + digit;
-        n->kept_count += n->kept != 0; /* leading zeros do not count */
-    } else {
-        n->cut++;
-        n->exponent++;
+/* Eight digits at once: adds them to *value (10^8 times what it was) when all of p[0..7] are digits. */
+static inline bool take_eight(const char *p, uint64_t *value) {
+    uint64_t v = load_u64le(p);
+    const uint64_t high_nibbles = UINT64_C(0xF0F0F0F0F0F0F0F0);
+    const uint64_t zeros = UINT64_C(0x3030303030303030);
+    /* A digit has the high nibble 3, also after 6 was added. */
+    if ((v & high_nibbles) != zeros || ((v + UINT64_C(0x0606060606060606)) & high_nibbles) != zeros) {
+        return false;
     }
+    v -= zeros;
+    v = v * 10 + (v >> 8); /* pairs of digits in every other byte */
+    const uint64_t pair = UINT64_C(0x000000FF000000FF);
+    const uint64_t first = 100 + (UINT64_C(1000000) << 32);
+    const uint64_t second = 1 + (UINT64_C(10000) << 32);
+    v = ((v & pair) * first + (v >> 16 & pair) * second) >> 32;
+    *value = *value * 100000000 + (uint32_t)v;
+    return true;
+}
+
+/* The end of the digits from `at` on. *value takes them all, and wraps when they are too many. */
+static inline const char *take_digits(const char *at, const char *end, uint64_t *value) {
+    while (end - at >= 8 && take_eight(at, value)) {
+        at += 8;
+    }
+    for (; at < end && is_digit(*at); at++) {
+        *value = *value * 10 + (uint64_t)(*at - '0');
+    }
+    return at;
+}
+
+static inline const char *skip_zeros(const char *at, const char *end) {
+    while (at < end && *at == '0') {
+        at++;
+    }
+    return at;
+}
+
+/* The mantissa has more significant digits than fit: keep the first ones and count the rest. */
+static void keep_first_digits(struct decimal_number *n) {
+    n->kept = 0;
+    n->kept_count = 0;
+    for (const char *at = n->digits; at < n->mantissa_end; at++) {
+        if (*at == '.' || (*at == '0' && n->kept_count == 0)) {
+            continue;
+        }
+        if (n->kept_count < KEPT_DIGITS) {
+            n->kept = n->kept * 10 + (uint64_t)(*at - '0');
+            n->kept_count++;
+        } else {
+            n->cut++;
+        }
+    }
+    n->exponent += n->cut;
 }
 
 /* The exponent behind 'e'. */
@@ -66,6 +111,8 @@ static bool scan_exponent(struct decimal_number *n, const char *at, const char *
 
 /* On failure n->end is where the text stops being a number. */
 static inline bool scan_number(const char *at, const char *end, struct decimal_number *n) {
+    uint64_t value = 0;
+    int64_t significant = 0;
     *n = (struct decimal_number){.integer = true, .end = at};
     if (at < end && *at == '-') {
         n->negative = true;
@@ -75,27 +122,31 @@ static inline bool scan_number(const char *at, const char *end, struct decimal_n
     if (at < end && *at == '0') {
         at++;
     } else {
-        for (; at < end && is_digit(*at); at++) {
-            keep_digit(n, *at);
-        }
+        at = take_digits(at, end, &value);
+        significant = at - n->digits;
     }
     n->end = at;
     if (at == n->digits) {
         return false;
     }
     if (at < end && *at == '.') {
-        const char *first = ++at;
-        for (; at < end && is_digit(*at); at++) {
-            keep_digit(n, *at);
-        }
+        const char *fraction = at + 1;
+        const char *first = significant == 0 ? skip_zeros(fraction, end) : fraction;
+        at = take_digits(first, end, &value);
+        significant += at - first;
         n->integer = false;
-        n->exponent -= at - first;
+        n->exponent = fraction - at;
         n->end = at;
-        if (at == first) {
+        if (at == fraction) {
             return false;
         }
     }
     n->mantissa_end = at;
+    n->kept = value;
+    n->kept_count = (int)significant;
+    if (significant > KEPT_DIGITS) {
+        keep_first_digits(n);
+    }
     if (at < end && (*at == 'e' || *at == 'E')) {
         n->integer = false;
         return scan_exponent(n, at + 1, end);
