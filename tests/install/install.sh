@@ -22,7 +22,7 @@ grep -qx "# mine" "$to$sysconfdir/quire/quire.conf"
 grep -qx "# mine" "$to$sysconfdir/quire/nginx/quire.conf"
 
 unit=$(find "$to" -name quired.service)
-! grep -n '@[a-z_]*@' "$unit"
+if grep -n '@[a-z_]*@' "$unit"; then exit 1; fi
 score=$(systemd-analyze security --offline=yes "$unit" | sed -n 's/.*exposure level for .*: \([0-9.]*\) .*/\1/p')
 echo "systemd-analyze security: $score"
 awk -v score="$score" 'BEGIN {exit !(score != "" && score < 2.0)}'

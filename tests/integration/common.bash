@@ -77,15 +77,16 @@ expect() {
         return 1
     fi
     [ $# -lt 2 ] && return 0
-    [ "$(field .error_type)" = "$2" ] && [ "$(field .status)" = "$1" ] && [ "$(field '.type | length > 0')" = true ] &&
+    if ! { [ "$(field .error_type)" = "$2" ] && [ "$(field .status)" = "$1" ] && [ "$(field '.type | length > 0')" = true ] &&
         [ "$(field '.title | length > 0')" = true ] && [ "$(field '.detail | length > 0')" = true ] &&
-        [ "$(field '.request_id | length > 0')" = true ] && grep -qi '^content-type: application/problem+json' "$headers" || {
+        [ "$(field '.request_id | length > 0')" = true ] && grep -qi '^content-type: application/problem+json' "$headers"; }; then
         printf 'expected a %s problem, got: %.600s\n' "$2" "$body" >&2
         return 1
-    }
+    fi
 }
 
 # make_library [JSON members]: sets library.
+# shellcheck disable=SC2034 # for the tests
 make_library() {
     api POST /v1/libraries "{\"name\":\"test\"${1:+,$1}}" && expect 201 && library=$(field .id)
 }
