@@ -4,7 +4,10 @@
  * A memfd of fixed size, made anew at each start of the supervisor and inherited by the workers; never reused across generations. It
  * holds the lock, one slot per worker, a directory (opaque entries; their meaning belongs to store), and a page of figures that the
  * supervisor publishes (opaque here, too). A worker is not trusted: the supervisor never follows an offset or a length that
- * stands in here, and a worker that scribbles over it can harm searches of others but no stored data.
+ * stands in here, and a worker that scribbles over it can harm searches of others but no stored data. The layout that
+ * control_directory_entry and control_figures go by is therefore a private copy, kept in front of the map: a `struct control` is had
+ * from control_create or control_map, and from nowhere else. The memfd is sealed against shrinking, so no worker can take pages
+ * away under the supervisor.
  */
 #ifndef QUIRE_SHM_CONTROL_H
 #define QUIRE_SHM_CONTROL_H
@@ -70,15 +73,18 @@ struct control {
     struct control_worker worker[CONTROL_MAX_WORKERS];
 };
 
-/* Creates the memfd, sizes it and initialises it. *ret_fd is O_CLOEXEC; the spawner clears that in the child. */
+/* Creates the memfd, sizes it and initialises it. *ret_fd is O_CLOEXEC; the spawner clears that in the child. entry_size is a
+ * multiple of 8; the directory and the figures begin on cache lines and hold zeros. */
 MUST_CHECK bool control_create(uint32_t workers, uint32_t entry_size, uint32_t capacity, uint64_t figures_size, int *ret_fd,
                                struct control **ret, struct status *st);
-/* Maps an inherited one and checks magic, format and size. */
+/* Maps an inherited one and checks magic, format, size and seals: STATUS_CORRUPT when it is none of ours. The descriptor stays the
+ * caller's and may be closed. */
 MUST_CHECK bool control_map(int fd, struct control **ret, struct status *st);
-void control_unmap(struct control *c);
+void control_unmap(struct control *c); /* takes NULL */
 /* entry < capacity */
 void *control_directory_entry(struct control *c, uint32_t entry);
 void *control_figures(struct control *c);
+/* Only the owner of the histogram's slot adds; anybody reads with relaxed loads. A negative time counts as none. */
 void control_histogram_add(struct control_histogram *h, int64_t us);
 
 #endif

@@ -9,7 +9,8 @@
  * with release, and the old map stays valid (the same pages of the same file) until mapfile_close: so a thread that still
  * holds an older base goes on safely without any lock. Only one thread at a time grows a mapfile (its owner's business).
  *
- * A reading process maps the file read-only and calls mapfile_refresh when it learns that more of it is in use.
+ * A reading process maps the file read-only and calls mapfile_refresh when it learns that more of it is in use. It touches only
+ * what its writer has told it of: the rest of the file may go away again, when a growth fails half-way.
  */
 #ifndef QUIRE_SHM_MAPFILE_H
 #define QUIRE_SHM_MAPFILE_H
@@ -19,11 +20,17 @@
 #include <stddef.h>
 
 #define MAPFILE_MAX_MAPS 40
+/* Larger files are refused (64 TiB): it keeps every sum of sizes far from overflow. */
+#define MAPFILE_MAX_BYTES (UINT64_C(1) << 46)
+/* The first reservation is this large, or four times the file. A unit test compiles mapfile.c with a small one. */
+#ifndef MAPFILE_FIRST_RESERVATION
+#define MAPFILE_FIRST_RESERVATION (UINT64_C(64) << 20)
+#endif
 
 struct mapfile {
     int fd;
     bool writable;
-    uint64_t size;        /* bytes mapped and allocated; written by the growing thread (release), read with acquire */
+    uint64_t size;        /* bytes mapped and allocated; written by the growing thread after base (release), read with acquire */
     uint8_t *base;        /* likewise; pairs with: MAPFILE_BASE */
     struct {
         uint8_t *addr;
@@ -38,10 +45,11 @@ struct mapfile {
 
 /* Creates (must not exist) a file of `size` allocated bytes, zeros, mapped read-write. */
 MUST_CHECK bool mapfile_create(struct mapfile *m, int dir_fd, const char *name, uint64_t size, struct status *st);
-/* Opens an existing one. A missing file is STATUS_NOT_FOUND. */
+/* Opens an existing one. A missing file is STATUS_NOT_FOUND. A writable one is allocated whole, so a file that was copied with holes
+ * is either filled or refused with STATUS_NO_SPACE. */
 MUST_CHECK bool mapfile_open(struct mapfile *m, int dir_fd, const char *name, bool writable, struct status *st);
-/* At least `size` bytes allocated and mapped. Rounds up: by a quarter of the present size, at least to `step`, page-aligned.
- * When the rounded size does not fit on the disk, tries the exact one. On failure nothing has changed. */
+/* At least `size` bytes allocated and mapped. Grows by a quarter of the present size or by `step` bytes, whichever is more, to a
+ * whole page. When that does not fit on the disk, tries just `size`. On failure nothing has changed. */
 MUST_CHECK bool mapfile_grow(struct mapfile *m, uint64_t size, uint64_t step, struct status *st);
 /* Reader: make at least `size` bytes visible. STATUS_CORRUPT when the file is shorter. */
 MUST_CHECK bool mapfile_refresh(struct mapfile *m, uint64_t size, struct status *st);
