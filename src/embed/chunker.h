@@ -1,9 +1,9 @@
 /*
  * chunker.h - cutting a text into chunks for embedding: at paragraphs, then lines, then sentences, then words; never inside a code point.
  *
- * Sizes are in tokens of a simple count (a word of letters or digits, a CJK character, or a punctuation mark is one), which stands
- * near what subword tokenizers give. `overlap` tokens of the chunk before are repeated at a chunk's begin. Concatenating the chunks without their
- * overlaps gives the text back, for any text.
+ * Sizes are in tokens of a simple count, which stands near what subword tokenizers give: a word of letters or digits (each 16 letters begun
+ * of a longer one), a CJK character, or a punctuation mark is one. `overlap` tokens of the chunk before are repeated at a chunk's begin
+ * and count in its size. Concatenating the chunks without their overlaps gives the text back, for any text.
  */
 #ifndef QUIRE_EMBED_CHUNKER_H
 #define QUIRE_EMBED_CHUNKER_H
