@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # Everything is there again: after an orderly stop, after kill -9, and when the arenas are gone.
 
+bats_require_minimum_version 1.5.0
 load common
 
 setup() { start_instance --set workers=2; }
