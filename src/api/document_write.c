@@ -1,0 +1,117 @@
+/*
+ * document_write.c - see document_write.h.
+ *
+ * Bounds: small bodies can ask for much (a text cut into chunks of one token, overlaps that repeat nearly everything), so what is
+ * made of a body is held against the worker's memory before it is made: encoded ops and computed vectors may each take a share.
+ */
+#include "api/document_write.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+#define MEMORY_SHARE 4 /* ops, and vectors, may each take 1/4 of worker_memory_bytes */
+
+void document_batch_init(struct document_batch *b) {
+    *b = (struct document_batch){0};
+    buf_init(&b->ops);
+    buf_init(&b->texts);
+    buf_init(&b->entries);
+}
+
+void document_batch_fini(struct document_batch *b) {
+    buf_fini(&b->ops);
+    buf_fini(&b->texts);
+    buf_fini(&b->entries);
+    free(b->vectors);
+    b->vectors = NULL;
+}
+
+static struct batch_entry entry_at(const struct document_batch *b, size_t i) {
+    struct batch_entry e;
+    memcpy(&e, b->entries.data + i * sizeof e, sizeof e);
+    return e;
+}
+
+size_t document_batch_count(const struct document_batch *b) {
+    return b->entries.len / sizeof(struct batch_entry);
+}
+
+static uint32_t text_count(const struct document_batch *b) {
+    return (uint32_t)(b->texts.len / sizeof(struct slice));
+}
+
+bool document_batch_add(struct document_batch *b, struct exchange *x, const struct uuid *library,
+                        const struct document_input *input, enum put_mode mode, struct status *st) {
+    const struct limits *l = x->api->host.limits;
+    uint64_t most = l->worker_memory_bytes / MEMORY_SHARE;
+    struct batch_entry e = {.op_begin = b->ops.len, .first_text = text_count(b)};
+    if (b->ops.len + input->text_bytes > most) {
+        return status_set(st, STATUS_TOO_LARGE,
+                          "the chunks of this request come to more than %" PRIu64 " bytes; send fewer documents at a time", most);
+    }
+    document_encode(&b->ops, library, input, mode);
+    e.op_len = b->ops.len - e.op_begin;
+    if (e.op_len > l->max_op_bytes) {
+        b->ops.len = e.op_begin; /* as if it had not been tried: the others of the batch go on */
+        return status_set(st, STATUS_TOO_LARGE, "a document takes %zu bytes; at most %" PRIu64 " can be written at once",
+                          e.op_len, l->max_op_bytes);
+    }
+    for (uint32_t i = 0; input->vectors == NULL && i < input->num_chunks; i++) {
+        buf_put(&b->texts, &input->chunks[i].text, sizeof input->chunks[i].text);
+    }
+    e.num_texts = text_count(b) - e.first_text;
+    buf_put(&b->entries, &e, sizeof e);
+    return buf_check(&b->ops, st) && buf_check(&b->texts, st) && buf_check(&b->entries, st);
+}
+
+struct slice document_batch_op(const struct document_batch *b, size_t i) {
+    struct batch_entry e = entry_at(b, i);
+    return slice_of(b->ops.data + e.op_begin, e.op_len);
+}
+
+const float *document_batch_vectors(const struct document_batch *b, size_t i) {
+    struct batch_entry e = entry_at(b, i);
+    return b->vectors == NULL || e.num_texts == 0 ? NULL : b->vectors + (size_t)e.first_text * b->dimension;
+}
+
+bool document_batch_embed(struct document_batch *b, struct exchange *x, const struct library_model *model, struct status *st) {
+    size_t count = text_count(b);
+    uint64_t most = x->api->host.limits->worker_memory_bytes / MEMORY_SHARE;
+    if (count == 0) {
+        return true;
+    }
+    size_t bytes = count * model->dimension * sizeof(float);
+    if (bytes > most) {
+        return status_set(st, STATUS_TOO_LARGE,
+                          "the vectors of %zu chunks take more memory than a worker has; send fewer documents at a time", count);
+    }
+    float *vectors = (float *)malloc(bytes > 0 ? bytes : sizeof *vectors);
+    if (vectors == NULL) {
+        return status_no_memory(st);
+    }
+    const struct slice *texts = (const struct slice *)(const void *)b->texts.data; /* malloc'd, so aligned */
+    if (!library_embed(x, model, EMBED_DOCUMENT, texts, count, vectors, st)) {
+        free(vectors);
+        /* the text is the truth: it is kept, and its vectors are made when the model answers again */
+        return st->code == STATUS_NO_EMBEDDING && model->on_failure == ON_FAILURE_PENDING;
+    }
+    b->vectors = vectors;
+    b->dimension = model->dimension;
+    return true;
+}
+
+bool document_batch_submit(struct document_batch *b, struct exchange *x, struct api_op_result *results, struct status *st) {
+    size_t count = document_batch_count(b);
+    struct api_submission *submissions = (struct api_submission *)pool_take_array(&x->pool, count, sizeof *submissions);
+    if (submissions == NULL) {
+        return status_no_memory(st);
+    }
+    for (size_t i = 0; i < count; i++) {
+        const float *vectors = document_batch_vectors(b, i);
+        submissions[i].op = document_batch_op(b, i);
+        submissions[i].vectors = vectors;
+        submissions[i].vector_count = vectors == NULL ? 0 : entry_at(b, i).num_texts;
+        submissions[i].dimension = vectors == NULL ? 0 : b->dimension;
+    }
+    return submit_ops(x, submissions, count, results, st);
+}

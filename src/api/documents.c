@@ -1,0 +1,278 @@
+/* documents.c - the calls on single documents, and their list. */
+#include "api/document.h"
+#include "api/document_write.h"
+#include "api/json_in.h"
+
+#include "store/model.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static struct vector_form asked_form(const struct exchange *x) {
+    return (struct vector_form){x->query.include_embeddings, x->query.base64};
+}
+
+static struct status no_document(void) {
+    struct status st;
+    (void)status_set_subject(&st, STATUS_NOT_FOUND, SUBJECT_DOCUMENT, "there is no document with this id");
+    return st;
+}
+
+bool document_param(struct exchange *x, unsigned which, struct slice *ret_encoded, struct status *st) {
+    struct buf encoded;
+    buf_init(&encoded);
+    bool good = item_id_encode(x->param[which], &encoded);
+    if (!good) {
+        *st = no_document();
+    } else if (!buf_ok(&encoded) || !pool_copy(&x->pool, buf_slice(&encoded), ret_encoded)) {
+        good = status_no_memory(st);
+    }
+    buf_fini(&encoded);
+    return good;
+}
+
+/* --- writing one --- */
+
+static void put_location(struct exchange *x, const struct uuid *library, struct slice id) {
+    char library_text[UUID_TEXT + 1];
+    char id_text[ITEM_ID_TEXT_MAX + 1];
+    uuid_format(library, library_text);
+    size_t len = item_id_text(id, id_text);
+    buf_printf(&x->response->headers, "Location: /v1/libraries/%s/documents/", library_text);
+    percent_encode(slice_of(id_text, len), &x->response->headers);
+    buf_put_str(&x->response->headers, "\r\n");
+}
+
+/* Submits the one document in `input` and shows it. */
+static bool submit_and_reply(struct exchange *x, const struct uuid *library, const struct library_model *model,
+                             const struct document_input *input, enum put_mode mode, struct status *st) {
+    struct document_batch batch;
+    document_batch_init(&batch);
+    struct api_op_result result = {0};
+    struct op op;
+    bool good = document_batch_add(&batch, x, library, input, mode, st) && document_batch_embed(&batch, x, model, st) &&
+                op_decode(document_batch_op(&batch, 0), x->api->host.limits, &op, st) &&
+                document_batch_submit(&batch, x, &result, st);
+    if (good && result.status.code != STATUS_OK) {
+        *st = result.status;
+        good = false;
+    }
+    if (good) {
+        struct json_out j = reply_json(x, mode == PUT_REPLACE && result.replaced ? 200 : 201);
+        const float *vectors = input->vectors != NULL ? input->vectors : document_batch_vectors(&batch, 0);
+        document_write_new(&j, &op.as.document, vectors, input->vectors != NULL ? input->dimension : model->dimension,
+                           asked_form(x));
+        reply_lsn(x, result.lsn);
+        if (x->response->status == 201) {
+            put_location(x, library, input->fields.id);
+        }
+    }
+    document_batch_fini(&batch);
+    return good;
+}
+
+static bool write_document(struct exchange *x, enum document_shape shape, enum put_mode mode, struct slice id,
+                           struct status *st) {
+    struct uuid library;
+    struct library_model model;
+    struct document_input input;
+    return library_param(x, &library, st) && json_in_body(x, st) && library_model_read(x, &library, &model, st) &&
+           document_parse(x, NULL, x->document.root, shape, &model, id, &input, st) && problems_none(x, st) &&
+           submit_and_reply(x, &library, &model, &input, mode, st);
+}
+
+bool handle_document_create(struct exchange *x, struct status *st) {
+    return write_document(x, DOCUMENT_PLAIN, PUT_CREATE, (struct slice){NULL, 0}, st);
+}
+
+bool handle_document_create_embedded(struct exchange *x, struct status *st) {
+    return write_document(x, DOCUMENT_EMBEDDED, PUT_CREATE, (struct slice){NULL, 0}, st);
+}
+
+bool handle_document_put(struct exchange *x, struct status *st) {
+    struct buf encoded;
+    struct slice id;
+    buf_init(&encoded);
+    bool fit = x->param[1].len <= x->api->host.limits->max_id_bytes && item_id_encode(x->param[1], &encoded);
+    bool kept = fit && buf_ok(&encoded) && pool_copy(&x->pool, buf_slice(&encoded), &id);
+    buf_fini(&encoded);
+    if (!fit) {
+        return status_set(st, STATUS_INVALID,
+                          "the id in the path must be 1 to %" PRIu64 " bytes of text without control characters",
+                          x->api->host.limits->max_id_bytes);
+    }
+    if (!kept) {
+        return status_no_memory(st);
+    }
+    return write_document(x, DOCUMENT_PLAIN, PUT_REPLACE, id, st);
+}
+
+/* --- reading --- */
+
+static bool reply_document(struct exchange *x, const struct reading *rd, const struct stored_document *d) {
+    struct json_out j = reply_json(x, 200);
+    document_write_stored(&j, rd, d, asked_form(x));
+    return true;
+}
+
+bool handle_document_get(struct exchange *x, struct status *st) {
+    struct uuid library;
+    struct slice id;
+    struct reading rd;
+    if (!library_param(x, &library, st) || !document_param(x, 1, &id, st) ||
+        !reading_begin(x->api->host.reader, &library, &rd, st)) {
+        return false;
+    }
+    struct stored_document d;
+    bool good = reading_find_document(&rd, id, &d, st) && reply_document(x, &rd, &d);
+    reading_end(&rd);
+    return good;
+}
+
+/* Looks for a document in all libraries; *ret is a reading of the one that has it, to be ended by the caller. */
+static bool find_anywhere(struct exchange *x, struct slice id, struct reading *ret, struct stored_document *ret_document,
+                          struct status *st) {
+    struct library_view *views = NULL;
+    size_t count = 0;
+    if (id.data[0] != ITEM_ID_UUID) {
+        *st = no_document(); /* only ids that are made here are unique among libraries */
+        return false;
+    }
+    if (!store_list_libraries(x->api->host.reader, &views, &count, st)) {
+        return false;
+    }
+    *st = no_document();
+    bool found = false;
+    for (size_t i = 0; i < count && !found; i++) {
+        struct status each;
+        if (!reading_begin(x->api->host.reader, &views[i].id, ret, &each)) {
+            if (each.code != STATUS_NOT_FOUND) {
+                *st = each;
+                break;
+            }
+            continue;
+        }
+        found = reading_find_document(ret, id, ret_document, &each);
+        if (!found) {
+            reading_end(ret);
+            if (each.code != STATUS_NOT_FOUND) {
+                *st = each;
+                break;
+            }
+        }
+    }
+    free(views);
+    return found;
+}
+
+bool handle_document_get_anywhere(struct exchange *x, struct status *st) {
+    struct slice id;
+    struct reading rd;
+    struct stored_document d;
+    if (!document_param(x, 0, &id, st) || !find_anywhere(x, id, &rd, &d, st)) {
+        return false;
+    }
+    bool good = reply_document(x, &rd, &d);
+    reading_end(&rd);
+    return good;
+}
+
+/* The cursor: arena generation and row, so that one from before the arena was made anew is not taken for a place in the new one.
+ */
+static bool cursor_read(const struct exchange *x, const struct library_view *view, uint32_t *ret_row) {
+    struct slice c = x->query.cursor;
+    char text[24];
+    unsigned generation = 0, row = 0;
+    int used = 0;
+    *ret_row = 0;
+    if (c.len == 0) {
+        return true;
+    }
+    if (c.len >= sizeof text) {
+        return false;
+    }
+    memcpy(text, c.data, c.len);
+    text[c.len] = '\0';
+    if (sscanf(text, "%8x-%8x%n", &generation, &row, &used) != 2 || (size_t)used != c.len ||
+        generation != view->arena_generation) {
+        return false;
+    }
+    *ret_row = row;
+    return true;
+}
+
+static bool list_documents(struct exchange *x, const struct reading *rd, uint32_t row, struct status *st) {
+    struct json_out j = reply_json(x, 200);
+    json_begin_array(&j);
+    row = reading_next_document(rd, row);
+    for (uint32_t i = 0; i < x->query.limit && row != ROW_NONE; i++) {
+        struct stored_document d;
+        if (!reading_document(rd, row, &d, st)) {
+            return false;
+        }
+        document_write_summary(&j, rd, &d);
+        row = reading_next_document(rd, row + 1);
+    }
+    json_end_array(&j);
+    if (row != ROW_NONE) {
+        char library[UUID_TEXT + 1];
+        uuid_format(&rd->view.id, library);
+        buf_printf(&x->response->headers, "Link: </v1/libraries/%s/documents?limit=%u&cursor=%x-%x>; rel=\"next\"\r\n", library,
+                   x->query.limit, rd->view.arena_generation, row);
+    }
+    return true;
+}
+
+bool handle_document_list(struct exchange *x, struct status *st) {
+    struct uuid library;
+    struct reading rd;
+    if (!library_param(x, &library, st) || !reading_begin(x->api->host.reader, &library, &rd, st)) {
+        return false;
+    }
+    uint32_t row = 0;
+    bool good = false;
+    if (!cursor_read(x, &rd.view, &row)) {
+        problem_add_query(x, slice_str("cursor"), "is none that this call gave, or too old: begin anew without it");
+        good = problems_none(x, st);
+    } else {
+        good = row >= rd.view.document_rows ? list_documents(x, &rd, rd.view.document_rows, st) : list_documents(x, &rd, row, st);
+    }
+    reading_end(&rd);
+    return good;
+}
+
+/* --- deleting --- */
+
+static bool delete_document(struct exchange *x, const struct uuid *library, struct slice id, struct status *st) {
+    struct api_op_result result;
+    struct buf op;
+    buf_init(&op);
+    op_encode_document_delete(&op, library, id);
+    const struct api_submission submission = {.op = buf_slice(&op)};
+    bool good = buf_check(&op, st) && submit_one(x, &submission, &result, st);
+    buf_fini(&op);
+    if (good) {
+        reply_empty(x, 204);
+        reply_lsn(x, result.lsn);
+    }
+    return good;
+}
+
+bool handle_document_delete(struct exchange *x, struct status *st) {
+    struct uuid library;
+    struct slice id;
+    return library_param(x, &library, st) && document_param(x, 1, &id, st) && delete_document(x, &library, id, st);
+}
+
+bool handle_document_delete_anywhere(struct exchange *x, struct status *st) {
+    struct slice id;
+    struct reading rd;
+    struct stored_document d;
+    if (!document_param(x, 0, &id, st) || !find_anywhere(x, id, &rd, &d, st)) {
+        return false;
+    }
+    struct uuid library = rd.view.id;
+    reading_end(&rd);
+    return delete_document(x, &library, id, st);
+}

@@ -1,0 +1,204 @@
+/*
+ * exchange.h - one request on its way to its reply, as the files of this layer see it. Nothing outside src/api includes this.
+ *
+ * A handler returns true when the response is complete, or false with a status, which errors.c turns into problem+json. What
+ * is wrong with single members of a body is collected (problem_add), so that a client learns of all at once; a handler asks
+ * problems_none when it has read everything, and stops there if there are any.
+ */
+#ifndef QUIRE_API_EXCHANGE_H
+#define QUIRE_API_EXCHANGE_H
+
+#include "api/api.h"
+#include "api/pool.h"
+#include "base/clock.h"
+#include "base/json_front.h"
+
+#include "base/json_out.h"
+
+#define ROUTE_MAX_PARAMS 2
+#define REQUEST_ID_MAX 64
+#define PROBLEMS_MAX 20
+#define PAGE_DEFAULT 100
+#define RETRY_AFTER_SECONDS 1
+
+/* --- routes (routes.c) --- */
+
+enum method { METHOD_GET, METHOD_POST, METHOD_PUT, METHOD_PATCH, METHOD_DELETE, METHOD_OPTIONS, METHOD_OTHER };
+
+enum body_rule { BODY_NONE, BODY_OPTIONAL, BODY_REQUIRED };
+
+#define ROUTE_OPEN 1u  /* answered without a key */
+#define ROUTE_DATA 2u  /* needs the libraries: NotReadyError until they are back */
+#define ROUTE_WRITE 4u /* changes something: refused while stopping */
+#define ROUTE_SEARCH 8u
+
+#define QUERY_LIMIT 1u
+#define QUERY_CURSOR 2u
+#define QUERY_EMBEDDINGS 4u
+#define QUERY_ENCODING 8u
+
+struct exchange;
+typedef bool (*handler_fn)(struct exchange *x, struct status *st);
+
+struct route {
+    enum method method;
+    const char *name; /* "GET /v1/libraries/{id}" */
+    handler_fn handle;
+    enum body_rule body;
+    unsigned flags; /* ROUTE_ */
+    unsigned query; /* QUERY_ */
+};
+
+struct route_match {
+    const struct route *route;            /* NULL: not this path, or not by this method */
+    unsigned number;                      /* 1 + index in the table; 0 for none */
+    unsigned methods;                     /* bit per enum method that some route on this path has; 0: no such path */
+    bool open;                            /* every route on this path is open */
+    struct slice param[ROUTE_MAX_PARAMS]; /* as sent */
+};
+enum method method_of(struct slice text);
+void route_find(enum method method, struct slice path, struct route_match *ret);
+/* "GET, HEAD, OPTIONS" */
+void route_allow(unsigned methods, struct buf *out);
+
+/* --- collected problems (errors.c) --- */
+
+/* Where a value stands in the body: a JSON pointer, as a chain up to the root (NULL). */
+struct place {
+    const struct place *parent;
+    struct slice key; /* data NULL: the element `index` */
+    size_t index;
+};
+static inline struct place place_member(const struct place *parent, const char *key) {
+    return (struct place){parent, slice_str(key), 0};
+}
+static inline struct place place_element(const struct place *parent, size_t index) {
+    return (struct place){parent, {NULL, 0}, index};
+}
+
+struct problems {
+    unsigned count; /* all; the first PROBLEMS_MAX are kept */
+    struct buf json;
+    char first[200];
+};
+
+/* --- query parameters (query.c) --- */
+
+struct query_options {
+    uint32_t limit;
+    struct slice cursor; /* decoded; empty: from the begin */
+    bool include_embeddings;
+    bool base64;
+};
+
+struct api {
+    struct api_host host;
+    struct exchange *exchange;
+    struct search_scratch *scratch;
+    struct search_hit *hits;
+    size_t hits_room;
+    float *query; /* EMBED_MAX_DIMENSION floats */
+};
+
+struct exchange {
+    struct api *api;
+    const struct api_request *request;
+    struct api_response *response;
+    bool begun;
+    const struct route *route;
+    char request_id[REQUEST_ID_MAX + 1];
+    int64_t begun_ns; /* monotonic */
+    struct pool pool;
+    struct slice param[ROUTE_MAX_PARAMS]; /* percent-decoded */
+    struct query_options query;
+    struct problems problems;
+    struct json_document document; /* the body, parsed */
+};
+
+/* A problem with the value at `at`. */
+void problem_add(struct exchange *x, const struct place *at, const char *fmt, ...) PRINTF_LIKE(3, 4);
+/* A problem with a query parameter. */
+void problem_add_query(struct exchange *x, struct slice name, const char *detail);
+void problems_clear(struct problems *p);
+/* True when nothing was collected; else false and a STATUS_INVALID that sums it up. */
+MUST_CHECK bool problems_none(struct exchange *x, struct status *st);
+
+struct http_error {
+    int status;
+    const char *type; /* error_type */
+    const char *title;
+};
+struct http_error http_error_of(const struct status *st);
+/* What a client may read of a status: nothing of the inside. */
+const char *public_detail(const struct status *st);
+/* Makes the response a problem of this status. */
+void reply_problem(struct exchange *x, const struct status *st);
+
+/* Percent-decodes (query: '+' is a space, too) into the pool. MALFORMED on a bad escape or what is not UTF-8. */
+MUST_CHECK bool percent_decode(struct exchange *x, struct slice text, bool plus_is_space, struct slice *ret, struct status *st);
+void percent_encode(struct slice text, struct buf *out);
+/* Reads the query string; what the route does not know is a problem. */
+MUST_CHECK bool query_read(struct exchange *x, unsigned allowed, struct status *st);
+
+/* auth.c. STATUS_UNAUTHENTICATED */
+MUST_CHECK bool auth_check(const struct api *a, const struct api_request *request, struct status *st);
+
+/* --- replies (api.c) --- */
+
+/* Begins a reply in JSON. */
+struct json_out reply_json(struct exchange *x, int status);
+void reply_empty(struct exchange *x, int status);
+void reply_lsn(struct exchange *x, uint64_t lsn); /* Quire-LSN */
+/* Submits ops; one whose own result is bad is left to the caller. */
+MUST_CHECK bool submit_ops(struct exchange *x, const struct api_submission *ops, size_t count, struct api_op_result *results,
+                           struct status *st);
+/* Submits one; its refusal becomes the status. */
+MUST_CHECK bool submit_one(struct exchange *x, const struct api_submission *op, struct api_op_result *ret, struct status *st);
+/* The library named by the first path parameter. */
+MUST_CHECK bool library_param(const struct exchange *x, struct uuid *ret, struct status *st);
+
+/* --- handlers --- */
+
+bool handle_health(struct exchange *x, struct status *st);
+bool handle_readiness(struct exchange *x, struct status *st);
+bool handle_health_detailed(struct exchange *x, struct status *st);
+bool handle_metrics(struct exchange *x, struct status *st);
+bool handle_openapi(struct exchange *x, struct status *st);
+bool handle_models(struct exchange *x, struct status *st);
+bool handle_embeddings(struct exchange *x, struct status *st);
+bool handle_task_list(struct exchange *x, struct status *st);
+bool handle_task_get(struct exchange *x, struct status *st);
+bool handle_task_cancel(struct exchange *x, struct status *st);
+bool handle_snapshot_list(struct exchange *x, struct status *st);
+bool handle_snapshot_take(struct exchange *x, struct status *st);
+
+bool handle_library_create(struct exchange *x, struct status *st);
+bool handle_library_list(struct exchange *x, struct status *st);
+bool handle_library_get(struct exchange *x, struct status *st);
+bool handle_library_patch(struct exchange *x, struct status *st);
+bool handle_library_delete(struct exchange *x, struct status *st);
+bool handle_library_statistics(struct exchange *x, struct status *st);
+bool handle_index_rebuild(struct exchange *x, struct status *st);
+bool handle_index_statistics(struct exchange *x, struct status *st);
+
+bool handle_document_create(struct exchange *x, struct status *st);
+bool handle_document_create_embedded(struct exchange *x, struct status *st);
+bool handle_document_put(struct exchange *x, struct status *st);
+bool handle_document_list(struct exchange *x, struct status *st);
+bool handle_document_get(struct exchange *x, struct status *st);
+bool handle_document_delete(struct exchange *x, struct status *st);
+bool handle_document_get_anywhere(struct exchange *x, struct status *st);
+bool handle_document_delete_anywhere(struct exchange *x, struct status *st);
+bool handle_document_batch(struct exchange *x, struct status *st);
+bool handle_document_batch_delete(struct exchange *x, struct status *st);
+bool handle_document_batch_delete_anywhere(struct exchange *x, struct status *st);
+bool handle_chunks_get(struct exchange *x, struct status *st);
+bool handle_chunks_delete(struct exchange *x, struct status *st);
+
+bool handle_search(struct exchange *x, struct status *st);
+bool handle_search_embedding(struct exchange *x, struct status *st);
+bool handle_search_filtered(struct exchange *x, struct status *st);
+bool handle_search_batch(struct exchange *x, struct status *st);
+bool handle_search_libraries(struct exchange *x, struct status *st);
+
+#endif

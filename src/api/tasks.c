@@ -1,0 +1,226 @@
+/*
+ * tasks.c - long work of the supervisor, read from the page of figures, and snapshots.
+ *
+ * The ring of tasks is written while it is read. Each entry carries a sequence number, odd while it is being written; a copy is
+ * good when the number was even and the same before and after. The page is written by the supervisor alone, but a broken worker
+ * could scribble over it, so nothing in a copy is believed: texts are cut at their end, words are looked up with a bound.
+ */
+#include "api/tasks.h"
+
+#include "api/json_in.h"
+#include "base/utf8.h"
+#include "shm/atomics.h"
+#include "store/model.h"
+
+#include <stdlib.h>
+
+#define COPY_ATTEMPTS 1000 /* the writer holds an entry for nanoseconds; after that it must have died within */
+
+static const char *kind_name(uint32_t kind) {
+    switch ((enum task_kind)kind) {
+    case TASK_REBUILD:
+        return "rebuild";
+    case TASK_SNAPSHOT:
+        return "snapshot";
+    case TASK_REEMBED:
+        return "reembed";
+    }
+    return "unknown";
+}
+
+static const char *state_name(uint32_t state) {
+    switch ((enum task_state)state) {
+    case TASK_PENDING:
+        return "pending";
+    case TASK_RUNNING:
+        return "running";
+    case TASK_SUCCEEDED:
+        return "succeeded";
+    case TASK_FAILED:
+        return "failed";
+    case TASK_CANCELLED:
+        return "cancelled";
+    case TASK_NONE:
+        break;
+    }
+    return "unknown";
+}
+
+/* A whole copy of entry i; false when there is none. */
+static bool task_copy(const struct exchange *x, unsigned i, struct figures_task *ret) {
+    const struct figures_task *t = &x->api->host.figures->task[i];
+    for (unsigned attempt = 0; attempt < COPY_ATTEMPTS; attempt++) {
+        uint64_t before =
+            load_acquire_u64(&t->sequence); /* pairs with: FIGURES_TASK; without it the fields could be older than the number */
+        if ((before & 1) != 0) {
+            continue;
+        }
+        memcpy(ret, t, sizeof *ret);
+        __atomic_thread_fence(__ATOMIC_ACQUIRE); /* the copy is done before the number is read again */
+        if (load_relaxed_u64(&t->sequence) == before) {
+            ret->error[sizeof ret->error - 1] = '\0';
+            return ret->state != TASK_NONE;
+        }
+    }
+    return false;
+}
+
+static void write_time_or_null(struct json_out *j, const char *key, int64_t at) {
+    if (at != 0) {
+        json_member_time(j, key, at);
+    } else {
+        json_key(j, key);
+        json_null(j);
+    }
+}
+
+static void task_write(struct json_out *j, const struct figures_task *t) {
+    json_begin_object(j);
+    json_key(j, "id");
+    json_uuid(j, &t->id);
+    json_member_cstring(j, "kind", kind_name(t->kind));
+    json_member_cstring(j, "state", state_name(t->state));
+    json_member_uint(j, "done", t->done);
+    json_member_uint(j, "total", t->total);
+    write_time_or_null(j, "started_at", t->started_at);
+    write_time_or_null(j, "finished_at", t->finished_at);
+    json_key(j, "error");
+    struct slice error = slice_str(t->error);
+    if (error.len > 0 && utf8_valid(error)) {
+        json_string(j, error);
+    } else {
+        json_null(j);
+    }
+    json_end_object(j);
+}
+
+static bool task_find(const struct exchange *x, const struct uuid *id, struct figures_task *ret) {
+    for (unsigned i = 0; i < FIGURES_TASKS; i++) {
+        if (task_copy(x, i, ret) && uuid_equal(&ret->id, id)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool task_is_running(const struct exchange *x, enum task_kind kind, const struct uuid *library) {
+    struct figures_task t;
+    for (unsigned i = 0; i < FIGURES_TASKS; i++) {
+        if (task_copy(x, i, &t) && t.kind == (uint32_t)kind && uuid_equal(&t.library, library) &&
+            (t.state == TASK_PENDING || t.state == TASK_RUNNING)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void reply_task_begun(struct exchange *x, enum task_kind kind, const struct uuid *task) {
+    struct figures_task t;
+    if (!task_find(x, task, &t)) {
+        t = (struct figures_task){.id = *task, .kind = (uint32_t)kind, .state = TASK_PENDING};
+    }
+    struct json_out j = reply_json(x, 202);
+    task_write(&j, &t);
+    char text[UUID_TEXT + 1];
+    uuid_format(task, text);
+    buf_printf(&x->response->headers, "Location: /v1/tasks/%s\r\n", text);
+}
+
+static int newest_first(const void *a, const void *b) {
+    const struct figures_task *left = (const struct figures_task *)a;
+    const struct figures_task *right = (const struct figures_task *)b;
+    return memcmp(right->id.b, left->id.b, UUID_BYTES); /* version 7 ids ascend with time */
+}
+
+bool handle_task_list(struct exchange *x, struct status *st) {
+    struct figures_task *tasks = (struct figures_task *)pool_take_array(&x->pool, FIGURES_TASKS, sizeof *tasks);
+    if (tasks == NULL) {
+        return status_no_memory(st);
+    }
+    size_t count = 0;
+    for (unsigned i = 0; i < FIGURES_TASKS; i++) {
+        count += task_copy(x, i, &tasks[count]) ? 1 : 0;
+    }
+    qsort(tasks, count, sizeof *tasks, newest_first);
+    struct json_out j = reply_json(x, 200);
+    json_begin_array(&j);
+    for (size_t i = 0; i < count; i++) {
+        task_write(&j, &tasks[i]);
+    }
+    json_end_array(&j);
+    return true;
+}
+
+static bool task_param(const struct exchange *x, struct figures_task *ret, struct status *st) {
+    struct uuid id;
+    if (!uuid_parse(x->param[0], &id) || !task_find(x, &id, ret)) {
+        return status_set_subject(st, STATUS_NOT_FOUND, SUBJECT_TASK,
+                                  "there is no task with this id (finished ones are forgotten in time)");
+    }
+    return true;
+}
+
+bool handle_task_get(struct exchange *x, struct status *st) {
+    struct figures_task t;
+    if (!task_param(x, &t, st)) {
+        return false;
+    }
+    struct json_out j = reply_json(x, 200);
+    task_write(&j, &t);
+    return true;
+}
+
+bool handle_task_cancel(struct exchange *x, struct status *st) {
+    struct figures_task t;
+    struct uuid ignored;
+    if (!task_param(x, &t, st) || !x->api->host.command(x->api->host.ctx, API_CANCEL_TASK, &t.id, &ignored, st)) {
+        return false;
+    }
+    reply_task_begun(x, (enum task_kind)t.kind, &t.id);
+    return true;
+}
+
+/* --- snapshots --- */
+
+bool handle_snapshot_list(struct exchange *x, struct status *st) {
+    struct snapshot_info *list = NULL;
+    size_t count = 0;
+    if (!snapshot_list(x->api->host.snapshots_dir_fd, &list, &count, st)) {
+        return false;
+    }
+    struct json_out j = reply_json(x, 200);
+    json_begin_array(&j);
+    for (size_t i = 0; i < count; i++) {
+        json_begin_object(&j);
+        json_member_cstring(&j, "name", list[i].name);
+        json_member_time(&j, "created_at", list[i].created_at);
+        json_member_uint(&j, "lsn", list[i].lsn);
+        json_member_uint(&j, "bytes", list[i].bytes);
+        json_member_uint(&j, "libraries", list[i].libraries);
+        json_member_uint(&j, "documents", list[i].documents);
+        json_member_uint(&j, "chunks", list[i].chunks);
+        json_end_object(&j);
+    }
+    json_end_array(&j);
+    free(list);
+    return true;
+}
+
+bool handle_snapshot_take(struct exchange *x, struct status *st) {
+    static const struct uuid nothing;
+    struct uuid task;
+    if (x->request->body.len > 0) {
+        if (!json_in_body(x, st)) {
+            return false;
+        }
+        (void)json_in_members(x, NULL, x->document.root, NULL, 0);
+        if (!problems_none(x, st)) {
+            return false;
+        }
+    }
+    if (!x->api->host.command(x->api->host.ctx, API_TAKE_SNAPSHOT, &nothing, &task, st)) {
+        return false;
+    }
+    reply_task_begun(x, TASK_SNAPSHOT, &task);
+    return true;
+}
