@@ -199,7 +199,7 @@ teardown() { remove_instance; }
     [ "$(quire search notes bread dough -k 3 --json | jq '.results | length')" = 3 ]
     printf '{"title":"from standard input","texts":["a very particular sentence about zeppelins"]}\n' | quire import notes -
     [ "$(quire search notes zeppelins -k 1 --json | jq -r '.results[0].document_title')" = "from standard input" ]
-    printf 'not json\n' | run quire import notes -
+    run bash -c "printf 'not json\n' | quire import notes -"
     [ "$status" != 0 ]
     quire status | grep -q version
     quire snapshot
