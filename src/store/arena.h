@@ -29,6 +29,7 @@
 #define ROW_NONE UINT32_MAX
 
 #define CHUNK_HAS_VECTOR 1u
+#define CHUNK_COUNTED_DEAD 2u /* the supervisor's: set with deleted_lsn, so that deleter and re-embedder agree who counts the chunk as no longer pending */
 
 struct chunk_row { /* 64 bytes */
     uint64_t created_lsn;
@@ -114,6 +115,10 @@ struct arena {
 /* Opens (read-only) or refreshes `a` so that all that `view` counts is mapped; reopens the graph when its generation changed. A missing
  * file is STATUS_NOT_FOUND: the view is outdated, take a new one. `vectors_dir_fd`: the directory vectors/. */
 MUST_CHECK bool arena_follow(struct arena *a, int vectors_dir_fd, const struct library_view *view, struct status *st);
+/* Maps id table and rows up to what the files hold now: a lookup may meet rows of a commit that is being applied (idtable.h). */
+MUST_CHECK bool arena_follow_growth(struct arena *a, struct status *st);
+/* The same, for the supervisor, which maps writable. An arena that is open must have been opened so. */
+MUST_CHECK bool arena_open_writable(struct arena *a, int vectors_dir_fd, const struct library_view *view, struct status *st);
 void arena_close(struct arena *a);
 
 /* Rows and what they point to, as mapped now. Slots and rows are checked by the caller against the view. */
@@ -126,5 +131,11 @@ struct hnsw_graph arena_graph(const struct arena *a);
 
 /* Bytes of a vector row: dimension floats, padded to 64 bytes. In floats. */
 uint32_t arena_stride(uint32_t dimension);
+/* Bytes of vectors.mmap, graph.<g>.mmap for so many slots. */
+uint64_t arena_vectors_bytes(uint32_t stride, uint64_t slots);
+uint64_t arena_graph_bytes(uint32_t m, uint64_t slots);
+
+#define ARENA_FILE_NAME_MAX 32
+void arena_graph_names(uint32_t generation, char graph[ARENA_FILE_NAME_MAX], char upper[ARENA_FILE_NAME_MAX]);
 
 #endif

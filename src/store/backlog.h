@@ -32,6 +32,8 @@ MUST_CHECK bool backlog_rebuild_begin(struct library *lib, const struct index_se
 void backlog_rebuild_progress(struct library *lib, uint64_t *ret_done, uint64_t *ret_total, bool *ret_ready);
 MUST_CHECK bool backlog_rebuild_switch(struct catalog *c, struct library *lib, struct status *st);
 void backlog_rebuild_cancel(struct library *lib);
+/* Whether the graph was built with other settings than the definition asks for (a rebuild was cut off by a restart): then begin one with *ret. */
+bool backlog_rebuild_wanted(struct library *lib, struct index_settings *ret);
 
 /* Blocks until nobody works on this library (used before the arenas are checkpointed; the callers were told to stop). */
 void backlog_quiesce(struct library *lib);

@@ -51,7 +51,9 @@ void op_set_clear(struct op_set *s);
 bool op_set_conflicts_or_add(struct op_set *s, const struct op *op);
 
 /* Makes sure that applying it cannot fail: grows the files, creates the arena of a new library. Reservations add up until they are
- * applied, or dropped by catalog_abandon. STATUS_NO_SPACE when the disk is full. */
+ * applied, or dropped by catalog_abandon. STATUS_NO_SPACE when the disk is full. On failure this op has reserved nothing, and what others of
+ * the batch reserved stands. (Two documents that would both fix the dimension of a library pass catalog_check together; the second
+ * one's reservation is then refused with STATUS_DIMENSION, and is that op's failure alone.) */
 MUST_CHECK bool catalog_reserve(struct catalog *c, const struct op *op, struct status *st);
 void catalog_abandon(struct catalog *c);
 
@@ -60,7 +62,8 @@ void catalog_abandon(struct catalog *c);
  * vector row in `vectors` is NaN in its first number is pending. Replay may meet ops whose effect is already there or whose target is gone; they change nothing. */
 void catalog_apply(struct catalog *c, const struct op *op, uint64_t lsn, int64_t time_us, const float *vectors, struct op_effect *ret);
 
-/* Makes everything applied so far visible to all workers at once: copies the changed views to the directory and sets the published LSN, under the write
+/* Also to be called, with the last published LSN, when the backlog has made a library's last missing vector: the view's `reembedding` is brought up to date.
+ * Makes everything applied so far visible to all workers at once: copies the changed views to the directory and sets the published LSN, under the write
  * lock. patience_us and stuck as in rwlock_write_lock. */
 void catalog_publish(struct catalog *c, uint64_t lsn, int64_t patience_us, rwlock_stuck_fn stuck, void *ctx);
 uint64_t catalog_published_lsn(const struct catalog *c);
@@ -80,5 +83,12 @@ bool library_is_deleted(const struct library *lib);
 void library_reading(struct library *lib, struct reading *ret);
 /* Flush every file to disk (msync + fdatasync); for checkpoints. */
 MUST_CHECK bool library_sync(struct library *lib, struct status *st);
+/* The files of the published state and how many bytes of each are in use, for a checkpoint's checksums. Returns how many. */
+#define LIBRARY_FILES_MAX 7
+struct library_file {
+    char name[ARENA_FILE_NAME_MAX];
+    uint64_t used;
+};
+size_t library_files(struct library *lib, struct library_file out[LIBRARY_FILES_MAX]);
 
 #endif

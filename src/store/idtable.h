@@ -16,6 +16,7 @@
 
 #define IDTABLE_NODE_BYTES 64
 #define IDTABLE_FIRST_FREE 2 /* nodes in use in an empty table */
+#define IDTABLE_MAX_ROWS 0x3fffffffU
 
 enum id_kind { ID_DOCUMENT = 0, ID_CHUNK = 1 };
 
@@ -24,6 +25,12 @@ uint64_t idtable_nodes_for(uint64_t ids);
 
 /* Puts row in front of its leaf and stores what stood there in the row's `previous`. `nodes_used`: in, out. The row's id_hash is set. */
 void idtable_insert(struct arena *a, enum id_kind kind, uint32_t row, uint64_t *nodes_used);
+
+/* A reader's map may end before a node or row that the commit under way has just linked in: IDTABLE_UNMAPPED, and the caller maps more
+ * (arena_follow_growth) and asks again. The supervisor's own maps always suffice. */
+enum idtable_answer { IDTABLE_FOUND, IDTABLE_ABSENT, IDTABLE_UNMAPPED };
+enum idtable_answer idtable_lookup(const struct arena *a, const struct library_view *view, enum id_kind kind, struct slice encoded_id,
+                                   uint32_t *ret_row);
 
 /* The row of this id that is in the view (lsn), or ROW_NONE. `view` may be a published view, or the committer's own (lsn UINT64_MAX: newest). */
 uint32_t idtable_find(const struct arena *a, const struct library_view *view, enum id_kind kind, struct slice encoded_id);

@@ -1,0 +1,62 @@
+/* catalog_adopt.c - taking over an arena that lies on disk, as a checkpoint describes it. The caller has verified the files'
+ * bytes. */
+#include "store/library_internal.h"
+
+static bool check_view(const struct library_view *view, struct status *st) {
+    bool sound = view->live != 0 && view->stride == arena_stride(view->dimension) && view->live_chunks <= view->chunk_slots &&
+                 view->live_documents <= view->document_rows && view->chunk_slots <= IDTABLE_MAX_ROWS &&
+                 view->document_rows <= IDTABLE_MAX_ROWS && view->ids_used >= IDTABLE_FIRST_FREE &&
+                 view->records_used % RECORD_ALIGNMENT == 0;
+    return sound || status_set(st, STATUS_CORRUPT, "the checkpoint's view of a library does not hold together");
+}
+
+static bool open_arena(struct library *lib, struct status *st) {
+    struct library_view without_graph = lib->view;
+    without_graph.graph_generation = 0; /* the supervisor keeps graphs apart, see graph_work.c */
+    if (!arena_open_writable(&lib->arena, lib->catalog->options.vectors_dir_fd, &without_graph, st)) {
+        return false;
+    }
+    lib->slots = lib->view.chunk_slots;
+    lib->last_generation = lib->view.graph_generation;
+    return lib->view.graph_generation == 0 ||
+           graph_work_open(lib->arena.dir_fd, lib->view.graph_generation, lib->slots, &lib->serving, st);
+}
+
+static bool adopt_definition(struct library *lib, struct status *st) {
+    struct library_definition d;
+    if (!library_definition_decode(arena_record(&lib->arena, lib->view.definition, lib->view.definition_length), &d)) {
+        return status_set(st, STATUS_CORRUPT, "a library's definition does not decode");
+    }
+    library_set_model(lib, &d);
+    if (lib->model != NULL &&
+        (lib->model->dimension != lib->view.dimension || lib->model->fingerprint != lib->view.model_fingerprint)) {
+        return status_set(st, STATUS_CORRUPT, "the library's vectors are of another version of the model %s", lib->model->name);
+    }
+    return true;
+}
+
+bool catalog_adopt(struct catalog *c, const struct library_view *view, struct status *st) {
+    if (!check_view(view, st)) {
+        return false;
+    }
+    if (catalog_find(c, &view->id) != NULL) {
+        return status_set_subject(st, STATUS_CONFLICT, SUBJECT_LIBRARY, "a library is in the checkpoint twice");
+    }
+    struct library *lib = library_new(c, &view->id);
+    if (lib == NULL) {
+        return status_no_memory(st);
+    }
+    lib->view = *view;
+    if (!open_arena(lib, st) || !adopt_definition(lib, st) || !catalog_claim_entry(c, lib, st)) {
+        library_close(lib, false);
+        library_free(lib);
+        return false;
+    }
+    library_count_missing(lib);
+    if (view->arena_generation > c->next_arena_generation) {
+        c->next_arena_generation = view->arena_generation;
+    }
+    catalog_add(c, lib);
+    catalog_mark_dirty(c, lib);
+    return true;
+}

@@ -1,0 +1,294 @@
+/*
+ * catalog_apply.c - the one function by which libraries change, in operation and in replay.
+ *
+ * Nothing here can fail: the room was reserved. Nothing here disturbs a reader either, who may be walking the same files:
+ *   - new rows, records and nodes lie beyond what any published view counts, and are filled before the id table names them;
+ *   - a tombstone carries this op's LSN, which is above that of every published view, so those still see the chunk;
+ *   - counts change in the committer's view only, until it is published.
+ *
+ * A replay may meet ops whose effect is there already. An op older than its library's last one changes nothing; nor does a
+ * creation of what exists, or a deletion of what is missing.
+ */
+#include "store/library_internal.h"
+
+#include "base/crc32c.h"
+#include "store/op_format.h"
+
+struct slice library_definition_bytes(const struct op *op) {
+    return slice_of(op->bytes.data + OP_HEADER_BYTES, op->bytes.len - OP_HEADER_BYTES);
+}
+
+uint32_t library_dimension(const struct library *lib, const struct library_definition *d) {
+    return lib->model != NULL ? lib->model->dimension : d->dimension;
+}
+
+/* Appends bytes to the records and returns where they are. */
+static uint64_t append_record(struct library *lib, struct slice bytes) {
+    uint64_t at = lib->view.records_used;
+    memcpy(mapfile_base(&lib->arena.records) + at, bytes.data, bytes.len);
+    lib->view.records_used = (at + bytes.len + RECORD_ALIGNMENT - 1) / RECORD_ALIGNMENT * RECORD_ALIGNMENT;
+    return at;
+}
+
+/* --- tombstones --- */
+
+static uint64_t text_bytes_of(const struct library *lib, const struct chunk_row *c) {
+    struct op_chunk fields;
+    return op_chunk_decode(arena_record(&lib->arena, c->record, c->record_length), &fields) ? fields.text.len : 0;
+}
+
+static void delete_chunk(struct library *lib, uint32_t slot, uint64_t lsn, struct op_effect *effect) {
+    struct chunk_row *c = library_chunk(lib, slot);
+    store_release_u64(&c->deleted_lsn, lsn); /* pairs with: CHUNK_DELETED */
+    /* Whoever of this and the re-embedder sets its flag second sees the other's: the chunk is taken off the missing ones once. */
+    if ((or_release_u32(&c->state, CHUNK_COUNTED_DEAD) & CHUNK_HAS_VECTOR) == 0) {
+        library_vector_settled(lib);
+    }
+    lib->view.live_chunks--;
+    lib->view.text_bytes -= text_bytes_of(lib, c);
+    effect->chunks_deleted++;
+}
+
+static void delete_document(struct library *lib, uint32_t row, uint64_t lsn, struct op_effect *effect) {
+    struct document_row *d = library_document(lib, row);
+    for (uint32_t i = 0; i < d->num_chunks; i++) {
+        if (library_chunk(lib, d->first_chunk + i)->deleted_lsn == 0) {
+            delete_chunk(lib, d->first_chunk + i, lsn, effect);
+        }
+    }
+    store_release_u64(&d->deleted_lsn, lsn); /* pairs with: CHUNK_DELETED */
+    lib->view.live_documents--;
+}
+
+/* --- vectors --- */
+
+static bool all_finite(const float *values, uint32_t count) {
+    for (uint32_t i = 0; i < count; i++) {
+        if (!__builtin_isfinite(values[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+float *library_vector(const struct library *lib, uint32_t dimension, uint32_t slot) {
+    float *rows = (float *)(void *)(mapfile_base(&lib->arena.vectors) + VECTORS_HEAD_BYTES);
+    return rows + (size_t)slot * arena_stride(dimension);
+}
+
+/* Fills in the vector, as far as there is one, and says so in the row's state. */
+static void put_vector(struct library *lib, const struct op_document *d, const float *vectors, uint32_t index, uint32_t slot) {
+    uint32_t dimension = lib->view.dimension;
+    struct chunk_row *c = library_chunk(lib, slot);
+    size_t bytes = dimension * sizeof(float);
+    const void *source = NULL;
+    if (dimension != 0 && vectors != NULL && all_finite(vectors + (size_t)index * dimension, dimension)) {
+        source = vectors + (size_t)index * dimension;
+    } else if (dimension != 0 && d->vector_dimension == dimension) {
+        source = d->vectors.data + index * bytes;
+    }
+    if (source == NULL) {
+        (void)__atomic_add_fetch(&lib->without_vector, 1, __ATOMIC_RELAXED);
+        return;
+    }
+    float *row = library_vector(lib, dimension, slot);
+    memset(row, 0, arena_stride(dimension) * sizeof(float));
+    memcpy(row, source, bytes);
+    c->vector_crc = crc32c(0, row, bytes);
+    c->state = CHUNK_HAS_VECTOR; /* nobody knows the slot yet; publication orders it */
+    struct vectors_head *head = (struct vectors_head *)(void *)mapfile_base(&lib->arena.vectors);
+    (void)add_relaxed_u64(&head->present, 1);
+}
+
+/* --- documents --- */
+
+static void fix_dimension(struct library *lib, uint32_t dimension) {
+    if (lib->view.dimension == 0 && dimension != 0) {
+        lib->view.dimension = dimension;
+        lib->view.stride = arena_stride(dimension);
+    }
+}
+
+static void init_nodes(struct graph_work *g, uint32_t end) {
+    if (g == NULL) {
+        return;
+    }
+    const struct hnsw_head *head = graph_work_graph(g).head;
+    uint64_t before = load_relaxed_u64(&head->upper_used);
+    graph_work_init_nodes(g, end);
+    uint64_t used = load_relaxed_u64(&head->upper_used) - before;
+    g->reserved_upper -= used < g->reserved_upper ? used : g->reserved_upper;
+}
+
+/* Gives the new slots their nodes, and counts them. */
+static void add_slots(struct library *lib, uint32_t count) {
+    (void)pthread_mutex_lock(&lib->graph_mutex);
+    lib->view.chunk_slots += count;
+    lib->slots = lib->view.chunk_slots;
+    init_nodes(lib->serving, lib->slots);
+    init_nodes(lib->building, lib->slots);
+    (void)pthread_mutex_unlock(&lib->graph_mutex);
+}
+
+static void put_chunks(struct library *lib, const struct op_document *d, uint64_t record, uint32_t document, uint64_t lsn,
+                       const float *vectors) {
+    uint32_t first = lib->view.chunk_slots;
+    struct chunk_walk walk = {.bytes = d->chunks, .base = d->chunks_offset};
+    struct op_chunk chunk;
+    for (uint32_t i = 0; i < d->num_chunks && chunk_walk_next(&walk, &chunk); i++) {
+        *library_chunk(lib, first + i) = (struct chunk_row){.created_lsn = lsn,
+                                                            .record = record + chunk.offset,
+                                                            .id_hash = item_id_hash(chunk.id),
+                                                            .text_hash = text_hash(chunk.text),
+                                                            .record_length = (uint32_t)chunk.length,
+                                                            .document = document,
+                                                            .previous = ROW_NONE};
+        put_vector(lib, d, vectors, i, first + i);
+        lib->view.text_bytes += chunk.text.len;
+    }
+    add_slots(lib, d->num_chunks);
+    for (uint32_t i = 0; i < d->num_chunks; i++) {
+        idtable_insert(&lib->arena, ID_CHUNK, first + i, &lib->view.ids_used);
+    }
+    lib->view.live_chunks += d->num_chunks;
+}
+
+static void put_document(struct library *lib, const struct op *op, uint64_t lsn, const float *vectors) {
+    const struct op_document *d = &op->as.document;
+    struct library_view *view = &lib->view;
+    uint64_t record = append_record(lib, slice_of(op->bytes.data, d->record_length));
+    uint32_t row = view->document_rows;
+    *library_document(lib, row) = (struct document_row){.created_lsn = lsn,
+                                                        .record = record,
+                                                        .id_hash = item_id_hash(d->id),
+                                                        .created_at = d->created_at,
+                                                        .record_length = (uint32_t)d->record_length,
+                                                        .first_chunk = view->chunk_slots,
+                                                        .num_chunks = d->num_chunks,
+                                                        .previous = ROW_NONE};
+    view->document_rows++;
+    view->live_documents++;
+    fix_dimension(lib, d->num_chunks > 0 ? d->vector_dimension : 0);
+    put_chunks(lib, d, record, row, lsn, vectors);
+    idtable_insert(&lib->arena, ID_DOCUMENT, row, &view->ids_used);
+}
+
+static void apply_put(struct library *lib, const struct op *op, uint64_t lsn, const float *vectors, struct op_effect *effect) {
+    struct library_view newest = library_newest(lib);
+    uint32_t old = idtable_find(&lib->arena, &newest, ID_DOCUMENT, op->as.document.id);
+    if (old != ROW_NONE && op->as.document.mode == PUT_CREATE) {
+        return;
+    }
+    if (old != ROW_NONE) {
+        delete_document(lib, old, lsn, effect);
+        effect->replaced = true;
+    }
+    put_document(lib, op, lsn, vectors);
+    effect->chunks_added = op->as.document.num_chunks;
+}
+
+static void apply_document_delete(struct library *lib, struct slice id, uint64_t lsn, struct op_effect *effect) {
+    struct library_view newest = library_newest(lib);
+    uint32_t row = idtable_find(&lib->arena, &newest, ID_DOCUMENT, id);
+    if (row != ROW_NONE) {
+        delete_document(lib, row, lsn, effect);
+    }
+}
+
+static void apply_chunks_delete(struct library *lib, struct slice ids, uint64_t lsn, struct op_effect *effect) {
+    struct library_view newest = library_newest(lib);
+    struct slice id;
+    size_t at = 0;
+    while (chunk_ids_next(ids, &at, &id)) {
+        uint32_t slot = idtable_find(&lib->arena, &newest, ID_CHUNK, id);
+        if (slot != ROW_NONE) {
+            delete_chunk(lib, slot, lsn, effect);
+        }
+    }
+}
+
+/* --- libraries --- */
+
+static void put_definition(struct library *lib, const struct op *op) {
+    struct slice bytes = library_definition_bytes(op);
+    lib->view.definition = append_record(lib, bytes);
+    lib->view.definition_length = (uint32_t)bytes.len;
+    lib->view.index = op->as.definition.index;
+}
+
+static void apply_create(struct catalog *c, const struct op *op, uint64_t lsn) {
+    struct library *lib = catalog_take_pending(c, &op->library);
+    if (lib == NULL) {
+        return; /* it is there already */
+    }
+    struct library_view *view = &lib->view;
+    view->live = 1;
+    view->lsn = lsn;
+    view->arena_generation = ++c->next_arena_generation;
+    view->graph_generation = lib->last_generation;
+    view->ids_used = IDTABLE_FIRST_FREE;
+    view->model_fingerprint = lib->model != NULL ? lib->model->fingerprint : 0;
+    fix_dimension(lib, library_dimension(lib, &op->as.definition));
+    put_definition(lib, op);
+    catalog_add(c, lib);
+    catalog_mark_dirty(c, lib);
+}
+
+static void apply_delete(struct catalog *c, struct library *lib) {
+    bool published = lib->published.live != 0; /* the committer alone writes it */
+    lib->view.live = 0;
+    store_release_u32(&lib->deleted, 1); /* pairs with: LIBRARY_DELETED. Linkers that see it late do work for nothing, no more */
+    catalog_remove(c, lib);
+    if (published) {
+        catalog_mark_dirty(c, lib);
+        return;
+    }
+    /* no worker has heard of it (a replay): its files and its entry need not wait for the publication */
+    catalog_unmark_dirty(c, lib);
+    catalog_free_entry(c, lib);
+    catalog_release(c, lib);
+}
+
+static void apply_to(struct catalog *c, struct library *lib, const struct op *op, uint64_t lsn, const float *vectors,
+                     struct op_effect *effect) {
+    lib->view.lsn = lsn;
+    catalog_mark_dirty(c, lib);
+    switch (op->type) {
+    case OP_LIBRARY_UPDATE:
+        put_definition(lib, op);
+        break;
+    case OP_DOCUMENT_PUT:
+        apply_put(lib, op, lsn, vectors, effect);
+        break;
+    case OP_DOCUMENT_DELETE:
+        apply_document_delete(lib, op->as.document_id, lsn, effect);
+        break;
+    case OP_CHUNKS_DELETE:
+        apply_chunks_delete(lib, op->as.chunk_ids.ids, lsn, effect);
+        break;
+    default:
+        break;
+    }
+}
+
+void catalog_apply(struct catalog *c, const struct op *op, uint64_t lsn, int64_t time_us, const float *vectors,
+                   struct op_effect *ret) {
+    struct op_effect effect = {0};
+    struct reservation need;
+    (void)time_us; /* part of the record; no state depends on it yet */
+    struct library *lib = catalog_find(c, &op->library);
+    if (op->type == OP_LIBRARY_CREATE) {
+        apply_create(c, op, lsn);
+    } else if (lib != NULL && op->type == OP_LIBRARY_DELETE) {
+        apply_delete(c, lib);
+    } else if (lib != NULL) {
+        if (lsn >= lib->view.lsn) {
+            apply_to(c, lib, op, lsn, vectors, &effect);
+        }
+        reservation_of(op, &need);
+        library_return_reservation(lib, &need);
+    }
+    if (ret != NULL) {
+        *ret = effect;
+    }
+}

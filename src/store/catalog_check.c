@@ -1,0 +1,223 @@
+/*
+ * catalog_check.c - would an op apply? Everything that depends on the present state is asked here, before the op is logged.
+ *
+ * A worker has checked what it could see, but other workers write, too: this is the only check that counts.
+ */
+#include "store/library_internal.h"
+
+#include "base/utf8.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+#define CHECK_LEAST_ROOM 64
+
+static bool no_library(const struct op *op, struct status *st) {
+    char id[UUID_TEXT + 1];
+    uuid_format(&op->library, id);
+    return status_set_subject(st, STATUS_NOT_FOUND, SUBJECT_LIBRARY, "there is no library %s", id);
+}
+
+static bool taken(enum subject subject, const char *what, struct slice encoded_id, struct status *st) {
+    char id[ITEM_ID_TEXT_MAX + 1];
+    (void)item_id_text(encoded_id, id);
+    return status_set_subject(st, STATUS_CONFLICT, (uint16_t)subject, "the %s id %s is taken", what, id);
+}
+
+/* --- libraries --- */
+
+static bool check_model(struct catalog *c, const struct library_definition *d, struct status *st) {
+    if (slice_is(d->embedding_model, "none")) {
+        return true;
+    }
+    const struct embedder *model = embed_find(c->options.models, d->embedding_model);
+    if (model == NULL) {
+        return status_set(st, STATUS_INVALID, "there is no embedding model %.*s here",
+                          (int)utf8_prefix(d->embedding_model, EMBED_NAME_MAX), (const char *)d->embedding_model.data);
+    }
+    if (d->dimension != 0 && d->dimension != model->dimension) {
+        return status_set(st, STATUS_DIMENSION, "dimension %u is asked for; the model %s has %u", d->dimension, model->name,
+                          model->dimension);
+    }
+    return true;
+}
+
+static uint32_t pending_count(const struct catalog *c) {
+    uint32_t count = 0;
+    for (const struct library *lib = c->pending; lib != NULL; lib = lib->next_aside) {
+        count++;
+    }
+    return count;
+}
+
+static bool check_create(struct catalog *c, const struct op *op, struct status *st) {
+    if (catalog_find(c, &op->library) != NULL || catalog_is_gone(c, &op->library)) {
+        char id[UUID_TEXT + 1];
+        uuid_format(&op->library, id);
+        return status_set_subject(st, STATUS_CONFLICT, SUBJECT_LIBRARY, "the library id %s is taken", id);
+    }
+    uint64_t count = (uint64_t)catalog_library_count(c) + pending_count(c);
+    uint64_t most = c->options.limits->max_libraries < c->capacity ? c->options.limits->max_libraries : c->capacity;
+    if (count >= most) {
+        return status_set(st, STATUS_TOO_LARGE, "there are %" PRIu64 " libraries; the limit max_libraries is %" PRIu64, count,
+                          most);
+    }
+    return check_model(c, &op->as.definition, st);
+}
+
+static bool check_update(struct library *lib, const struct library_definition *d, struct status *st) {
+    struct library_definition now;
+    struct slice record = arena_record(&lib->arena, lib->view.definition, lib->view.definition_length);
+    if (!library_definition_decode(record, &now)) {
+        return status_set(st, STATUS_CORRUPT, "a library's definition does not decode");
+    }
+    if (!slice_equal(now.embedding_model, d->embedding_model)) {
+        return status_set(st, STATUS_INVALID, "the embedding model of a library cannot be changed like that");
+    }
+    if (d->dimension != 0 && lib->view.dimension != 0 && d->dimension != lib->view.dimension) {
+        return status_set(st, STATUS_DIMENSION, "dimension %u is asked for; the library has %u", d->dimension,
+                          lib->view.dimension);
+    }
+    return true;
+}
+
+/* --- documents --- */
+
+static bool check_room(struct catalog *c, const struct library *lib, const struct op_document *d, struct status *st) {
+    uint64_t slots = (uint64_t)lib->view.chunk_slots + lib->reserved.chunks;
+    uint64_t most = c->options.limits->max_chunks_per_library;
+    if (slots + d->num_chunks > most) {
+        return status_set(st, STATUS_TOO_LARGE,
+                          "the library has %" PRIu64 " chunk slots, deleted ones included; %u more would pass the limit "
+                          "max_chunks_per_library of %" PRIu64,
+                          slots, d->num_chunks, most);
+    }
+    if ((uint64_t)lib->view.document_rows + lib->reserved.documents >= most) {
+        return status_set(st, STATUS_TOO_LARGE,
+                          "the library has had %u documents, deleted ones included; the limit max_chunks_per_library of %" PRIu64
+                          " holds for them, too",
+                          lib->view.document_rows, most);
+    }
+    return true;
+}
+
+static bool check_dimension(const struct library *lib, const struct op_document *d, struct status *st) {
+    uint32_t dimension = lib->view.dimension != 0 ? lib->view.dimension : lib->reserved.dimension;
+    if (d->num_chunks == 0) {
+        return true;
+    }
+    if (d->vector_dimension == 0) {
+        return !lib->brings_vectors ||
+               status_set(st, STATUS_INVALID, "the library has no embedding model: every chunk must bring its vector");
+    }
+    if (dimension != 0 && d->vector_dimension != dimension) {
+        return status_set(st, STATUS_DIMENSION, "the vectors have %u numbers; the library has dimension %u", d->vector_dimension,
+                          dimension);
+    }
+    return true;
+}
+
+/* Room for `count` ids and a table at most half full. */
+static bool check_scratch(struct catalog *c, size_t count, size_t *ret_table) {
+    size_t table = CHECK_LEAST_ROOM;
+    while (table < 2 * count) {
+        table *= 2;
+    }
+    if (table > c->check_room) {
+        struct slice *ids = (struct slice *)malloc(table / 2 * sizeof(struct slice));
+        uint32_t *places = (uint32_t *)malloc(table * sizeof(uint32_t));
+        if (ids == NULL || places == NULL) {
+            free(ids);
+            free(places);
+            return false;
+        }
+        free(c->check_ids);
+        free(c->check_table);
+        c->check_ids = ids;
+        c->check_table = places;
+        c->check_room = table;
+    }
+    memset(c->check_table, 0, table * sizeof(uint32_t));
+    *ret_table = table;
+    return true;
+}
+
+/* Remembers id as the op's chunk number `index`; false when an earlier one has the same. */
+static bool remember_id(struct catalog *c, size_t table, uint32_t index, struct slice id) {
+    size_t at = (size_t)item_id_hash(id) & (table - 1);
+    while (c->check_table[at] != 0) {
+        if (slice_equal(c->check_ids[c->check_table[at] - 1], id)) {
+            return false;
+        }
+        at = (at + 1) & (table - 1);
+    }
+    c->check_ids[index] = id;
+    c->check_table[at] = index + 1;
+    return true;
+}
+
+/* Chunk ids are distinct, and no living chunk but those of the document that is replaced has one of them. */
+static bool check_chunk_ids(struct catalog *c, struct library *lib, const struct op_document *d, uint32_t replaced,
+                            struct status *st) {
+    struct library_view newest = library_newest(lib);
+    struct chunk_walk walk = {.bytes = d->chunks};
+    struct op_chunk chunk;
+    size_t table = 0;
+    if (!check_scratch(c, d->num_chunks, &table)) {
+        return status_no_memory(st);
+    }
+    for (uint32_t i = 0; i < d->num_chunks && chunk_walk_next(&walk, &chunk); i++) {
+        if (!remember_id(c, table, i, chunk.id)) {
+            char id[ITEM_ID_TEXT_MAX + 1];
+            (void)item_id_text(chunk.id, id);
+            return status_set_subject(st, STATUS_CONFLICT, SUBJECT_CHUNK, "the chunk id %s comes twice in one document", id);
+        }
+        uint32_t slot = idtable_find(&lib->arena, &newest, ID_CHUNK, chunk.id);
+        if (slot != ROW_NONE && (replaced == ROW_NONE || library_chunk(lib, slot)->document != replaced)) {
+            return taken(SUBJECT_CHUNK, "chunk", chunk.id, st);
+        }
+    }
+    return true;
+}
+
+static bool check_put(struct catalog *c, struct library *lib, const struct op_document *d, struct status *st) {
+    struct library_view newest = library_newest(lib);
+    uint32_t old = idtable_find(&lib->arena, &newest, ID_DOCUMENT, d->id);
+    if (old != ROW_NONE && d->mode == PUT_CREATE) {
+        return taken(SUBJECT_DOCUMENT, "document", d->id, st);
+    }
+    return check_room(c, lib, d, st) && check_dimension(lib, d, st) && check_chunk_ids(c, lib, d, old, st);
+}
+
+static bool check_document_delete(struct library *lib, struct slice id, struct status *st) {
+    struct library_view newest = library_newest(lib);
+    if (idtable_find(&lib->arena, &newest, ID_DOCUMENT, id) == ROW_NONE) {
+        char text[ITEM_ID_TEXT_MAX + 1];
+        (void)item_id_text(id, text);
+        return status_set_subject(st, STATUS_NOT_FOUND, SUBJECT_DOCUMENT, "there is no document %s", text);
+    }
+    return true;
+}
+
+bool catalog_check(struct catalog *c, const struct op *op, struct status *st) {
+    if (op->type == OP_LIBRARY_CREATE) {
+        return check_create(c, op, st);
+    }
+    if (op->type == OP_LOG_CLOSE) {
+        return true;
+    }
+    struct library *lib = catalog_find(c, &op->library);
+    if (lib == NULL) {
+        return no_library(op, st);
+    }
+    switch (op->type) {
+    case OP_LIBRARY_UPDATE:
+        return check_update(lib, &op->as.definition, st);
+    case OP_DOCUMENT_PUT:
+        return check_put(c, lib, &op->as.document, st);
+    case OP_DOCUMENT_DELETE:
+        return check_document_delete(lib, op->as.document_id, st);
+    default: /* deletions of a library, or of chunks that may be missing */
+        return true;
+    }
+}

@@ -1,0 +1,271 @@
+/*
+ * catalog_reserve.c - everything that can fail, done before an op is logged.
+ *
+ * A reservation is a promise in numbers: rows, bytes, nodes and words beyond those in use that the mapped files already hold.
+ * Files are grown first, then the numbers are raised, so a full disk at any point leaves files that are longer than needed and
+ * promises that stand.
+ *
+ * The graph's share goes to the graph that serves and to one that is being built; rebuilds begin on another thread, so slots and
+ * promised slots are changed under graph_mutex, which is held for as long as growing the two files takes.
+ */
+#include "store/library_internal.h"
+
+#include "base/io.h"
+
+#include <fcntl.h>
+
+#define CHUNKS_STEP 65536
+#define DOCUMENTS_STEP 16384
+#define RECORDS_STEP 65536
+#define IDS_STEP 16384
+#define VECTORS_STEP 262144
+#define FIRST_FILE_BYTES 4096
+
+static uint64_t aligned(uint64_t bytes) {
+    return (bytes + RECORD_ALIGNMENT - 1) / RECORD_ALIGNMENT * RECORD_ALIGNMENT;
+}
+
+void reservation_of(const struct op *op, struct reservation *ret) {
+    *ret = (struct reservation){0};
+    if (op->type == OP_DOCUMENT_PUT) {
+        ret->chunks = op->as.document.num_chunks;
+        ret->documents = 1;
+        ret->record_bytes = aligned(op->as.document.record_length);
+        ret->id_nodes = idtable_nodes_for((uint64_t)ret->chunks + 1);
+    } else if (op->type == OP_LIBRARY_CREATE || op->type == OP_LIBRARY_UPDATE) {
+        ret->record_bytes = aligned(library_definition_bytes(op).len);
+    }
+}
+
+static bool grow_to(struct mapfile *m, uint64_t bytes, uint64_t step, struct status *st) {
+    return m->size >= bytes || mapfile_grow(m, bytes, step, st);
+}
+
+/* --- rows, records, ids --- */
+
+static bool grow_rows(struct library *lib, const struct reservation *need, struct status *st) {
+    const struct library_view *view = &lib->view;
+    const struct reservation *held = &lib->reserved;
+    uint64_t chunks = (uint64_t)view->chunk_slots + held->chunks + need->chunks;
+    uint64_t documents = (uint64_t)view->document_rows + held->documents + need->documents;
+    if (chunks > IDTABLE_MAX_ROWS || documents > IDTABLE_MAX_ROWS) {
+        return status_set(st, STATUS_TOO_LARGE, "a library cannot have more than %u chunks or documents, deleted ones included",
+                          IDTABLE_MAX_ROWS);
+    }
+    struct arena *a = &lib->arena;
+    return grow_to(&a->chunks, chunks * sizeof(struct chunk_row), CHUNKS_STEP, st) &&
+           grow_to(&a->documents, documents * sizeof(struct document_row), DOCUMENTS_STEP, st) &&
+           grow_to(&a->records, view->records_used + held->record_bytes + need->record_bytes, RECORDS_STEP, st) &&
+           grow_to(&a->ids, (view->ids_used + held->id_nodes + need->id_nodes) * IDTABLE_NODE_BYTES, IDS_STEP, st);
+}
+
+/* --- vectors --- */
+
+static void vectors_head_init(struct library *lib, uint32_t dimension) {
+    struct vectors_head *head = (struct vectors_head *)(void *)mapfile_base(&lib->arena.vectors);
+    *head = (struct vectors_head){.magic = VECTORS_MAGIC,
+                                  .format = ARENA_FORMAT,
+                                  .dimension = dimension,
+                                  .stride = arena_stride(dimension),
+                                  .model_fingerprint = lib->model != NULL ? lib->model->fingerprint : 0};
+}
+
+/* Makes vectors.mmap for a dimension that no view shows yet; one that an abandoned batch has left goes. */
+static bool create_vectors(struct library *lib, uint32_t dimension, uint64_t slots, struct status *st) {
+    struct arena *a = &lib->arena;
+    mapfile_close(&a->vectors);
+    if (!io_unlink_at(a->dir_fd, "vectors.mmap", st) ||
+        !mapfile_create(&a->vectors, a->dir_fd, "vectors.mmap", arena_vectors_bytes(arena_stride(dimension), slots), st)) {
+        return false;
+    }
+    vectors_head_init(lib, dimension);
+    return true;
+}
+
+/* ret_dimension: of the vectors file when it was made for this op, else what was reserved before. */
+static bool reserve_vectors(struct library *lib, const struct op_document *d, uint32_t *ret_dimension, struct status *st) {
+    uint64_t slots = (uint64_t)lib->view.chunk_slots + lib->reserved.chunks + d->num_chunks;
+    *ret_dimension = lib->reserved.dimension;
+    uint32_t dimension = lib->view.dimension != 0 ? lib->view.dimension : lib->reserved.dimension;
+    if (dimension != 0) {
+        if (lib->view.dimension == 0 && d->vector_dimension != 0 && d->vector_dimension != dimension) {
+            return status_set(st, STATUS_DIMENSION, "the vectors have %u numbers; another document has just fixed dimension %u",
+                              d->vector_dimension, dimension);
+        }
+        return grow_to(&lib->arena.vectors, arena_vectors_bytes(arena_stride(dimension), slots), VECTORS_STEP, st);
+    }
+    if (d->vector_dimension == 0 || d->num_chunks == 0) {
+        return true;
+    }
+    if (!create_vectors(lib, d->vector_dimension, slots, st)) {
+        return false;
+    }
+    *ret_dimension = d->vector_dimension;
+    return true;
+}
+
+/* --- the graph --- */
+
+/* The words of `upper` that the next `chunks` slots after those promised need in g. */
+static uint64_t upper_words(const struct library *lib, const struct graph_work *g, uint32_t chunks) {
+    uint32_t first = lib->slots + lib->reserved.chunks;
+    return g == NULL ? 0 : hnsw_upper_words_for(first, first + chunks, graph_work_graph(g).head->m);
+}
+
+static bool grow_graph(const struct library *lib, struct graph_work *g, uint32_t chunks, uint64_t words, struct status *st) {
+    uint64_t slots = (uint64_t)lib->slots + lib->reserved.chunks + chunks;
+    return g == NULL || graph_work_grow(g, slots, g->reserved_upper + words, st);
+}
+
+static void promise_words(struct graph_work *g, uint64_t words) {
+    if (g != NULL) {
+        g->reserved_upper += words;
+    }
+}
+
+/* Also raises the promised chunks, as a rebuild that begins must find both together. */
+static bool reserve_graphs(struct library *lib, uint32_t chunks, struct status *st) {
+    (void)pthread_mutex_lock(&lib->graph_mutex);
+    uint64_t serving = upper_words(lib, lib->serving, chunks);
+    uint64_t building = upper_words(lib, lib->building, chunks);
+    bool ok = grow_graph(lib, lib->serving, chunks, serving, st) && grow_graph(lib, lib->building, chunks, building, st);
+    if (ok) {
+        promise_words(lib->serving, serving);
+        promise_words(lib->building, building);
+        lib->reserved.chunks += chunks;
+    }
+    (void)pthread_mutex_unlock(&lib->graph_mutex);
+    return ok;
+}
+
+void library_return_reservation(struct library *lib, const struct reservation *need) {
+    struct reservation *held = &lib->reserved;
+    (void)pthread_mutex_lock(&lib->graph_mutex);
+    held->chunks -= need->chunks < held->chunks ? need->chunks : held->chunks;
+    if (held->chunks == 0) {
+        if (lib->serving != NULL) {
+            lib->serving->reserved_upper = 0;
+        }
+        if (lib->building != NULL) {
+            lib->building->reserved_upper = 0;
+        }
+    }
+    (void)pthread_mutex_unlock(&lib->graph_mutex);
+    held->documents -= need->documents < held->documents ? need->documents : held->documents;
+    held->record_bytes -= need->record_bytes < held->record_bytes ? need->record_bytes : held->record_bytes;
+    held->id_nodes -= need->id_nodes < held->id_nodes ? need->id_nodes : held->id_nodes;
+    if (held->documents == 0) {
+        held->dimension = 0;
+    }
+}
+
+static bool reserve_in(struct library *lib, const struct op *op, struct status *st) {
+    struct reservation need;
+    uint32_t dimension = lib->reserved.dimension;
+    reservation_of(op, &need);
+    if (!grow_rows(lib, &need, st)) {
+        return false;
+    }
+    if (op->type == OP_DOCUMENT_PUT &&
+        (!reserve_vectors(lib, &op->as.document, &dimension, st) || !reserve_graphs(lib, need.chunks, st))) {
+        return false;
+    }
+    lib->reserved.documents += need.documents;
+    lib->reserved.record_bytes += need.record_bytes;
+    lib->reserved.id_nodes += need.id_nodes;
+    lib->reserved.dimension = dimension;
+    return true;
+}
+
+/* --- new libraries --- */
+
+static bool create_directory(struct library *lib, struct status *st) {
+    char name[UUID_TEXT + 1];
+    int parent = lib->catalog->options.vectors_dir_fd;
+    uuid_format(&lib->id, name);
+    return io_remove_tree(parent, name, st) && io_mkdir_at(parent, name, 0750, st) &&
+           io_open_at(parent, name, O_RDONLY | O_DIRECTORY, 0, &lib->arena.dir_fd, st);
+}
+
+static bool create_files(struct library *lib, const struct op *op, struct status *st) {
+    struct arena *a = &lib->arena;
+    struct reservation need;
+    reservation_of(op, &need);
+    a->writable = true;
+    return mapfile_create(&a->chunks, a->dir_fd, "chunks.mmap", FIRST_FILE_BYTES, st) &&
+           mapfile_create(&a->documents, a->dir_fd, "documents.mmap", FIRST_FILE_BYTES, st) &&
+           mapfile_create(&a->ids, a->dir_fd, "ids.mmap", FIRST_FILE_BYTES, st) &&
+           mapfile_create(&a->records, a->dir_fd, "records.mmap",
+                          need.record_bytes > FIRST_FILE_BYTES ? need.record_bytes : FIRST_FILE_BYTES, st);
+}
+
+static bool create_index(struct library *lib, const struct library_definition *d, struct status *st) {
+    uint32_t dimension = library_dimension(lib, d);
+    if (dimension != 0 && !create_vectors(lib, dimension, 0, st)) {
+        return false;
+    }
+    if (d->index.type != INDEX_HNSW) {
+        return true;
+    }
+    lib->last_generation = 1;
+    return graph_work_create(lib->arena.dir_fd, lib->last_generation, &d->index, 0, &lib->serving, st);
+}
+
+static bool reserve_library(struct catalog *c, const struct op *op, struct status *st) {
+    struct library *lib = library_new(c, &op->library);
+    if (lib == NULL) {
+        return status_no_memory(st);
+    }
+    library_set_model(lib, &op->as.definition);
+    if (!catalog_claim_entry(c, lib, st)) {
+        library_free(lib);
+        return false;
+    }
+    if (!create_directory(lib, st) || !create_files(lib, op, st) || !create_index(lib, &op->as.definition, st)) {
+        catalog_free_entry(c, lib);
+        library_close(lib, true);
+        library_free(lib);
+        return false;
+    }
+    lib->next_aside = c->pending;
+    c->pending = lib;
+    return true;
+}
+
+struct library *catalog_take_pending(struct catalog *c, const struct uuid *id) {
+    struct library **at = &c->pending;
+    while (*at != NULL && !uuid_equal(&(*at)->id, id)) {
+        at = &(*at)->next_aside;
+    }
+    struct library *lib = *at;
+    if (lib != NULL) {
+        *at = lib->next_aside;
+        lib->next_aside = NULL;
+    }
+    return lib;
+}
+
+bool catalog_reserve(struct catalog *c, const struct op *op, struct status *st) {
+    struct library *lib = catalog_find(c, &op->library);
+    if (op->type == OP_LIBRARY_CREATE) {
+        return lib != NULL || reserve_library(c, op, st);
+    }
+    return lib == NULL || reserve_in(lib, op, st); /* in a replay its target may be gone */
+}
+
+void catalog_abandon(struct catalog *c) {
+    while (c->pending != NULL) {
+        struct library *lib = c->pending;
+        c->pending = lib->next_aside;
+        catalog_free_entry(c, lib);
+        library_close(lib, true);
+        library_free(lib);
+    }
+    for (uint32_t i = 0; i < c->directory_end; i++) {
+        struct library *lib = c->by_entry[i];
+        if (lib != NULL) {
+            struct reservation all = lib->reserved;
+            library_return_reservation(lib, &all);
+        }
+    }
+}

@@ -1,0 +1,150 @@
+/*
+ * graph_work.c - the files of one generation of a library's graph, in the supervisor.
+ *
+ * A graph is counted by reference: the library holds one, and so does every background call that works on it. So a switch to a
+ * new generation need not wait for a linker in the old one: its maps go when the last of them is done.
+ */
+#include "store/library_internal.h"
+
+#include "base/io.h"
+#include "base/log.h"
+
+#include <stdlib.h>
+
+#define GRAPH_STEP 65536
+#define UPPER_STEP 16384
+#define UPPER_LEAST 4096
+
+static struct graph_work *graph_work_new(uint32_t generation) {
+    struct graph_work *g = (struct graph_work *)calloc(1, sizeof *g);
+    if (g == NULL) {
+        return NULL;
+    }
+    g->generation = generation;
+    g->graph = MAPFILE_CLOSED;
+    g->upper = MAPFILE_CLOSED;
+    g->refs = 1;
+    (void)pthread_mutex_init(&g->mutex, NULL);
+    return g;
+}
+
+void graph_work_free(struct graph_work *g) {
+    if (g == NULL) {
+        return;
+    }
+    mapfile_close(&g->graph);
+    mapfile_close(&g->upper);
+    link_queue_free(g);
+    (void)pthread_mutex_destroy(&g->mutex);
+    free(g);
+}
+
+void graph_work_unlink(int dir_fd, uint32_t generation) {
+    char graph[ARENA_FILE_NAME_MAX];
+    char upper[ARENA_FILE_NAME_MAX];
+    struct status st = {0};
+    arena_graph_names(generation, graph, upper);
+    if (!io_unlink_at(dir_fd, graph, &st) || !io_unlink_at(dir_fd, upper, &st)) {
+        log_status(LOG_LEVEL_WARN, "an old graph was not removed", &st);
+    }
+}
+
+struct hnsw_graph graph_work_graph(const struct graph_work *g) {
+    uint64_t upper_bytes = load_acquire_u64(&g->upper.size);
+    uint8_t *graph = mapfile_base(&g->graph);
+    return (struct hnsw_graph){.head = (struct hnsw_head *)(void *)graph,
+                               .base = graph + HNSW_HEAD_BYTES,
+                               .upper = (uint32_t *)(void *)mapfile_base(&g->upper),
+                               .upper_words = upper_bytes / sizeof(uint32_t)};
+}
+
+static bool grow_to(struct mapfile *m, uint64_t bytes, uint64_t step, struct status *st) {
+    return m->size >= bytes || mapfile_grow(m, bytes, step, st);
+}
+
+bool graph_work_grow(struct graph_work *g, uint64_t slots, uint64_t upper_words, struct status *st) {
+    const struct hnsw_head *head = graph_work_graph(g).head;
+    uint64_t words = load_relaxed_u64(&head->upper_used) + upper_words;
+    return grow_to(&g->graph, arena_graph_bytes(head->m, slots), GRAPH_STEP, st) &&
+           grow_to(&g->upper, words * sizeof(uint32_t), UPPER_STEP, st);
+}
+
+void graph_work_init_nodes(struct graph_work *g, uint32_t end) {
+    struct hnsw_graph graph = graph_work_graph(g);
+    for (; g->slots < end; g->slots++) {
+        hnsw_node_init(&graph, g->slots);
+    }
+}
+
+bool graph_work_create(int dir_fd, uint32_t generation, const struct index_settings *settings, uint32_t slots,
+                       struct graph_work **ret, struct status *st) {
+    struct graph_work *g = graph_work_new(generation);
+    if (g == NULL) {
+        return status_no_memory(st);
+    }
+    char graph[ARENA_FILE_NAME_MAX];
+    char upper[ARENA_FILE_NAME_MAX];
+    arena_graph_names(generation, graph, upper);
+    uint64_t upper_bytes = hnsw_upper_words_for(0, slots, settings->m) * sizeof(uint32_t);
+    graph_work_unlink(dir_fd, generation); /* of a rebuild that a restart cut off */
+    if (!mapfile_create(&g->graph, dir_fd, graph, arena_graph_bytes(settings->m, slots), st) ||
+        !mapfile_create(&g->upper, dir_fd, upper, upper_bytes > UPPER_LEAST ? upper_bytes : UPPER_LEAST, st)) {
+        graph_work_free(g);
+        graph_work_unlink(dir_fd, generation);
+        return false;
+    }
+    hnsw_head_init(graph_work_graph(g).head, settings->m, settings->ef_construction);
+    graph_work_init_nodes(g, slots);
+    g->began_with = slots;
+    *ret = g;
+    return true;
+}
+
+bool graph_work_open(int dir_fd, uint32_t generation, uint32_t slots, struct graph_work **ret, struct status *st) {
+    struct graph_work *g = graph_work_new(generation);
+    if (g == NULL) {
+        return status_no_memory(st);
+    }
+    char graph[ARENA_FILE_NAME_MAX];
+    char upper[ARENA_FILE_NAME_MAX];
+    arena_graph_names(generation, graph, upper);
+    if (!mapfile_open(&g->graph, dir_fd, graph, true, st) || !mapfile_open(&g->upper, dir_fd, upper, true, st)) {
+        graph_work_free(g);
+        return false;
+    }
+    const struct hnsw_head *head = graph_work_graph(g).head;
+    if (g->graph.size < HNSW_HEAD_BYTES || !hnsw_head_valid(head) || g->graph.size < arena_graph_bytes(head->m, slots) ||
+        g->upper.size / sizeof(uint32_t) < head->upper_used || head->linked > slots) {
+        graph_work_free(g);
+        return status_set(st, STATUS_CORRUPT, "%s does not fit its library", graph);
+    }
+    g->slots = slots;
+    if (!link_queue_restore(g, slots, st)) {
+        graph_work_free(g);
+        return false;
+    }
+    *ret = g;
+    return true;
+}
+
+struct graph_work *library_graph(struct library *lib, bool building) {
+    (void)pthread_mutex_lock(&lib->graph_mutex);
+    struct graph_work *g = building ? lib->building : lib->serving;
+    if (g != NULL) {
+        g->refs++;
+    }
+    (void)pthread_mutex_unlock(&lib->graph_mutex);
+    return g;
+}
+
+void library_graph_release(struct library *lib, struct graph_work *g) {
+    if (g == NULL) {
+        return;
+    }
+    (void)pthread_mutex_lock(&lib->graph_mutex);
+    bool last = --g->refs == 0;
+    (void)pthread_mutex_unlock(&lib->graph_mutex);
+    if (last) {
+        graph_work_free(g);
+    }
+}

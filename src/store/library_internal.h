@@ -1,0 +1,218 @@
+/*
+ * library_internal.h - a library as the supervisor holds it, and the catalog that holds them all.
+ *
+ * Who may touch what is said at each group of fields. Locks, in the order in which they may be taken:
+ *   catalog.mutex -> library.graph_mutex -> graph_work.mutex -> (graph stripes, inside hnsw_insert only)
+ *   library.published_mutex, library.embed_mutex, library.busy_mutex: nothing is taken inside them
+ */
+#ifndef QUIRE_STORE_LIBRARY_INTERNAL_H
+#define QUIRE_STORE_LIBRARY_INTERNAL_H
+
+#include "shm/atomics.h"
+#include "store/catalog.h"
+#include "store/idtable.h"
+
+#include <pthread.h>
+
+#define GRAPH_STRIPES 1024 /* a power of two */
+#define RECORD_ALIGNMENT 8
+#define LINK_CLAIM_MAX 32 /* slots linked between two looks at whether to go on: some 30 ms */
+
+/* A graph, serving or being built: its files, and what is linked in it. */
+struct graph_work {
+    uint32_t generation;
+    struct mapfile graph;
+    struct mapfile upper;
+    /* under library.graph_mutex */
+    uint32_t refs;
+    uint32_t slots;          /* nodes initialised; before it is attached: the builder's own */
+    uint64_t reserved_upper; /* words promised to ops that are not applied yet */
+    struct graph_work *next_retired;
+    /* under mutex: who links what. Bit sets are per slot. */
+    pthread_mutex_t mutex;
+    uint64_t *claimed;   /* handed to a linker, or linked */
+    uint64_t *done;      /* linked */
+    uint32_t room;       /* slots that the bit sets hold */
+    uint32_t next;       /* claims go on from here */
+    uint32_t low;        /* hnsw_head.linked */
+    uint32_t done_above; /* done bits at or above low */
+    uint32_t began_with; /* slots at the begin of a rebuild */
+};
+
+struct reservation {
+    uint32_t chunks;
+    uint32_t documents;
+    uint64_t record_bytes;
+    uint64_t id_nodes;
+    uint32_t dimension; /* that vectors.mmap was made for, and no applied op has fixed yet; 0: none */
+};
+
+struct library {
+    struct catalog *catalog;
+    struct uuid id;
+    uint32_t entry;
+    struct library *next_in_bucket; /* by id; under catalog.mutex */
+    struct library *next_aside;     /* in catalog.pending (committer's) or catalog.gone (under catalog.mutex) */
+    uint32_t refs;                  /* under catalog.mutex */
+    uint32_t deleted;               /* written by: the committer (release); read by: anyone */
+
+    /* the committer's own; `arena` has no graph open (see serving), its maps are read by anyone through their bases */
+    struct arena arena;
+    struct library_view view; /* everything applied so far */
+    bool dirty;
+    struct reservation reserved; /* chunks: also under graph_mutex */
+    struct graph_work *retired;  /* replaced by a switch, to be unlinked after its publication */
+
+    /* fixed when the library is made */
+    const struct embedder *model; /* NULL: none that runs here */
+    bool brings_vectors;          /* embedding_model "none" */
+
+    pthread_mutex_t published_mutex;
+    struct library_view published; /* under published_mutex */
+
+    pthread_mutex_t graph_mutex;
+    struct graph_work *serving;  /* under graph_mutex; changed by the committer only */
+    struct graph_work *building; /* under graph_mutex */
+    bool rebuilding;             /* under graph_mutex, with the next two */
+    uint32_t rebuild_generation; /* 0: to flat */
+    uint32_t last_generation;
+    uint32_t slots; /* view.chunk_slots, for others than the committer; under graph_mutex */
+
+    uint64_t without_vector; /* live chunks that have none; atomic */
+
+    pthread_mutex_t embed_mutex;
+    uint64_t *embed_claimed; /* bit per slot */
+    uint32_t embed_room;
+    uint32_t embed_next;
+
+    pthread_mutex_t busy_mutex;
+    pthread_cond_t idle;
+    uint32_t busy; /* background calls under way */
+};
+
+struct catalog {
+    struct catalog_options options;
+    /* Taken from the control segment once, when no worker has it yet: it is writable for workers, so nothing there is believed
+     * later. */
+    struct library_view *entries;
+    uint32_t capacity;
+    uint32_t workers;
+
+    pthread_mutex_t mutex;
+    struct library **buckets;  /* by id; changed by the committer under mutex */
+    uint32_t bucket_count;     /* a power of two */
+    struct library **by_entry; /* capacity; likewise */
+    struct library *gone;      /* deleted, still acquired by somebody; under mutex */
+    uint32_t count;            /* alive; under mutex */
+
+    /* the committer's own */
+    struct library *pending; /* reserved, not applied */
+    struct library **dirty;  /* capacity */
+    uint32_t dirty_count;
+    uint32_t directory_end;
+    uint32_t next_arena_generation;
+    struct slice *check_ids; /* scratch of catalog_check */
+    uint32_t *check_table;
+    size_t check_room;
+
+    uint64_t published_lsn;     /* written by: the committer (release); read by: anyone. pairs with: CATALOG_PUBLISHED */
+    uint32_t embedding_settled; /* some library's last missing vector was made; atomic */
+    pthread_mutex_t stripes[GRAPH_STRIPES];
+};
+
+/* --- catalog.c --- */
+struct library *catalog_find(struct catalog *c, const struct uuid *id); /* the committer's; alive ones */
+void catalog_add(struct catalog *c, struct library *lib);               /* the committer's: alive from now on */
+void catalog_remove(struct catalog *c, struct library *lib);            /* the committer's: no longer found by id */
+bool catalog_is_gone(struct catalog *c, const struct uuid *id);         /* deleted, still acquired by somebody */
+/* A free directory entry, or STATUS_TOO_LARGE. */
+MUST_CHECK bool catalog_claim_entry(struct catalog *c, struct library *lib, struct status *st);
+void catalog_free_entry(struct catalog *c, struct library *lib);
+void catalog_mark_dirty(struct catalog *c, struct library *lib);
+void catalog_unmark_dirty(struct catalog *c, struct library *lib);
+
+/* --- catalog_reserve.c --- */
+/* What an op takes. */
+void reservation_of(const struct op *op, struct reservation *ret);
+void library_return_reservation(struct library *lib, const struct reservation *need);
+/* The library that was reserved for a creation, taken off the pending ones; NULL: none. */
+struct library *catalog_take_pending(struct catalog *c, const struct uuid *id);
+
+/* --- catalog_apply.c --- */
+/* The definition within a LIBRARY_CREATE or LIBRARY_UPDATE. */
+struct slice library_definition_bytes(const struct op *op);
+/* The dimension that a library of this definition begins with; 0: the first vectors fix it. */
+uint32_t library_dimension(const struct library *lib, const struct library_definition *d);
+float *library_vector(const struct library *lib, uint32_t dimension, uint32_t slot);
+
+/* --- library.c --- */
+struct library *library_new(struct catalog *c, const struct uuid *id);
+void library_close(struct library *lib, bool remove_files);
+void library_free(struct library *lib); /* closed before */
+/* Sets model and brings_vectors. */
+void library_set_model(struct library *lib, const struct library_definition *d);
+struct library_view library_newest(const struct library *lib); /* the committer's own state as a view for lookups */
+/* Counts of what is missing, after an arena was adopted. */
+void library_count_missing(struct library *lib);
+/* Takes one off without_vector. */
+void library_vector_settled(struct library *lib);
+
+static inline struct chunk_row *library_chunk(const struct library *lib, uint32_t slot) {
+    return (struct chunk_row *)(void *)mapfile_base(&lib->arena.chunks) + slot;
+}
+static inline struct document_row *library_document(const struct library *lib, uint32_t row) {
+    return (struct document_row *)(void *)mapfile_base(&lib->arena.documents) + row;
+}
+
+/* --- graph_work.c --- */
+/* Creates the files of a generation with nodes for `slots`. */
+MUST_CHECK bool graph_work_create(int dir_fd, uint32_t generation, const struct index_settings *settings, uint32_t slots,
+                                  struct graph_work **ret, struct status *st);
+MUST_CHECK bool graph_work_open(int dir_fd, uint32_t generation, uint32_t slots, struct graph_work **ret, struct status *st);
+struct hnsw_graph graph_work_graph(const struct graph_work *g);
+/* Room for nodes [g->slots, slots) and `upper_words` more words. */
+MUST_CHECK bool graph_work_grow(struct graph_work *g, uint64_t slots, uint64_t upper_words, struct status *st);
+void graph_work_init_nodes(struct graph_work *g, uint32_t end);
+void graph_work_free(struct graph_work *g);
+void graph_work_unlink(int dir_fd, uint32_t generation);
+/* A reference for a background thread (NULL when there is none), and giving it back. */
+struct graph_work *library_graph(struct library *lib, bool building);
+void library_graph_release(struct library *lib, struct graph_work *g);
+
+/* --- link_queue.c --- */
+struct link_claim {
+    struct library *lib;
+    struct graph_work *graph;
+    struct library_view view; /* what is linked: the slots that it counts */
+    uint32_t slots[LINK_CLAIM_MAX];
+    size_t count;
+    size_t passed; /* dead slots that the watermark moved over meanwhile */
+};
+/* Claims up to `most` slots that have a vector and are not linked; view, graph and lib are set. */
+MUST_CHECK bool link_queue_claim(struct link_claim *claim, size_t most, struct status *st);
+/* The first `linked` of the claim are linked; the others were not, and can be claimed again. Moves the watermark. */
+void link_queue_finish(struct link_claim *claim, size_t linked);
+/* Slots from `slot` on have got vectors: look at them again. */
+void link_queue_rewind(struct graph_work *g, uint32_t slot);
+/* Watermark and number of settled slots (below `slots`). */
+void link_queue_progress(struct graph_work *g, uint32_t slots, uint32_t *ret_low, uint32_t *ret_settled);
+void link_queue_free(struct graph_work *g);
+/* After opening: which slots above the watermark are linked. */
+MUST_CHECK bool link_queue_restore(struct graph_work *g, uint32_t slots, struct status *st);
+
+/* Bit sets. */
+static inline bool bit_is_set(const uint64_t *bits, uint32_t i) {
+    return (bits[i / 64] >> (i % 64) & 1) != 0;
+}
+static inline void bit_set(uint64_t *bits, uint32_t i) {
+    bits[i / 64] |= UINT64_C(1) << (i % 64);
+}
+static inline void bit_clear(uint64_t *bits, uint32_t i) {
+    bits[i / 64] &= ~(UINT64_C(1) << (i % 64));
+}
+/* The set with room for more bits, the new ones clear. NULL: no memory, and the old one stands. */
+uint64_t *bits_grown(uint64_t *bits, uint32_t old_room, uint32_t new_room);
+/* A room for bits that holds `slots` and some to come. */
+uint32_t bits_room_for(uint32_t slots);
+
+#endif
