@@ -24,7 +24,7 @@
 #include <unistd.h>
 
 /* A multiple of every page size that Linux has. */
-#define PRIVATE_BYTES (64 * 1024)
+#define PRIVATE_BYTES ((size_t)64 * 1024)
 /* Far above any directory; bounds what a wrong configuration or a foreign descriptor makes us map. */
 #define SEGMENT_MAX_BYTES (UINT64_C(1) << 30)
 #define ENTRY_ALIGNMENT 8
