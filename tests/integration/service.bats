@@ -229,3 +229,7 @@ teardown() { remove_instance; }
     [ "$(quire library list --json | jq '.[0].num_documents')" = 2 ]
     [[ $(quire search notes kites -k 1 --json | jq -r '.results[0].chunk.text') == *kites* ]]
 }
+
+@test "docs/configuration.md is what the tables in the code say" {
+    diff "$root/docs/configuration.md" <("$root/scripts/doc-tables")
+}
