@@ -1,8 +1,8 @@
 /*
  * wal.h - the embedded log driver: segments `wal_<YYYYMMDD>_<first LSN, 20 digits>.log` in <data>/wal/.
  *
- * The format (segment header, record, batch), when a record is valid, what is a torn tail and what is damage, and recycling are told
- * at the top of wal.c. Limits: a record's length is bounded by max_record_bytes and checked before anything is allocated.
+ * The format (segment header, record, batch), when a record is valid, what is a torn tail and what is damage, and recycling are
+ * told at the top of wal.c. Limits: a record's length is bounded by max_record_bytes and checked before anything is allocated.
  */
 #ifndef QUIRE_DURABLE_WAL_H
 #define QUIRE_DURABLE_WAL_H
@@ -12,12 +12,12 @@
 #define WAL_FORMAT 1
 
 struct wal_options {
-    int dir_fd;              /* <data>/wal, borrowed */
-    uint64_t segment_bytes;  /* a batch larger than that gets a segment of its own size */
+    int dir_fd;             /* <data>/wal, borrowed */
+    uint64_t segment_bytes; /* a batch larger than that gets a segment of its own size */
     uint64_t max_record_bytes;
-    uint64_t expect_lsn;     /* what a snapshot or checkpoint already covers: the log must reach at least that or begin right after it;
-                              * a log that ends before it although it once held it is damage */
-    bool repair;             /* cut damage off instead of refusing, and report it */
+    uint64_t expect_lsn; /* what a snapshot or checkpoint already covers: the log must reach at least that or begin right after
+                          * it; a log that ends before it although it once held it is damage */
+    bool repair;         /* cut damage off instead of refusing, and report it */
 };
 
 struct wal_report {
@@ -29,8 +29,8 @@ struct wal_report {
     uint64_t lost_records_bound;  /* with repair: LSNs known to have existed and now gone */
 };
 
-/* Scans the segments, cuts a torn tail off (makes that durable), and stands ready to append after the last record. Damage before the durable
- * end is STATUS_CORRUPT with file and offset, and what to do (`quired --repair`). */
+/* Scans the segments, cuts a torn tail off (makes that durable), and stands ready to append after the last record. Damage before
+ * the durable end is STATUS_CORRUPT with file and offset, and what to do (`quired --repair`). */
 MUST_CHECK bool wal_open(const struct wal_options *options, struct oplog **ret, struct wal_report *ret_report, struct status *st);
 
 #endif

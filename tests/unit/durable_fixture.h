@@ -1,4 +1,5 @@
-/* durable_fixture.h - what the tests of the durable layer share: a directory of their own, faults, and a log whose every record can be checked. */
+/* durable_fixture.h - what the tests of the durable layer share: a directory of their own, faults, and a log whose every record
+ * can be checked. */
 #ifndef QUIRE_TESTS_DURABLE_FIXTURE_H
 #define QUIRE_TESTS_DURABLE_FIXTURE_H
 
@@ -41,8 +42,8 @@ struct fault_plan {
     uint64_t failed_syncs;
 };
 #define FAULT_BIT(call) (1u << (call))
-#define FAULT_CHANGES                                                                                                              \
-    (FAULT_BIT(IO_OPEN) | FAULT_BIT(IO_WRITE) | FAULT_BIT(IO_FSYNC) | FAULT_BIT(IO_FDATASYNC) | FAULT_BIT(IO_FALLOCATE) |          \
+#define FAULT_CHANGES                                                                                                            \
+    (FAULT_BIT(IO_OPEN) | FAULT_BIT(IO_WRITE) | FAULT_BIT(IO_FSYNC) | FAULT_BIT(IO_FDATASYNC) | FAULT_BIT(IO_FALLOCATE) |        \
      FAULT_BIT(IO_TRUNCATE) | FAULT_BIT(IO_RENAME) | FAULT_BIT(IO_UNLINK) | FAULT_BIT(IO_MKDIR) | FAULT_BIT(IO_MSYNC))
 void fault_arm(struct fault_plan *plan);
 void fault_disarm(void);
@@ -54,7 +55,8 @@ size_t log_text(uint64_t lsn, uint32_t attempt, char out[LOG_TEXT_MAX]);
 struct wal_options log_options(const struct scratch *s);
 struct oplog *log_open_ok(const struct wal_options *o, struct wal_report *report);
 bool log_put(struct oplog *log, uint64_t first, size_t count, uint32_t attempt, struct status *st);
-/* Reads everything from `from` on and holds it against log_text (attempt[lsn], or 0 where attempt is NULL). Returns the last LSN, from - 1 when there is none. */
+/* Reads everything from `from` on and holds it against log_text (attempt[lsn], or 0 where attempt is NULL). Returns the last LSN,
+ * from - 1 when there is none. */
 uint64_t log_check(struct oplog *log, uint64_t from, const uint32_t *attempts);
 
 #endif
