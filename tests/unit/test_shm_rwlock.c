@@ -24,7 +24,7 @@
 
 #include <cmocka.h>
 
-enum { READERS = 4, KILLS = 200, SAMPLES = 400, HANG_S = 300 };
+enum { READERS = 4, KILLS = 200, HANG_S = 300 };
 enum { PATIENCE_US = 20000, LONG_PATIENCE_US = 60 * 1000000 };
 
 /* One page run that all processes of a test share. */
@@ -37,7 +37,6 @@ struct shared {
     uint64_t complaints;
     uint64_t stop;
     uint64_t reads[READERS];
-    uint64_t passed[SAMPLES];
 };
 
 static struct shared *shared;
@@ -475,65 +474,64 @@ static void test_random_kills(void **state) {
 
 /* --- neither side starves the other ----------------------------------------------------------------------------------- */
 
-enum { INSIDE_TURNS = 60000, PASSES_MAX = 8 };
+enum { TURNS = 300, TURN_READER = 1 };
 
-/* How often the other side had the lock while one waited for it, on average: where a lock does not hand over, thousands pass by
- * one who is unlucky. The average leaves room for a machine that interrupts a process just before it begins to wait. */
-static double mean_passed(void) {
-    uint64_t sum = 0;
-    for (int i = 0; i < SAMPLES; i++) {
-        sum += shared->passed[i];
-    }
-    return (double)sum / SAMPLES;
-}
-
-static void test_readers_do_not_starve_the_writer(void **state) {
+/* A reader that unlocks while the writer waits, and locks again at once, finds that the writer has been there. */
+static void test_reader_lets_the_writer_go_first(void **state) {
     (void)state;
     pid_t reader = spawn();
     if (reader == 0) {
-        for (;;) {
-            rwlock_read_lock(&shared->lock, 0);
-            dawdle(INSIDE_TURNS);
-            (void)add_relaxed_u64(&shared->reads[0], 1);
-            rwlock_read_unlock(&shared->lock, 0);
+        for (uint64_t turn = 1; turn <= TURNS; turn++) {
+            rwlock_read_lock(&shared->lock, TURN_READER);
+            store_release_u64(&shared->reads[TURN_READER], turn);
+            wait_until_waited_for(TURN_READER);
+            rwlock_read_unlock(&shared->lock, TURN_READER);
+            rwlock_read_lock(&shared->lock, TURN_READER);
+            (void)add_relaxed_u64(&shared->torn, shared->first == turn ? 0 : 1);
+            rwlock_read_unlock(&shared->lock, TURN_READER);
         }
+        _exit(0);
     }
-    for (int i = 0; i < SAMPLES; i++) {
-        uint64_t before = load_relaxed_u64(&shared->reads[0]);
-        wait_until(&shared->reads[0], before + 1);
-        before = load_relaxed_u64(&shared->reads[0]);
+    for (uint64_t turn = 1; turn <= TURNS; turn++) {
+        wait_until(&shared->reads[TURN_READER], turn);
         publish();
-        shared->passed[i] = load_relaxed_u64(&shared->reads[0]) - before;
     }
-    kill_and_reap(reader);
-    double passed = mean_passed();
-    print_message("a waiting writer is passed by %.2f reads in a tight loop\n", passed);
-    assert_true(passed <= PASSES_MAX);
+    reap_clean(reader);
+    assert_int_equal(load_relaxed_u64(&shared->torn), 0);
     assert_int_equal(shared->complaints, 0);
 }
 
-static void test_writer_does_not_starve_readers(void **state) {
+/* A writer that unlocks while a reader waits, and locks again at once, finds that the reader has been there, or has given it the
+ * time that is its due. */
+static void test_writer_lets_the_reader_go_first(void **state) {
     (void)state;
-    pid_t writer = spawn();
-    if (writer == 0) {
-        for (;;) {
-            rwlock_write_lock(&shared->lock, LONG_PATIENCE_US, complain, NULL);
-            dawdle(INSIDE_TURNS);
-            (void)add_relaxed_u64(&shared->writes, 1);
-            rwlock_write_unlock(&shared->lock);
+    unsigned late = 0;
+    pid_t reader = spawn();
+    if (reader == 0) {
+        for (uint64_t turn = 1; turn <= TURNS; turn++) {
+            wait_until(&shared->writes, turn);
+            rwlock_read_lock(&shared->lock, TURN_READER);
+            store_release_u64(&shared->reads[TURN_READER], turn);
+            rwlock_read_unlock(&shared->lock, TURN_READER);
         }
+        _exit(0);
     }
-    for (int i = 0; i < SAMPLES; i++) {
-        wait_until(&shared->writes, load_relaxed_u64(&shared->writes) + 1);
-        uint64_t before = load_relaxed_u64(&shared->writes);
-        rwlock_read_lock(&shared->lock, 1);
-        shared->passed[i] = load_relaxed_u64(&shared->writes) - before;
-        rwlock_read_unlock(&shared->lock, 1);
+    for (uint64_t turn = 1; turn <= TURNS; turn++) {
+        rwlock_write_lock(&shared->lock, LONG_PATIENCE_US, complain, NULL);
+        store_release_u64(&shared->writes, turn);
+        wait_until_waited_for(TURN_READER);
+        int64_t began = clock_monotonic_us();
+        rwlock_write_unlock(&shared->lock);
+        rwlock_write_lock(&shared->lock, LONG_PATIENCE_US, complain, NULL);
+        bool served = load_acquire_u64(&shared->reads[TURN_READER]) == turn;
+        assert_true(served || clock_monotonic_us() - began >= RWLOCK_TURN_US);
+        late += served ? 0 : 1;
+        rwlock_write_unlock(&shared->lock);
+        wait_until(&shared->reads[TURN_READER], turn);
     }
-    kill_and_reap(writer);
-    double passed = mean_passed();
-    print_message("a waiting reader is passed by %.2f publications in a tight loop\n", passed);
-    assert_true(passed <= PASSES_MAX);
+    reap_clean(reader);
+    print_message("%u of %d readers came too late for their turn\n", late, TURNS);
+    assert_int_equal(shared->complaints, 0);
 }
 
 /* --- a reader that scribbles ------------------------------------------------------------------------------------------ */
@@ -600,8 +598,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_stopped_holder, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_stopped_holder_goes_on, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_random_kills, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_readers_do_not_starve_the_writer, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_writer_does_not_starve_readers, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_reader_lets_the_writer_go_first, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_writer_lets_the_reader_go_first, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_scribbler, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_forged_holder, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_threads, set_up, tear_down),
