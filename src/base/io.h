@@ -47,7 +47,8 @@ MUST_CHECK bool io_fault_from_environment(bool *ret_armed, struct status *st);
 /* open(2) at a directory descriptor (AT_FDCWD for none). Returns the descriptor through *ret_fd. */
 MUST_CHECK bool io_open_at(int dir_fd, const char *path, int flags, mode_t mode, int *ret_fd, struct status *st);
 void io_close(int *fd); /* closes when >= 0 and sets -1 */
-MUST_CHECK bool io_pread_full(int fd, void *data, size_t len, off_t at, struct status *st); /* end of file before len: STATUS_CORRUPT */
+/* An end of file before len is STATUS_CORRUPT. */
+MUST_CHECK bool io_pread_full(int fd, void *data, size_t len, off_t at, struct status *st);
 /* Like pread, but returns how much there was. */
 MUST_CHECK bool io_pread(int fd, void *data, size_t len, off_t at, size_t *ret_read, struct status *st);
 MUST_CHECK bool io_pwrite_full(int fd, const void *data, size_t len, off_t at, struct status *st);

@@ -209,6 +209,21 @@ static void nul_bytes_are_refused_anywhere(void **state) {
     }
 }
 
+/* Wherever it stands, also where eight bytes are looked at together. */
+static void control_characters_are_refused_anywhere(void **state) {
+    (void)state;
+    char text[32];
+    for (size_t at = 1; at + 1 < sizeof text; at++) {
+        for (int c = 0; c < 0x20; c++) {
+            memset(text, 'x', sizeof text);
+            text[0] = '"';
+            text[sizeof text - 1] = '"';
+            text[at] = (char)c;
+            assert_refused_at(slice_of(text, sizeof text), NULL, STATUS_MALFORMED, (long)at);
+        }
+    }
+}
+
 static void duplicate_keys_are_found_in_every_spelling(void **state) {
     (void)state;
     assert_malformed("{\"a\":1,\"a\":2}", 7);
@@ -505,6 +520,7 @@ int main(void) {
         cmocka_unit_test(values_arrive),
         cmocka_unit_test(what_is_no_json_is_refused_at_its_byte),
         cmocka_unit_test(nul_bytes_are_refused_anywhere),
+        cmocka_unit_test(control_characters_are_refused_anywhere),
         cmocka_unit_test(duplicate_keys_are_found_in_every_spelling),
         cmocka_unit_test(duplicate_keys_are_found_among_many),
         cmocka_unit_test(limits_hold),

@@ -41,8 +41,12 @@ static void commas_stand_between(void **state) {
     json_end_array(&j);
     json_key_slice(&j, slice_of("cut off", 3));
     json_cstring(&j, NULL);
+    json_key(&j, "again");
+    json_begin_array(&j);
+    json_int(&j, 2);
+    json_end_array(&j);
     json_end_object(&j);
-    assert_text(&b, "{\"a\":[],\"b\":[1,{},[null,true],false],\"cut\":null}");
+    assert_text(&b, "{\"a\":[],\"b\":[1,{},[null,true],false],\"cut\":null,\"again\":[2]}");
 }
 
 static void members_in_one_line(void **state) {

@@ -196,6 +196,12 @@ static void errno_survives_a_log_line(void **state) {
     log_info("line");
     log_debug("filtered");
     assert_int_equal(errno, EBUSY);
+    /* Also when the line cannot be written. */
+    struct status st;
+    assert_true(log_open("quired", "/dev/full", LOG_LEVEL_INFO, LOG_FORMAT_TEXT, &st));
+    errno = EBUSY;
+    log_info("lost");
+    assert_int_equal(errno, EBUSY);
 }
 
 enum { WRITERS = 4, LINES_EACH = 500 };
