@@ -12,6 +12,9 @@
  * (acquire loads) may meet old and new neighbours mixed, or one twice, and every one is a valid, wholly initialised node, so that is
  * harmless: it only walks a slightly other graph. A reader that gets a link >= the slots it knows (its view's count) ignores it.
  *
+ * The first link of a list is the node's parent at that layer, for ever, and the parent's list holds the node for ever. So each layer is
+ * connected at every moment, whatever the neighbour selection drops (hnsw_select.c).
+ *
  * A node's block is initialised (hnsw_node_init) by the committer before the slot is published; its level is drawn from a hash of
  * the slot number, so the room in `upper` is known when room is reserved. Linking (hnsw_insert) happens later, by several indexer threads of the
  * supervisor at once, each guarding a node whose list it changes with `struct hnsw_guard` (index itself knows no lock).
@@ -74,7 +77,9 @@ struct hnsw_scratch;
 struct hnsw_scratch *hnsw_scratch_new(void);
 void hnsw_scratch_free(struct hnsw_scratch *s);
 
-/* Algorithm 1. Links slot (initialised, not linked yet, with a vector). `slots`: number of initialised slots. False: no memory. */
+/* Algorithm 1. Links slot (initialised, with a vector); a slot that is linked already is left alone. `slots`: number of initialised slots.
+ * guard NULL: nobody else inserts meanwhile. False: no memory, or other threads linked so many slots beyond `slots` around it that there is no
+ * place to begin; nothing has changed then, and the caller tries again with a fresh count. */
 bool hnsw_insert(const struct hnsw_graph *g, const struct vector_rows *rows, uint32_t slots, uint32_t slot,
                  uint32_t ef_construction, const struct hnsw_guard *guard, struct hnsw_scratch *scratch);
 
@@ -96,9 +101,9 @@ struct hnsw_statistics {
 };
 void hnsw_statistics(const struct hnsw_graph *g, uint32_t slots, struct hnsw_statistics *out);
 
-/* The validator: links in range, no self-links, no doubles, levels as drawn, upper offsets within bounds and disjoint, neighbours at a layer reach that
- * layer, entry point of the highest level, everything linked reachable at layer 0 from the entry point (reported, not an error: *ret_unreachable).
- * Returns the number of faults; the first is described in detail. Run it while no indexer is at work. */
+/* The validator: links in range, no self-links, no doubles, nothing behind the end of a list, levels as drawn, upper offsets within bounds
+ * and disjoint, neighbours at a layer reach that layer, each node in the list of its parent, no links above the entry point's level, everything linked reachable at layer 0 from the entry point (reported, not an error: *ret_unreachable).
+ * Returns the number of faults (UINT64_MAX: no memory to check); the first is described in detail. Run it while no indexer is at work. */
 uint64_t hnsw_validate(const struct hnsw_graph *g, uint32_t slots, uint64_t *ret_unreachable, char detail[160]);
 
 #endif

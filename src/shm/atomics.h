@@ -28,5 +28,9 @@ static inline bool swap_acquire_u32(uint32_t *p, uint32_t expected, uint32_t v) 
 static inline bool swap_release_u32(uint32_t *p, uint32_t expected, uint32_t v) {
     return __atomic_compare_exchange_n(p, &expected, v, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED);
 }
+/* Stores v where *p is *expected; else false, and *expected is what stands there. */
+static inline bool cas_acq_rel_u64(uint64_t *p, uint64_t *expected, uint64_t v) {
+    return __atomic_compare_exchange_n(p, expected, v, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+}
 
 #endif

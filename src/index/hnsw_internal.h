@@ -1,0 +1,144 @@
+/*
+ * hnsw_internal.h - what the files of the graph share: where words stand, a walk and its scratch, and the steps that searching
+ * and building have in common. Only src/index/hnsw_*.c include it.
+ *
+ *   hnsw_graph.c     the memory: heads, blocks, levels, statistics
+ *   hnsw_walk.c      scratch, the greedy descent, algorithm 2 (search of a layer)
+ *   hnsw_search.c    algorithm 5
+ *   hnsw_select.c    algorithm 4 (which neighbours), and how a full list makes room
+ *   hnsw_build.c     algorithm 1, and the essay on where we leave the paper
+ *   hnsw_validate.c  the validator
+ */
+#ifndef QUIRE_INDEX_HNSW_INTERNAL_H
+#define QUIRE_INDEX_HNSW_INTERNAL_H
+
+#include "index/distance.h"
+#include "index/hnsw.h"
+#include "shm/atomics.h"
+
+/* Words of a slot's block in `base`. */
+enum { BLOCK_LEVEL, BLOCK_UPPER, BLOCK_LINKS };
+
+/* The longest list there can be: layer 0 of the largest M. */
+enum { MAX_LINKS = 2 * HNSW_MAX_M };
+
+/* One list: the words of one node at one layer. room 0: the node has none there, or what its block says cannot be. */
+struct link_list {
+    uint32_t *words;
+    uint32_t room;
+};
+
+/* Neighbours chosen for a node at one layer, nearest first. */
+struct hnsw_choice {
+    struct neighbor picked[HNSW_MAX_M];
+    uint32_t count;
+};
+
+/* Owned by one thread; nothing in it outlives a call but the room. */
+struct hnsw_scratch {
+    uint8_t *tags; /* by slot: equal to `epoch` when the slot was met in this walk of a layer */
+    size_t tag_room;
+    uint8_t epoch;
+    struct neighbor *frontier; /* C of algorithm 2: a min-heap of met nodes whose links are still to be followed */
+    size_t frontier_count;
+    size_t frontier_room;
+    struct neighbor *found; /* W of algorithm 2: storage for a topk of ef */
+    size_t found_room;
+    uint32_t batch[MAX_LINKS]; /* links of one node, and their distances to the query */
+    float batch_distance[MAX_LINKS];
+    struct hnsw_choice choice[HNSW_MAX_LEVEL + 1]; /* insertion: the new node's neighbours by layer */
+};
+
+/* One search or insertion under way. */
+struct hnsw_walk {
+    const struct hnsw_graph *g;
+    const struct vector_rows *rows;
+    struct hnsw_scratch *scratch;
+    const float *query;
+    uint32_t slots; /* links at or above are not followed: their blocks and vectors may not be mapped here */
+    uint32_t m;
+    size_t block_bytes;
+    uint64_t distances; /* computed so far */
+};
+
+/* Which met nodes are results; the others are only walked through. */
+struct hnsw_acceptance {
+    uint32_t below;
+    const struct slot_filter *filter; /* NULL: all */
+};
+
+static inline uint32_t *hnsw_block(const struct hnsw_graph *g, size_t block_bytes, uint32_t slot) {
+    return (uint32_t *)(void *)(g->base + (size_t)slot * block_bytes);
+}
+
+static inline uint32_t hnsw_block_level(const struct hnsw_walk *w, uint32_t slot) {
+    return hnsw_block(w->g, w->block_bytes, slot)[BLOCK_LEVEL];
+}
+
+/* A damaged block must not lead a reader out of the map, so offsets are checked where they are used. */
+static inline struct link_list hnsw_links(const struct hnsw_walk *w, uint32_t slot, uint32_t layer) {
+    uint32_t *block = hnsw_block(w->g, w->block_bytes, slot);
+    uint32_t level = block[BLOCK_LEVEL];
+    uint64_t offset = block[BLOCK_UPPER];
+
+    if (layer == 0) {
+        return (struct link_list){block + BLOCK_LINKS, 2 * w->m};
+    }
+    if (layer > level || level > HNSW_MAX_LEVEL || offset + (uint64_t)level * w->m > w->g->upper_words) {
+        return (struct link_list){NULL, 0};
+    }
+    return (struct link_list){w->g->upper + offset + (uint64_t)(layer - 1) * w->m, w->m};
+}
+
+static inline uint64_t hnsw_entry_of(uint32_t level, uint32_t slot) {
+    return (uint64_t)level << 32 | slot;
+}
+static inline uint32_t hnsw_entry_slot(uint64_t entry) {
+    return (uint32_t)(entry & UINT32_MAX);
+}
+
+/* Never above HNSW_MAX_LEVEL, whatever a damaged head says. */
+static inline uint32_t hnsw_entry_level(uint64_t entry) {
+    uint64_t level = entry >> 32;
+    return level < HNSW_MAX_LEVEL ? (uint32_t)level : HNSW_MAX_LEVEL;
+}
+
+/* --- hnsw_walk.c --- */
+
+struct hnsw_walk hnsw_walk_over(const struct hnsw_graph *g, const struct vector_rows *rows, uint32_t slots,
+                                struct hnsw_scratch *scratch);
+/* Makes room for the tags of `slots` and for `ef` results. False: no memory. */
+bool hnsw_scratch_reserve(struct hnsw_scratch *s, uint32_t slots, uint32_t ef);
+/* Distances from a row to the rows of `count` slots. */
+void hnsw_distances(struct hnsw_walk *w, const float *from, const uint32_t *slots, uint32_t count, float *out);
+/* A slot with its distance from the query. */
+struct neighbor hnsw_measure(struct hnsw_walk *w, uint32_t slot);
+/* Whether this walk of a layer has met the slot; marks it as met. */
+bool hnsw_meet(struct hnsw_walk *w, uint32_t slot);
+/* Reads a list up to its end into `out` (room for MAX_LINKS), links beyond w->slots included. Returns how many. */
+uint32_t hnsw_read_links(struct link_list list, uint32_t *out);
+/* Down from layer `from` to above layer `to`, at each going to the nearest link until none is nearer (ef = 1). */
+struct neighbor hnsw_descend(struct hnsw_walk *w, struct neighbor at, uint32_t from, uint32_t to);
+/* Algorithm 2: the nearest accepted nodes of a layer into `found`. False: no memory. */
+bool hnsw_search_layer(struct hnsw_walk *w, struct neighbor start, uint32_t layer, const struct hnsw_acceptance *accept,
+                       struct topk *found);
+
+/* --- hnsw_select.c --- */
+
+/* Algorithm 4: from `count` candidates, nearest first, up to M that are nearer to the base than to any one picked before. */
+void hnsw_select(struct hnsw_walk *w, const struct neighbor *candidates, size_t count, struct hnsw_choice *ret);
+/* Whether one of `count` picked nodes stands between the base and a candidate. */
+bool hnsw_occluded(struct hnsw_walk *w, struct neighbor candidate, const struct neighbor *picked, uint32_t count);
+
+enum hnsw_link_result {
+    LINK_MADE,    /* the list holds the node */
+    LINK_REFUSED, /* a neighbour of the holder stands between: the node is found through that one. Nothing changed */
+    LINK_CROWDED  /* the holder can be no more nodes' parent. Nothing changed */
+};
+/* Puts `added` into the list of `holder` at a layer, shortening a full one. as_parent: the link must be kept for ever. The caller
+ * guards `holder`. */
+enum hnsw_link_result hnsw_link(struct hnsw_walk *w, uint32_t holder, uint32_t added, uint32_t layer, bool as_parent);
+/* Whether `holder` is the parent of `slot` at a layer. */
+bool hnsw_is_parent(const struct hnsw_walk *w, uint32_t holder, uint32_t slot, uint32_t layer);
+
+#endif
