@@ -1,0 +1,249 @@
+/*
+ * background.c - the threads behind the commit (background.h).
+ *
+ * Each thread sleeps until something was published since it last looked; then it goes over all libraries, batch by batch, until a whole round finds
+ * nothing to do. What one thread has claimed the others do not get, so a thread that finds nothing may sleep while others
+ * still work. Wake-ups are counted and not flagged: one that comes while a thread is looking makes it look once more.
+ *
+ * They run at nice 5: on a machine with nothing to spare, searches and commits go first.
+ */
+#include "proc/background.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "proc/committer.h"
+#include "proc/thread.h"
+#include "shm/atomics.h"
+#include "store/backlog.h"
+
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum {
+    NICE = 5,
+    LINK_BATCH = 32,
+    BATCHES_PER_VISIT = 16, /* of one library, before the next one has its turn */
+    RETRY_US = 1000000,     /* after an error: a model that cannot be reached, memory that is short */
+    COMPLAIN_US = 60000000
+};
+
+struct background {
+    struct supervisor *s;
+    pthread_mutex_t mutex; /* rank 3 */
+    pthread_cond_t wake;
+    /* under the mutex */
+    uint64_t embed_wakes, link_wakes;
+    int64_t complained_us;
+    uint32_t stopping; /* written under it, read without (atomic) by threads at work */
+    pthread_t *threads;
+    size_t started;
+};
+
+unsigned background_cores(void) {
+    cpu_set_t set;
+    int count = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+    return count > 0 ? (unsigned)count : 1;
+}
+
+static bool is_stopping(const struct background *b) {
+    return load_relaxed_u32(&b->stopping) != 0;
+}
+
+void background_wake(struct background *b, bool to_embed) {
+    (void)pthread_mutex_lock(&b->mutex);
+    b->link_wakes++;
+    b->embed_wakes += to_embed ? 1 : 0;
+    (void)pthread_cond_broadcast(&b->wake);
+    (void)pthread_mutex_unlock(&b->mutex);
+}
+
+/* Sleeps until *counter has passed *seen. False: stop. */
+static bool wait_for(struct background *b, const uint64_t *counter, uint64_t *seen) {
+    (void)pthread_mutex_lock(&b->mutex);
+    while (*counter == *seen && b->stopping == 0) {
+        (void)pthread_cond_wait(&b->wake, &b->mutex);
+    }
+    *seen = *counter;
+    bool go_on = b->stopping == 0;
+    (void)pthread_mutex_unlock(&b->mutex);
+    return go_on;
+}
+
+/* Says what went wrong, once a minute, and waits before it is tried again. */
+static void pause_after(struct background *b, const char *what, const struct status *st) {
+    int64_t now = clock_monotonic_us();
+    (void)pthread_mutex_lock(&b->mutex);
+    bool complain = b->complained_us == 0 || now - b->complained_us > COMPLAIN_US;
+    if (complain) {
+        b->complained_us = now;
+    }
+    while (b->stopping == 0 && thread_cond_wait_until(&b->wake, &b->mutex, now + RETRY_US)) {
+        /* woken for other work; the pause goes on */
+    }
+    (void)pthread_mutex_unlock(&b->mutex);
+    if (complain) {
+        log_status(LOG_LEVEL_WARN, what, st);
+    }
+}
+
+static bool republish(void *ctx, struct status *st) {
+    (void)st;
+    committer_republish(((struct background *)ctx)->s->committer);
+    return true;
+}
+
+/* What a thread does to one library. *ret_done: chunks. */
+typedef bool (*work_fn)(struct background *b, struct library *lib, void *own, size_t *ret_done, struct status *st);
+
+static bool embed_batch(struct background *b, struct library *lib, void *own, size_t *ret_done, struct status *st) {
+    (void)own;
+    if (!backlog_embed_some(lib, &b->s->models, (size_t)b->s->config.embed_batch, ret_done, st)) {
+        return false;
+    }
+    if (*ret_done == 0) {
+        return true;
+    }
+    background_wake(b, false); /* they can be linked now */
+    /* After the last one, workers are told that the library is complete. */
+    return backlog_pending_vectors(lib) > 0 || committer_call(b->s->committer, republish, b, st);
+}
+
+static bool link_batch(struct background *b, struct library *lib, void *own, size_t *ret_done, struct status *st) {
+    if (!backlog_link_some(lib, (struct backlog_linker *)own, LINK_BATCH, ret_done, st)) {
+        return false;
+    }
+    (void)add_relaxed_u64(&b->s->figures->linked, *ret_done);
+    return true;
+}
+
+/* Some batches of one library. False: an error. */
+static bool visit(struct background *b, struct library *lib, work_fn work, void *own, bool *ret_worked, struct status *st) {
+    for (int i = 0; i < BATCHES_PER_VISIT && !is_stopping(b) && !library_is_deleted(lib); i++) {
+        size_t done = 0;
+        if (!work(b, lib, own, &done, st)) {
+            return false;
+        }
+        if (done == 0) {
+            break;
+        }
+        *ret_worked = true;
+    }
+    return true;
+}
+
+/* One round over all libraries. */
+static bool round_of(struct background *b, work_fn work, void *own, bool *ret_worked, struct status *st) {
+    struct library **libraries = NULL;
+    size_t count = 0;
+    bool ok = true;
+    if (!catalog_acquire_all(b->s->catalog, &libraries, &count, st)) {
+        return false;
+    }
+    for (size_t i = 0; i < count; i++) {
+        ok = ok && visit(b, libraries[i], work, own, ret_worked, st);
+        catalog_release(b->s->catalog, libraries[i]);
+    }
+    free(libraries);
+    return ok;
+}
+
+static void work_until_done(struct background *b, work_fn work, void *own, const char *what) {
+    bool worked = true;
+    while (worked && !is_stopping(b)) {
+        struct status st;
+        worked = false;
+        if (!round_of(b, work, own, &worked, &st)) {
+            pause_after(b, what, &st);
+            worked = true;
+        }
+    }
+}
+
+static void *run_embedder(void *arg) {
+    struct background *b = (struct background *)arg;
+    uint64_t seen = 0;
+    thread_set_nice(NICE);
+    while (wait_for(b, &b->embed_wakes, &seen)) {
+        work_until_done(b, embed_batch, NULL, "embeddings are delayed");
+    }
+    return NULL;
+}
+
+static void *run_linker(void *arg) {
+    struct background *b = (struct background *)arg;
+    uint64_t seen = 0;
+    struct backlog_linker *linker = backlog_linker_new();
+    thread_set_nice(NICE);
+    while (linker != NULL && wait_for(b, &b->link_wakes, &seen)) {
+        work_until_done(b, link_batch, linker, "linking is delayed");
+    }
+    if (linker == NULL) {
+        log_error("no memory for a linker; the others go on");
+    }
+    backlog_linker_free(linker);
+    return NULL;
+}
+
+static bool start_threads(struct background *b, size_t embedders, size_t linkers, struct status *st) {
+    b->threads = (pthread_t *)calloc(embedders + linkers, sizeof *b->threads);
+    if (b->threads == NULL) {
+        return status_no_memory(st);
+    }
+    for (size_t i = 0; i < embedders + linkers; i++) {
+        char name[32];
+        bool embeds = i < embedders;
+        (void)snprintf(name, sizeof name, "%s %zu", embeds ? "embed" : "link", embeds ? i : i - embedders);
+        if (!thread_start(&b->threads[i], name, embeds ? run_embedder : run_linker, b, st)) {
+            return false;
+        }
+        b->started++;
+    }
+    return true;
+}
+
+bool background_new(struct supervisor *s, struct background **ret, struct status *st) {
+    struct background *b = (struct background *)calloc(1, sizeof *b);
+    if (b == NULL) {
+        return status_no_memory(st);
+    }
+    b->s = s;
+    b->embed_wakes = 1; /* what recovery left is waiting already */
+    b->link_wakes = 1;
+    (void)pthread_mutex_init(&b->mutex, NULL);
+    if (!thread_cond_init(&b->wake, st)) {
+        (void)pthread_mutex_destroy(&b->mutex);
+        free(b);
+        return false;
+    }
+    size_t embedders = s->config.embed_threads > 0 ? (size_t)s->config.embed_threads : background_cores();
+    size_t linkers = s->config.indexer_threads > 0 ? (size_t)s->config.indexer_threads : background_cores();
+    if (!start_threads(b, embedders, linkers, st)) {
+        background_free(b);
+        return false;
+    }
+    *ret = b;
+    return true;
+}
+
+void background_stop(struct background *b) {
+    (void)pthread_mutex_lock(&b->mutex);
+    store_relaxed_u32(&b->stopping, 1);
+    (void)pthread_cond_broadcast(&b->wake);
+    (void)pthread_mutex_unlock(&b->mutex);
+    for (size_t i = 0; i < b->started; i++) {
+        (void)pthread_join(b->threads[i], NULL);
+    }
+    b->started = 0;
+}
+
+void background_free(struct background *b) {
+    if (b == NULL) {
+        return;
+    }
+    background_stop(b);
+    free(b->threads);
+    (void)pthread_cond_destroy(&b->wake);
+    (void)pthread_mutex_destroy(&b->mutex);
+    free(b);
+}

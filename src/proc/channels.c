@@ -1,0 +1,562 @@
+/*
+ * channels.c - the supervisor's ends of the channels (channels.h).
+ *
+ * One thread sleeps in epoll on all of them. A frame is read in three steps: 16 bytes of header; the decision whether the queue has room
+ * for its payload; the payload, straight into the memory that then travels through the committer. So a worker costs the
+ * supervisor no more than what it announced within the bounds of the queue, and a frame that stalls is a broken worker's.
+ *
+ * Only this thread closes descriptors, so it may read without the mutex; sending threads hold the mutex and look at the generation, so an answer
+ * never reaches the successor of the worker that asked. A new worker's channel arrives through a mailbox per slot.
+ *
+ * Answers are sent by the thread that has them, at once: a worker has one frame under way, so its socket is empty and takes any answer but
+ * the largest; what it does not take is kept here and sent when it can be. A worker that lets answers pile up is broken.
+ */
+#include "proc/channels.h"
+
+#include "base/clock.h"
+#include "base/io.h"
+#include "base/log.h"
+#include "proc/channel.h"
+#include "proc/children.h"
+#include "proc/committer.h"
+#include "proc/rebuild.h"
+#include "proc/snapshotter.h"
+#include "proc/submission.h"
+#include "proc/tasks.h"
+#include "proc/thread.h"
+#include "shm/atomics.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum {
+    EVENTS_AT_ONCE = 32,
+    LOOK_MS = 1000, /* how often stalled frames are looked for */
+    US_PER_MS = 1000,
+    READS_AT_ONCE = 256, /* of one channel, before the others have their turn */
+    COMMAND_MAX_BYTES = 64,
+    SKIP_BYTES = 65536
+};
+
+enum frame_stage { STAGE_HEADER, STAGE_PAYLOAD, STAGE_SKIP };
+
+struct channel {
+    /* under the mutex */
+    int fd; /* -1: none */
+    uint64_t generation;
+    struct buf unsent;
+    size_t unsent_at;
+    int incoming_fd; /* mailbox; -1: empty */
+    uint64_t incoming_generation;
+    /* the thread's own */
+    enum frame_stage stage;
+    uint8_t header_bytes[CHANNEL_HEADER_BYTES];
+    struct channel_header header;
+    size_t got;       /* of header or payload */
+    uint8_t *payload; /* STAGE_PAYLOAD */
+    uint64_t reserved;
+    int64_t since_us; /* when the frame under way began; 0: none */
+};
+
+struct channels {
+    struct supervisor *s;
+    pthread_t thread;
+    bool started;
+    uint32_t stopping; /* atomic */
+    int epoll_fd;
+    int wake_fd;
+    uint64_t max_frame;
+    uint64_t looked_us; /* atomic: when the thread last came round */
+    pthread_mutex_t mutex; /* rank 7 */
+    struct channel channel[CONTROL_MAX_WORKERS];
+};
+
+#define WAKE_TAG UINT64_MAX
+
+/* --- answering -------------------------------------------------------------------------------------------------------- */
+
+static void want_events(struct channels *c, uint32_t slot, uint32_t events) {
+    struct epoll_event e = {.events = events, .data.u64 = slot};
+    (void)epoll_ctl(c->epoll_fd, EPOLL_CTL_MOD, c->channel[slot].fd, &e);
+}
+
+/* Sends what it takes now. False: the worker is gone, or broken. */
+static bool send_some(int fd, const uint8_t *data, size_t len, size_t *ret_sent) {
+    size_t sent = 0;
+    while (sent < len) {
+        ssize_t n = send(fd, data + sent, len - sent, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n < 0) {
+            *ret_sent = sent;
+            return errno == EAGAIN || errno == EWOULDBLOCK;
+        }
+        sent += (size_t)n;
+    }
+    *ret_sent = sent;
+    return true;
+}
+
+/* Returns why the worker is to be killed, or NULL. */
+static const char *send_locked(struct channels *c, uint32_t slot, const struct buf *frame) {
+    struct channel *ch = &c->channel[slot];
+    size_t sent = 0;
+    if (ch->unsent.len > 0) {
+        return "it does not read its answers";
+    }
+    if (!send_some(ch->fd, frame->data, frame->len, &sent)) {
+        return NULL; /* gone */
+    }
+    if (sent < frame->len) {
+        buf_put(&ch->unsent, frame->data + sent, frame->len - sent);
+        ch->unsent_at = 0;
+        if (!buf_ok(&ch->unsent)) {
+            buf_reset(&ch->unsent);
+            return "there was no memory for its answer";
+        }
+        want_events(c, slot, EPOLLIN | EPOLLOUT);
+    }
+    return NULL;
+}
+
+void channels_send(struct channels *c, uint32_t slot, uint64_t generation, const struct buf *frame) {
+    const char *kill_because = NULL;
+    if (!buf_ok(frame)) {
+        children_kill(c->s->children, slot, generation, "there was no memory for its answer");
+        return;
+    }
+    (void)pthread_mutex_lock(&c->mutex);
+    if (c->channel[slot].fd >= 0 && c->channel[slot].generation == generation) {
+        kill_because = send_locked(c, slot, frame);
+    }
+    (void)pthread_mutex_unlock(&c->mutex);
+    if (kill_because != NULL) {
+        children_kill(c->s->children, slot, generation, kill_because);
+    }
+}
+
+static void send_rest(struct channels *c, uint32_t slot) {
+    struct channel *ch = &c->channel[slot];
+    (void)pthread_mutex_lock(&c->mutex);
+    size_t sent = 0;
+    bool alive = send_some(ch->fd, ch->unsent.data + ch->unsent_at, ch->unsent.len - ch->unsent_at, &sent);
+    ch->unsent_at += sent;
+    if (!alive || ch->unsent_at == ch->unsent.len) {
+        buf_fini(&ch->unsent);
+        ch->unsent_at = 0;
+        want_events(c, slot, EPOLLIN);
+    }
+    (void)pthread_mutex_unlock(&c->mutex);
+}
+
+static void send_answer(struct channels *c, uint32_t slot, uint64_t request, const struct status *st, const struct uuid *task) {
+    struct buf frame = {0};
+    channel_frame_begin(&frame, CHANNEL_ANSWER, request);
+    channel_put_answer(&frame, st, task);
+    channel_frame_end(&frame);
+    channels_send(c, slot, c->channel[slot].generation, &frame);
+    buf_fini(&frame);
+}
+
+static void refuse(struct channels *c, uint32_t slot, uint64_t request, const struct status *st) {
+    static const struct uuid no_task = {{0}};
+    send_answer(c, slot, request, st, &no_task);
+}
+
+/* --- commands --------------------------------------------------------------------------------------------------------- */
+
+static bool begin_snapshot(struct supervisor *s, struct uuid *ret_task, struct status *st) {
+    /* One that waits covers what is asked for now, too. */
+    if (!tasks_find_live(s->tasks, TASK_SNAPSHOT, NULL, ret_task) && !tasks_add(s->tasks, TASK_SNAPSHOT, NULL, ret_task, st)) {
+        return false;
+    }
+    snapshotter_wake(s->snapshotter);
+    return true;
+}
+
+static bool begin_rebuild(struct supervisor *s, const struct uuid *library, struct uuid *ret_task, struct status *st) {
+    struct library *lib = catalog_acquire(s->catalog, library);
+    if (lib == NULL) {
+        return status_set_subject(st, STATUS_NOT_FOUND, SUBJECT_LIBRARY, "there is no such library");
+    }
+    catalog_release(s->catalog, lib);
+    if (tasks_find_live(s->tasks, TASK_REBUILD, library, ret_task)) {
+        return status_set_subject(st, STATUS_CONFLICT, SUBJECT_TASK, "the index of this library is being rebuilt already");
+    }
+    if (!tasks_add(s->tasks, TASK_REBUILD, library, ret_task, st)) {
+        return false;
+    }
+    rebuilder_wake(s->rebuilder);
+    return true;
+}
+
+static bool cancel_task(struct supervisor *s, const struct uuid *task, struct uuid *ret_task, struct status *st) {
+    enum task_kind kind;
+    if (!tasks_cancel(s->tasks, task, &kind, st)) {
+        return false;
+    }
+    *ret_task = *task;
+    if (kind == TASK_SNAPSHOT) {
+        snapshotter_cancel(s->snapshotter, task);
+    } else {
+        rebuilder_wake(s->rebuilder);
+    }
+    return true;
+}
+
+static bool obey(struct supervisor *s, enum api_command command, const struct uuid *argument, struct uuid *ret_task,
+                 struct status *st) {
+    if (load_acquire_u32(&s->control->accepting) == 0) { /* pairs with: CONTROL_STATE; else a task begins that nobody ends */
+        return status_set(st, STATUS_NOT_READY, "the server is stopping");
+    }
+    switch (command) {
+    case API_TAKE_SNAPSHOT:
+        return begin_snapshot(s, ret_task, st);
+    case API_REBUILD_INDEX:
+        return begin_rebuild(s, argument, ret_task, st);
+    case API_CANCEL_TASK:
+        return cancel_task(s, argument, ret_task, st);
+    }
+    return status_set(st, STATUS_INTERNAL, "an unknown command");
+}
+
+/* False: the worker is broken. */
+static bool take_command(struct channels *c, uint32_t slot, struct status *st) {
+    struct channel *ch = &c->channel[slot];
+    enum api_command command;
+    struct uuid argument;
+    struct uuid task = {{0}};
+    struct status outcome;
+    if (!channel_get_command(slice_of(ch->payload, ch->header.payload_bytes), &command, &argument, st)) {
+        return false;
+    }
+    status_clear(&outcome);
+    (void)obey(c->s, command, &argument, &task, &outcome);
+    send_answer(c, slot, ch->header.request, &outcome, &task);
+    return true;
+}
+
+/* --- reading ---------------------------------------------------------------------------------------------------------- */
+
+/* Ready for the next frame. Gives back what was reserved and not handed on. */
+static void reset_frame(struct channels *c, struct channel *ch) {
+    free(ch->payload);
+    ch->payload = NULL;
+    if (ch->reserved > 0) {
+        committer_release(c->s->committer, ch->reserved);
+    }
+    ch->reserved = 0;
+    ch->stage = STAGE_HEADER;
+    ch->got = 0;
+    ch->since_us = 0;
+}
+
+static bool take_submission(struct channels *c, uint32_t slot, struct status *st) {
+    struct channel *ch = &c->channel[slot];
+    struct submission *sub = NULL;
+    struct status why;
+    if (!submission_decode(ch->payload, ch->header.payload_bytes, c->s->config.queue_max_ops, &c->s->config.limits, &sub, st)) {
+        if (st->code != STATUS_NO_MEMORY) {
+            return false;
+        }
+        refuse(c, slot, ch->header.request, st);
+        return true;
+    }
+    ch->payload = NULL; /* the submission's now */
+    sub->slot = slot;
+    sub->generation = ch->generation;
+    sub->request = ch->header.request;
+    sub->bytes = ch->reserved;
+    if (!committer_enqueue(c->s->committer, sub, &why)) {
+        submission_free(sub);
+        refuse(c, slot, ch->header.request, &why);
+        return true;
+    }
+    ch->reserved = 0; /* the committer gives it back */
+    return true;
+}
+
+/* A whole payload is there. False: the worker is broken. */
+static bool take_frame(struct channels *c, uint32_t slot, struct status *st) {
+    struct channel *ch = &c->channel[slot];
+    bool ok = ch->header.kind == CHANNEL_SUBMIT ? take_submission(c, slot, st) : take_command(c, slot, st);
+    reset_frame(c, ch);
+    return ok;
+}
+
+/* The header is there: where does the payload go? */
+static bool begin_payload(struct channels *c, uint32_t slot, struct status *st) {
+    struct channel *ch = &c->channel[slot];
+    if (!channel_header_parse(ch->header_bytes, c->max_frame, &ch->header, st)) {
+        return false;
+    }
+    uint64_t bytes = ch->header.payload_bytes;
+    bool submit = ch->header.kind == CHANNEL_SUBMIT;
+    if ((!submit && ch->header.kind != CHANNEL_COMMAND) || bytes == 0 || (!submit && bytes > COMMAND_MAX_BYTES)) {
+        return status_set(st, STATUS_MALFORMED, "a frame of kind %u with %llu bytes", ch->header.kind, (unsigned long long)bytes);
+    }
+    ch->got = 0;
+    ch->since_us = clock_monotonic_us();
+    ch->stage = STAGE_SKIP;
+    if (committer_reserve(c->s->committer, bytes)) {
+        ch->reserved = bytes;
+        ch->payload = (uint8_t *)malloc(bytes);
+        ch->stage = ch->payload == NULL ? STAGE_SKIP : STAGE_PAYLOAD;
+    }
+    return true;
+}
+
+static void end_skip(struct channels *c, uint32_t slot) {
+    struct channel *ch = &c->channel[slot];
+    struct status st;
+    (void)status_set(&st, STATUS_BUSY, "too many bytes of writes wait to be committed");
+    (void)add_relaxed_u64(&c->s->figures->queue_full, 1);
+    refuse(c, slot, ch->header.request, &st);
+    reset_frame(c, ch);
+}
+
+enum progress { PROGRESS_MORE, PROGRESS_EMPTY, PROGRESS_GONE, PROGRESS_BROKEN };
+
+static enum progress read_into(const struct channel *ch, void *to, size_t len, size_t *ret_read) {
+    ssize_t n = recv(ch->fd, to, len, MSG_DONTWAIT);
+    if (n < 0) {
+        bool empty = errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR;
+        return empty ? PROGRESS_EMPTY : PROGRESS_GONE;
+    }
+    *ret_read = (size_t)n;
+    return n == 0 ? PROGRESS_GONE : PROGRESS_MORE;
+}
+
+static enum progress read_header(struct channels *c, uint32_t slot, struct status *st) {
+    struct channel *ch = &c->channel[slot];
+    size_t n = 0;
+    enum progress p = read_into(ch, ch->header_bytes + ch->got, CHANNEL_HEADER_BYTES - ch->got, &n);
+    ch->got += n;
+    if (p == PROGRESS_MORE && ch->got == CHANNEL_HEADER_BYTES && !begin_payload(c, slot, st)) {
+        return PROGRESS_BROKEN;
+    }
+    return p;
+}
+
+static enum progress read_payload(struct channels *c, uint32_t slot, struct status *st) {
+    struct channel *ch = &c->channel[slot];
+    size_t n = 0;
+    enum progress p = read_into(ch, ch->payload + ch->got, ch->header.payload_bytes - ch->got, &n);
+    ch->got += n;
+    if (p == PROGRESS_MORE && ch->got == ch->header.payload_bytes && !take_frame(c, slot, st)) {
+        return PROGRESS_BROKEN;
+    }
+    return p;
+}
+
+static enum progress skip_payload(struct channels *c, uint32_t slot) {
+    static uint8_t nowhere[SKIP_BYTES]; /* this thread's alone */
+    struct channel *ch = &c->channel[slot];
+    size_t left = ch->header.payload_bytes - ch->got;
+    size_t n = 0;
+    enum progress p = read_into(ch, nowhere, left < sizeof nowhere ? left : sizeof nowhere, &n);
+    ch->got += n;
+    if (p == PROGRESS_MORE && ch->got == ch->header.payload_bytes) {
+        end_skip(c, slot);
+    }
+    return p;
+}
+
+static void close_channel(struct channels *c, uint32_t slot) {
+    struct channel *ch = &c->channel[slot];
+    reset_frame(c, ch);
+    (void)pthread_mutex_lock(&c->mutex);
+    io_close(&ch->fd); /* leaves the epoll set with it */
+    buf_fini(&ch->unsent);
+    ch->unsent_at = 0;
+    (void)pthread_mutex_unlock(&c->mutex);
+}
+
+static void kill_broken(struct channels *c, uint32_t slot, const char *what) {
+    char why[STATUS_DETAIL_MAX + 64];
+    uint64_t generation = c->channel[slot].generation;
+    (void)snprintf(why, sizeof why, "it broke the channel's rules: %s", what);
+    close_channel(c, slot);
+    children_kill(c->s->children, slot, generation, why);
+}
+
+static void read_channel(struct channels *c, uint32_t slot) {
+    struct channel *ch = &c->channel[slot];
+    struct status st;
+    enum progress p = PROGRESS_MORE;
+    for (int reads = 0; p == PROGRESS_MORE && reads < READS_AT_ONCE; reads++) {
+        switch (ch->stage) {
+        case STAGE_HEADER:
+            p = read_header(c, slot, &st);
+            break;
+        case STAGE_PAYLOAD:
+            p = read_payload(c, slot, &st);
+            break;
+        case STAGE_SKIP:
+            p = skip_payload(c, slot);
+            break;
+        }
+    }
+    if (p == PROGRESS_GONE) {
+        close_channel(c, slot);
+    } else if (p == PROGRESS_BROKEN) {
+        kill_broken(c, slot, st.detail);
+    }
+}
+
+/* --- the thread ------------------------------------------------------------------------------------------------------- */
+
+/* Takes a new worker's channel out of the mailbox. */
+static void open_mail(struct channels *c, uint32_t slot) {
+    struct channel *ch = &c->channel[slot];
+    (void)pthread_mutex_lock(&c->mutex);
+    int fd = ch->incoming_fd;
+    uint64_t generation = ch->incoming_generation;
+    ch->incoming_fd = -1;
+    (void)pthread_mutex_unlock(&c->mutex);
+    if (fd < 0) {
+        return;
+    }
+    close_channel(c, slot); /* its predecessor's, where its end was not seen yet */
+    struct epoll_event e = {.events = EPOLLIN, .data.u64 = slot};
+    (void)pthread_mutex_lock(&c->mutex);
+    bool ok = epoll_ctl(c->epoll_fd, EPOLL_CTL_ADD, fd, &e) == 0;
+    ch->fd = ok ? fd : -1;
+    ch->generation = generation;
+    (void)pthread_mutex_unlock(&c->mutex);
+    if (!ok) {
+        io_close(&fd);
+        children_kill(c->s->children, slot, generation, "its channel cannot be watched");
+    }
+}
+
+static void open_all_mail(struct channels *c) {
+    uint64_t count;
+    ssize_t n = read(c->wake_fd, &count, sizeof count);
+    (void)n; /* it only wakes */
+    for (uint32_t i = 0; i < CONTROL_MAX_WORKERS; i++) {
+        open_mail(c, i);
+    }
+}
+
+/* A frame that began and does not end would hold its room in the queue for ever. */
+static void kill_stalled(struct channels *c) {
+    int64_t deadline = clock_monotonic_us() - (int64_t)c->s->config.write_deadline_ms * US_PER_MS;
+    for (uint32_t i = 0; i < CONTROL_MAX_WORKERS; i++) {
+        if (c->channel[i].since_us != 0 && c->channel[i].since_us < deadline) {
+            kill_broken(c, i, "a frame that does not end");
+        }
+    }
+}
+
+static void handle(struct channels *c, const struct epoll_event *event) {
+    if (event->data.u64 == WAKE_TAG) {
+        open_all_mail(c);
+        return;
+    }
+    uint32_t slot = (uint32_t)event->data.u64;
+    if (c->channel[slot].fd < 0) {
+        return; /* closed by an event before this one */
+    }
+    if ((event->events & EPOLLOUT) != 0) {
+        send_rest(c, slot);
+    }
+    if ((event->events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0) {
+        read_channel(c, slot);
+    }
+}
+
+static void *run(void *arg) {
+    struct channels *c = (struct channels *)arg;
+    struct epoll_event events[EVENTS_AT_ONCE];
+    while (load_acquire_u32(&c->stopping) == 0) { /* pairs with: CHANNELS_STOPPING; else a stop is seen a wake-up late */
+        int n = epoll_wait(c->epoll_fd, events, EVENTS_AT_ONCE, LOOK_MS);
+        for (int i = 0; i < n; i++) {
+            handle(c, &events[i]);
+        }
+        kill_stalled(c);
+        store_relaxed_u64(&c->looked_us, (uint64_t)clock_monotonic_us());
+    }
+    return NULL;
+}
+
+static void wake(struct channels *c) {
+    const uint64_t one = 1;
+    ssize_t n = write(c->wake_fd, &one, sizeof one);
+    (void)n; /* a full counter wakes as well */
+}
+
+void channels_adopt(struct channels *c, uint32_t slot, uint64_t generation, int fd) {
+    struct channel *ch = &c->channel[slot];
+    (void)pthread_mutex_lock(&c->mutex);
+    io_close(&ch->incoming_fd); /* of one that died before it was looked at */
+    ch->incoming_fd = fd;
+    ch->incoming_generation = generation;
+    (void)pthread_mutex_unlock(&c->mutex);
+    wake(c);
+}
+
+int64_t channels_quiet_us(const struct channels *c) {
+    int64_t looked = (int64_t)load_relaxed_u64(&c->looked_us);
+    return clock_monotonic_us() - looked;
+}
+
+static bool open_descriptors(struct channels *c, struct status *st) {
+    struct epoll_event e = {.events = EPOLLIN, .data.u64 = WAKE_TAG};
+    c->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    c->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (c->epoll_fd < 0 || c->wake_fd < 0 || epoll_ctl(c->epoll_fd, EPOLL_CTL_ADD, c->wake_fd, &e) != 0) {
+        return status_set_errno(st, errno, "cannot watch channels");
+    }
+    return true;
+}
+
+bool channels_new(struct supervisor *s, struct channels **ret, struct status *st) {
+    struct channels *c = (struct channels *)calloc(1, sizeof *c);
+    if (c == NULL) {
+        return status_no_memory(st);
+    }
+    (void)pthread_mutex_init(&c->mutex, NULL);
+    c->s = s;
+    c->epoll_fd = -1;
+    c->wake_fd = -1;
+    c->looked_us = (uint64_t)clock_monotonic_us();
+    c->max_frame = channel_max_bytes(&s->config.limits);
+    for (uint32_t i = 0; i < CONTROL_MAX_WORKERS; i++) {
+        c->channel[i].fd = -1;
+        c->channel[i].incoming_fd = -1;
+    }
+    if (!open_descriptors(c, st) || !thread_start(&c->thread, "channels", run, c, st)) {
+        channels_free(c);
+        return false;
+    }
+    c->started = true;
+    *ret = c;
+    return true;
+}
+
+void channels_free(struct channels *c) {
+    if (c == NULL) {
+        return;
+    }
+    if (c->started) {
+        store_release_u32(&c->stopping, 1); /* pairs with: CHANNELS_STOPPING */
+        wake(c);
+        (void)pthread_join(c->thread, NULL);
+    }
+    for (uint32_t i = 0; i < CONTROL_MAX_WORKERS; i++) {
+        close_channel(c, i);
+        io_close(&c->channel[i].incoming_fd);
+    }
+    io_close(&c->epoll_fd);
+    io_close(&c->wake_fd);
+    (void)pthread_mutex_destroy(&c->mutex);
+    free(c);
+}

@@ -1,0 +1,531 @@
+/*
+ * children.c - the worker processes (children.h).
+ *
+ * Life of a worker: spawned (STARTING), ready once it has entered its accept loop (it says so in its slot), perhaps draining (told by
+ * SIGTERM to finish and go), dead, reaped. One that dies after it had been ready is replaced at once; one that dies before is replaced after a pause
+ * that doubles each time, so that a worker that cannot start does not eat the machine.
+ *
+ * Death: waitid with WNOWAIT first names the dead without reaping them. Until then its pid is taken and its slot is its own, so what the slot
+ * says of the living worker (above all its pin, which holds reclaiming up) is cleared between the death and the reaping: after it
+ * nobody of that pid writes there, before it nobody new has begun. Other threads kill under the mutex, which the reaping takes, too: a kill can
+ * never meet a pid that was given to another process.
+ *
+ * Replacing on reload: workers carry the number of the configuration that they were started with (epoch). Workers of an older epoch are
+ * drained one for each new one that is ready; the spare slots let the new ones start first. With no spare slot (128 workers) one old
+ * worker goes at a time, before its successor comes.
+ */
+#include "proc/children.h"
+
+#include "base/clock.h"
+#include "base/io.h"
+#include "base/log.h"
+#include "proc/background.h"
+#include "proc/channels.h"
+#include "proc/heritage.h"
+#include "shm/atomics.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum {
+    WORKERS_PER_CORE = 4,
+    WORKERS_PRESET_MOST = 16,
+    SPARE_SHARE = 4, /* a spare slot for so many workers */
+    FIRST_PAUSE_MS = 10,
+    US_PER_MS = 1000,
+    /* Above every number of the heritage, so that moving a descriptor to its place never closes one that is still needed. */
+    PARKING_FD = 64
+};
+
+struct child {
+    /* under the mutex, written by main */
+    pid_t pid; /* 0: no worker */
+    uint64_t generation;
+    bool killed; /* SIGKILL is on its way */
+    /* main's own */
+    uint64_t epoch;
+    int64_t spawned_us;
+    int64_t predecessor_died_us; /* 0: it replaces nobody that died */
+    bool ready;
+    bool draining;
+};
+
+struct children {
+    struct supervisor *s;
+    pthread_mutex_t mutex; /* rank 8 */
+    struct child child[CONTROL_MAX_WORKERS];
+    uint32_t slots;
+    uint32_t wanted;
+    bool stopping;
+    uint64_t last_generation;
+    uint64_t epoch;
+    int config_fd; /* sealed memfd; -1 before children_configure */
+    int64_t pause_us; /* after deaths before readiness; 0: none lately */
+    int64_t not_before_us;
+    int64_t died_us;  /* when a ready worker died that is not replaced yet */
+};
+
+uint32_t children_wanted(const struct config *c) {
+    uint64_t preset = (uint64_t)background_cores() * WORKERS_PER_CORE;
+    if (c->workers > 0) {
+        return (uint32_t)c->workers;
+    }
+    return preset < WORKERS_PRESET_MOST ? (uint32_t)preset : WORKERS_PRESET_MOST;
+}
+
+uint32_t children_slots(uint64_t workers) {
+    uint64_t spare = workers / SPARE_SHARE + 1;
+    return workers + spare < CONTROL_MAX_WORKERS ? (uint32_t)(workers + spare) : CONTROL_MAX_WORKERS;
+}
+
+bool children_new(struct supervisor *s, struct children **ret, struct status *st) {
+    struct children *ch = (struct children *)calloc(1, sizeof *ch);
+    if (ch == NULL) {
+        return status_no_memory(st);
+    }
+    (void)pthread_mutex_init(&ch->mutex, NULL);
+    ch->s = s;
+    ch->wanted = children_wanted(&s->config);
+    ch->slots = children_slots(ch->wanted);
+    ch->config_fd = -1;
+    *ret = ch;
+    return true;
+}
+
+void children_free(struct children *ch) {
+    if (ch != NULL) {
+        io_close(&ch->config_fd);
+        (void)pthread_mutex_destroy(&ch->mutex);
+        free(ch);
+    }
+}
+
+/* --- the configuration that workers inherit --------------------------------------------------------------------------- */
+
+static bool write_all(int fd, struct slice bytes, struct status *st) {
+    while (bytes.len > 0) {
+        ssize_t n = write(fd, bytes.data, bytes.len);
+        if (n < 0 && errno != EINTR) {
+            return status_set_errno(st, errno, "cannot write the workers' configuration");
+        }
+        bytes.data += n > 0 ? n : 0;
+        bytes.len -= n > 0 ? (size_t)n : 0;
+    }
+    return true;
+}
+
+/* Sealed: what the first worker reads is what the last one will read. */
+static bool make_config_fd(const struct config *c, int *ret, struct status *st) {
+    const int seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL;
+    struct buf text = {0};
+    bool ok = false;
+    int fd = memfd_create("quire.conf", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (fd < 0) {
+        return status_set_errno(st, errno, "cannot make a memory file");
+    }
+    config_dump(c, &text);
+    if (!buf_check(&text, st) || !write_all(fd, buf_slice(&text), st)) {
+        goto out;
+    }
+    if (fcntl(fd, F_ADD_SEALS, seals) != 0) {
+        (void)status_set_errno(st, errno, "cannot seal the workers' configuration");
+        goto out;
+    }
+    *ret = fd;
+    fd = -1;
+    ok = true;
+out:
+    io_close(&fd);
+    buf_fini(&text);
+    return ok;
+}
+
+bool children_configure(struct children *ch, const struct config *c, struct status *st) {
+    int fd = -1;
+    if (!make_config_fd(c, &fd, st)) {
+        return false;
+    }
+    io_close(&ch->config_fd);
+    ch->config_fd = fd;
+    ch->epoch++;
+    return true;
+}
+
+/* --- spawning --------------------------------------------------------------------------------------------------------- */
+
+/* What the child needs after fork, prepared before it: there it may not even allocate. */
+struct spawn_plan {
+    int fd[HERITAGE_END]; /* [HERITAGE_LISTEN..HERITAGE_END) */
+    pid_t parent;
+    char slot[16];
+    char parent_text[16];
+    char *argv[5];
+    char *envp[2];
+};
+
+static char role_name[] = "quired: worker";
+static char role_option[] = "--worker";
+
+static void plan(struct spawn_plan *p, const struct children *ch, uint32_t slot, int channel_fd) {
+    static char fault[4096];
+    const char *armed = getenv("QUIRE_IO_FAULT");
+    *p = (struct spawn_plan){.parent = getpid()};
+    p->fd[HERITAGE_LISTEN] = ch->s->listener.fd;
+    p->fd[HERITAGE_CONTROL] = ch->s->control_fd;
+    p->fd[HERITAGE_CHANNEL] = channel_fd;
+    p->fd[HERITAGE_DATA] = ch->s->data_dir_fd;
+    p->fd[HERITAGE_CONFIG] = ch->config_fd;
+    (void)snprintf(p->slot, sizeof p->slot, "%u", slot);
+    (void)snprintf(p->parent_text, sizeof p->parent_text, "%ld", (long)p->parent);
+    p->argv[0] = role_name;
+    p->argv[1] = role_option;
+    p->argv[2] = p->slot;
+    p->argv[3] = p->parent_text;
+    if (armed != NULL) {
+        (void)snprintf(fault, sizeof fault, "QUIRE_IO_FAULT=%s", armed);
+        p->envp[0] = fault;
+    }
+}
+
+/* Puts each descriptor at its number. All are moved out of the way first, since one may stand at another's place. */
+static bool place_descriptors(struct spawn_plan *p) {
+    for (int i = HERITAGE_LISTEN; i < HERITAGE_END; i++) {
+        p->fd[i] = fcntl(p->fd[i], F_DUPFD, PARKING_FD);
+        if (p->fd[i] < 0) {
+            return false;
+        }
+    }
+    for (int i = HERITAGE_LISTEN; i < HERITAGE_END; i++) {
+        if (dup2(p->fd[i], i) < 0) { /* without FD_CLOEXEC */
+            return false;
+        }
+    }
+    return close_range(HERITAGE_END, ~0U, 0) == 0;
+}
+
+/* Between fork and exec: only calls that are safe in a child of a process with threads. */
+static _Noreturn void become_worker(struct spawn_plan *p) {
+    sigset_t none;
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() == p->parent && place_descriptors(p)) {
+        (void)signal(SIGINT, SIG_IGN); /* Ctrl-C at a terminal reaches the whole group; the supervisor says when to go */
+        (void)signal(SIGHUP, SIG_IGN);
+        (void)signal(SIGPIPE, SIG_IGN);
+        (void)sigemptyset(&none);
+        (void)sigprocmask(SIG_SETMASK, &none, NULL);
+        (void)execve("/proc/self/exe", p->argv, p->envp);
+    }
+    _exit(EXIT_FAILURE);
+}
+
+static void clear_slot(struct control_worker *slot, pid_t pid, enum control_worker_state state) {
+    store_relaxed_u64(&slot->busy_since_us, 0);
+    store_relaxed_u64(&slot->pin_since_us, 0);
+    store_release_u64(&slot->pin_lsn, 0);
+    store_relaxed_u64(&slot->ready, 0);
+    store_relaxed_u32(&slot->pid, (uint32_t)pid);
+    store_release_u32(&slot->state, (uint32_t)state);
+}
+
+static bool make_channel(int pair[2], struct status *st) {
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0) {
+        return status_set_errno(st, errno, "cannot make a channel");
+    }
+    if (fcntl(pair[0], F_SETFL, O_NONBLOCK) != 0) {
+        io_close(&pair[0]);
+        io_close(&pair[1]);
+        return status_set_errno(st, errno, "cannot set up a channel");
+    }
+    return true;
+}
+
+static bool spawn(struct children *ch, uint32_t slot, int64_t now_us, struct status *st) {
+    struct child *child = &ch->child[slot];
+    struct spawn_plan p;
+    int pair[2] = {-1, -1};
+    if (!make_channel(pair, st)) {
+        return false;
+    }
+    plan(&p, ch, slot, pair[1]);
+    clear_slot(&ch->s->control->worker[slot], 0, WORKER_STARTING);
+    pid_t pid = fork();
+    if (pid == 0) {
+        become_worker(&p);
+    }
+    int err = errno;
+    io_close(&pair[1]);
+    if (pid < 0) {
+        clear_slot(&ch->s->control->worker[slot], 0, WORKER_ABSENT);
+        io_close(&pair[0]);
+        return status_set_errno(st, err, "cannot start a worker");
+    }
+    (void)pthread_mutex_lock(&ch->mutex);
+    *child = (struct child){.pid = pid,
+                            .generation = ++ch->last_generation,
+                            .epoch = ch->epoch,
+                            .spawned_us = now_us,
+                            .predecessor_died_us = ch->died_us};
+    (void)pthread_mutex_unlock(&ch->mutex);
+    store_relaxed_u32(&ch->s->control->worker[slot].pid, (uint32_t)pid);
+    ch->died_us = 0;
+    channels_adopt(ch->s->channels, slot, child->generation, pair[0]);
+    return true;
+}
+
+/* --- counting --------------------------------------------------------------------------------------------------------- */
+
+struct census {
+    uint32_t alive, serving /* not draining */, ready, starting, outdated, draining, free_slots;
+};
+
+static struct census count_children(const struct children *ch) {
+    struct census n = {0};
+    for (uint32_t i = 0; i < ch->slots; i++) {
+        const struct child *c = &ch->child[i];
+        if (c->pid == 0) {
+            n.free_slots++;
+            continue;
+        }
+        n.alive++;
+        n.draining += c->draining ? 1 : 0;
+        n.serving += c->draining ? 0 : 1;
+        n.ready += c->ready && !c->draining ? 1 : 0;
+        n.starting += c->ready ? 0 : 1;
+        n.outdated += c->epoch != ch->epoch && !c->draining ? 1 : 0;
+    }
+    return n;
+}
+
+uint32_t children_alive(const struct children *ch) {
+    return count_children(ch).alive;
+}
+uint32_t children_ready(const struct children *ch) {
+    return count_children(ch).ready;
+}
+bool children_starting(const struct children *ch) {
+    return count_children(ch).starting > 0;
+}
+bool children_replacing(const struct children *ch) {
+    return count_children(ch).outdated > 0;
+}
+
+/* --- tending ---------------------------------------------------------------------------------------------------------- */
+
+static void note_ready(struct children *ch, int64_t now_us) {
+    for (uint32_t i = 0; i < ch->slots; i++) {
+        struct child *c = &ch->child[i];
+        if (c->pid == 0 || c->ready || load_relaxed_u64(&ch->s->control->worker[i].ready) == 0) {
+            continue;
+        }
+        c->ready = true;
+        ch->pause_us = 0;
+        if (c->predecessor_died_us != 0) {
+            log_info("worker %u [%ld] serves, %lld ms after the death of the one that it replaces", i, (long)c->pid,
+                     (long long)((now_us - c->predecessor_died_us) / US_PER_MS));
+        } else {
+            log_debug("worker %u [%ld] serves, %lld ms after its start", i, (long)c->pid,
+                      (long long)((now_us - c->spawned_us) / US_PER_MS));
+        }
+    }
+}
+
+static bool spawn_one(struct children *ch, int64_t now_us) {
+    struct status st;
+    for (uint32_t i = 0; i < ch->slots; i++) {
+        if (ch->child[i].pid == 0) {
+            if (spawn(ch, i, now_us, &st)) {
+                return true;
+            }
+            log_status(LOG_LEVEL_ERROR, "no worker", &st);
+            ch->not_before_us = now_us + FIRST_PAUSE_MS * US_PER_MS;
+            return false;
+        }
+    }
+    return false;
+}
+
+static void drain_one(struct children *ch, uint32_t slot) {
+    ch->child[slot].draining = true;
+    (void)kill(ch->child[slot].pid, SIGTERM); /* main reaps, so the pid is still its own */
+}
+
+/* One outdated worker goes for each new one that is ready beyond those wanted. */
+static void drain_outdated(struct children *ch) {
+    struct census n = count_children(ch);
+    bool without_spare = ch->slots <= ch->wanted && n.draining == 0 && n.starting == 0;
+    uint32_t surplus = n.ready > ch->wanted ? n.ready - ch->wanted : 0;
+    if (n.outdated > 0 && surplus == 0 && without_spare) {
+        surplus = 1;
+    }
+    for (uint32_t i = 0; i < ch->slots && surplus > 0; i++) {
+        const struct child *c = &ch->child[i];
+        if (c->pid != 0 && !c->draining && c->epoch != ch->epoch) {
+            drain_one(ch, i);
+            surplus--;
+        }
+    }
+}
+
+void children_tend(struct children *ch, int64_t now_us) {
+    note_ready(ch, now_us);
+    if (ch->stopping) {
+        return;
+    }
+    struct census n = count_children(ch);
+    uint32_t target = ch->wanted + (n.outdated > 0 ? ch->slots - ch->wanted : 0);
+    /* Of the new ones no more than there are old ones to replace. */
+    uint32_t missing = n.serving - n.outdated < ch->wanted ? ch->wanted - (n.serving - n.outdated) : 0;
+    while (n.serving < target && missing > 0 && now_us >= ch->not_before_us && spawn_one(ch, now_us)) {
+        n.serving++;
+        missing--;
+    }
+    if (n.outdated > 0) {
+        drain_outdated(ch);
+    }
+}
+
+/* --- death ------------------------------------------------------------------------------------------------------------ */
+
+static uint32_t slot_of(const struct children *ch, pid_t pid) {
+    for (uint32_t i = 0; i < ch->slots; i++) {
+        if (ch->child[i].pid == pid) {
+            return i;
+        }
+    }
+    return UINT32_MAX;
+}
+
+static void log_death(const struct child *c, uint32_t slot, const siginfo_t *info) {
+    if (info->si_code != CLD_EXITED && !c->draining) {
+        log_warn("worker %u [%ld] was killed by signal %d (%s)", slot, (long)c->pid, info->si_status, strsignal(info->si_status));
+    } else if (info->si_code == CLD_EXITED && info->si_status != 0) {
+        log_error("worker %u [%ld] exited with %d%s", slot, (long)c->pid, info->si_status, c->ready ? "" : " before it was ready");
+    } else {
+        log_debug("worker %u [%ld] has finished", slot, (long)c->pid);
+    }
+}
+
+/* When may the next one be started? */
+static void plan_successor(struct children *ch, const struct child *c, int64_t now_us) {
+    if (c->draining || ch->stopping) {
+        return;
+    }
+    (void)add_relaxed_u64(&ch->s->figures->worker_restarts, 1);
+    if (c->ready) {
+        ch->died_us = now_us;
+        return;
+    }
+    int64_t longest = (int64_t)ch->s->config.respawn_backoff_max_ms * US_PER_MS;
+    ch->pause_us = ch->pause_us == 0 ? FIRST_PAUSE_MS * US_PER_MS : ch->pause_us * 2;
+    ch->pause_us = ch->pause_us > longest ? longest : ch->pause_us;
+    ch->not_before_us = now_us + ch->pause_us;
+}
+
+void children_reap(struct children *ch) {
+    for (;;) {
+        siginfo_t info = {0};
+        if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid == 0) {
+            return;
+        }
+        int64_t now_us = clock_monotonic_us();
+        uint32_t slot = slot_of(ch, info.si_pid);
+        struct child dead = {0};
+        if (slot != UINT32_MAX) {
+            /* It may have become ready since we last looked. */
+            ch->child[slot].ready |= load_relaxed_u64(&ch->s->control->worker[slot].ready) != 0;
+            dead = ch->child[slot];
+            clear_slot(&ch->s->control->worker[slot], 0, WORKER_ABSENT);
+        }
+        (void)pthread_mutex_lock(&ch->mutex);
+        (void)waitid(P_PID, (id_t)info.si_pid, &info, WEXITED | WNOHANG);
+        if (slot != UINT32_MAX) {
+            ch->child[slot] = (struct child){0};
+        }
+        (void)pthread_mutex_unlock(&ch->mutex);
+        if (slot != UINT32_MAX) {
+            rwlock_reader_gone(&ch->s->control->lock, slot);
+            log_death(&dead, slot, &info);
+            plan_successor(ch, &dead, now_us);
+        }
+    }
+}
+
+/* --- killing ---------------------------------------------------------------------------------------------------------- */
+
+void children_kill(struct children *ch, uint32_t slot, uint64_t generation, const char *why) {
+    pid_t pid = 0;
+    if (slot >= ch->slots) {
+        return;
+    }
+    (void)pthread_mutex_lock(&ch->mutex);
+    struct child *c = &ch->child[slot];
+    if (c->pid != 0 && !c->killed && (generation == 0 || generation == c->generation)) {
+        pid = c->pid;
+        c->killed = true;
+        (void)kill(pid, SIGKILL);
+    }
+    (void)pthread_mutex_unlock(&ch->mutex);
+    if (pid != 0) {
+        (void)add_relaxed_u64(&ch->s->figures->watchdog_kills, 1);
+        log_warn("worker %u [%ld] is killed: %s", slot, (long)pid, why);
+    }
+}
+
+/* `since` comes from the worker and is believed only as far as to kill that worker itself. */
+static bool too_long(const uint64_t *since, int64_t now_us, uint64_t limit_ms) {
+    uint64_t at = load_relaxed_u64(since);
+    return at != 0 && now_us > 0 && at < (uint64_t)now_us && (uint64_t)now_us - at > limit_ms * US_PER_MS;
+}
+
+void children_watch(struct children *ch, const struct config *c, int64_t now_us) {
+    char why[96];
+    for (uint32_t i = 0; i < ch->slots; i++) {
+        const struct control_worker *slot = &ch->s->control->worker[i];
+        if (ch->child[i].pid == 0) {
+            continue;
+        }
+        if (too_long(&slot->pin_since_us, now_us, c->watchdog_pin_ms)) {
+            (void)snprintf(why, sizeof why, "it kept a view for more than %llu ms", (unsigned long long)c->watchdog_pin_ms);
+            children_kill(ch, i, 0, why);
+        } else if (too_long(&slot->busy_since_us, now_us, c->watchdog_request_ms)) {
+            (void)snprintf(why, sizeof why, "it worked on one request for more than %llu ms",
+                           (unsigned long long)c->watchdog_request_ms);
+            children_kill(ch, i, 0, why);
+        }
+    }
+}
+
+void children_drain(struct children *ch) {
+    ch->stopping = true;
+    for (uint32_t i = 0; i < ch->slots; i++) {
+        if (ch->child[i].pid != 0) {
+            drain_one(ch, i);
+        }
+    }
+}
+
+void children_kill_all(struct children *ch) {
+    ch->stopping = true;
+    for (uint32_t i = 0; i < ch->slots; i++) {
+        if (ch->child[i].pid != 0) {
+            (void)kill(ch->child[i].pid, SIGKILL);
+        }
+    }
+}
+
+void children_kill_idle(struct children *ch) {
+    for (uint32_t i = 0; i < ch->slots; i++) {
+        if (ch->child[i].pid != 0 && load_relaxed_u32(&ch->s->control->worker[i].state) != WORKER_BUSY) {
+            (void)kill(ch->child[i].pid, SIGKILL);
+        }
+    }
+}

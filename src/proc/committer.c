@@ -1,0 +1,538 @@
+/*
+ * committer.c - group commit (DESIGN 3): the one thread that changes libraries.
+ *
+ * A batch is everything that waits, in order of arrival, up to the first op that depends on another of the batch, and up to
+ * batch_max_bytes. There is no timer: while one batch is synced the next one gathers.
+ *
+ *   1. check    each op against the catalog; a refused one has its answer and is not logged
+ *   2. reserve  the room that applying it needs; what cannot be reserved is refused (a full disk: 507)
+ *   3. log      all ops in one write and one sync. Everything that can fail is above this line or is this line
+ *   4. apply    with the function that replay uses, too
+ *   5. publish  the last LSN, under the write lock
+ *   6. answer   each worker that has no op left undecided
+ *
+ * When the log refuses for want of space nothing was appended and the log stands; the ops of the batch are refused, their reservations
+ * dropped, and searches go on. On any other failure of the log, above all a failed sync, nobody knows what is on the disk: nothing is acknowledged, the
+ * log is not touched again, every op that waits is refused with STATUS_IO, and the main thread is told to end the process. The next
+ * start reads what really is there.
+ *
+ * Other threads get work done between two batches by committer_call (the cut of a snapshot, the switch to a rebuilt graph), so that the
+ * catalog has one writer without a lock of its own.
+ */
+#include "proc/committer.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "proc/background.h"
+#include "proc/channels.h"
+#include "proc/children.h"
+#include "proc/snapshotter.h"
+#include "proc/thread.h"
+#include "shm/atomics.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { US_PER_MS = 1000, BATCH_FIRST_ROOM = 64 };
+
+struct call {
+    struct call *next;
+    committer_fn fn;
+    void *ctx;
+    struct status *st;
+    bool ok;
+    bool done; /* under the mutex */
+};
+
+struct batch_item {
+    struct submission *sub;
+    size_t index;
+    struct op_effect effect;
+};
+
+/* The thread's own. items and records grow together, before anything is appended. */
+struct batch {
+    struct batch_item *items;
+    struct oplog_record *records;
+    size_t count;
+    size_t room;
+    uint64_t bytes;
+    uint64_t library_ops;
+    bool to_embed;
+};
+
+struct committer {
+    struct supervisor *s;
+    pthread_t thread;
+    pthread_mutex_t mutex; /* rank 1 */
+    pthread_cond_t work;
+    pthread_cond_t call_done;
+    /* under the mutex */
+    struct submission *waiting, **waiting_end;
+    struct call *calls, **calls_end;
+    uint64_t queue_ops, queue_bytes; /* not answered yet, those in the thread's hands included */
+    bool stopping;
+    bool stopped; /* the thread has ended: calls run on their caller's thread */
+    /* the thread's own */
+    struct submission *taken, **taken_end;
+    struct batch batch;
+    struct op_set *touched;
+    uint64_t last_lsn;
+    bool log_failed;
+    uint64_t busy_since_us; /* atomic; 0: waits */
+};
+
+static uint64_t now_us(void) {
+    return (uint64_t)clock_monotonic_us();
+}
+
+/* --- the queue -------------------------------------------------------------------------------------------------------- */
+
+static void show_queue_locked(const struct committer *c) {
+    store_relaxed_u64(&c->s->figures->queue_ops, c->queue_ops);
+    store_relaxed_u64(&c->s->figures->queue_bytes, c->queue_bytes);
+}
+
+bool committer_reserve(struct committer *c, uint64_t bytes) {
+    (void)pthread_mutex_lock(&c->mutex);
+    uint64_t most = c->s->config.queue_max_bytes;
+    bool ok = bytes <= most && c->queue_bytes <= most - bytes;
+    if (ok) {
+        c->queue_bytes += bytes;
+        show_queue_locked(c);
+    }
+    (void)pthread_mutex_unlock(&c->mutex);
+    return ok;
+}
+
+void committer_release(struct committer *c, uint64_t bytes) {
+    (void)pthread_mutex_lock(&c->mutex);
+    c->queue_bytes -= bytes;
+    show_queue_locked(c);
+    (void)pthread_mutex_unlock(&c->mutex);
+}
+
+bool committer_enqueue(struct committer *c, struct submission *s, struct status *st) {
+    bool ok = true;
+    (void)pthread_mutex_lock(&c->mutex);
+    if (c->stopping) {
+        ok = status_set(st, STATUS_NOT_READY, "the server is stopping");
+    } else if (c->queue_ops + s->count > c->s->config.queue_max_ops) {
+        (void)add_relaxed_u64(&c->s->figures->queue_full, 1);
+        ok = status_set(st, STATUS_BUSY, "too many writes wait to be committed");
+    } else {
+        s->next = NULL;
+        *c->waiting_end = s;
+        c->waiting_end = &s->next;
+        c->queue_ops += s->count;
+        show_queue_locked(c);
+        (void)pthread_cond_signal(&c->work);
+    }
+    (void)pthread_mutex_unlock(&c->mutex);
+    return ok;
+}
+
+bool committer_call(struct committer *c, committer_fn fn, void *ctx, struct status *st) {
+    struct call call = {.fn = fn, .ctx = ctx, .st = st};
+    (void)pthread_mutex_lock(&c->mutex);
+    bool inline_call = c->stopped;
+    if (!inline_call) {
+        *c->calls_end = &call;
+        c->calls_end = &call.next;
+        (void)pthread_cond_signal(&c->work);
+        while (!call.done) {
+            (void)pthread_cond_wait(&c->call_done, &c->mutex);
+        }
+    }
+    (void)pthread_mutex_unlock(&c->mutex);
+    return inline_call ? fn(ctx, st) : call.ok;
+}
+
+static void run_calls(struct committer *c, struct call *call) {
+    while (call != NULL) {
+        struct call *next = call->next; /* the caller's stack, gone once it is done */
+        bool ok = call->fn(call->ctx, call->st);
+        (void)pthread_mutex_lock(&c->mutex);
+        call->ok = ok;
+        call->done = true;
+        (void)pthread_cond_broadcast(&c->call_done);
+        (void)pthread_mutex_unlock(&c->mutex);
+        call = next;
+    }
+}
+
+/* Waits for work and takes all of it. False: told to stop, and nothing is left. */
+static bool take_work(struct committer *c, struct call **ret_calls) {
+    (void)pthread_mutex_lock(&c->mutex);
+    while (c->waiting == NULL && c->calls == NULL && c->taken == NULL && !c->stopping) {
+        store_relaxed_u64(&c->busy_since_us, 0);
+        (void)pthread_cond_wait(&c->work, &c->mutex);
+    }
+    store_relaxed_u64(&c->busy_since_us, now_us());
+    if (c->waiting != NULL) {
+        *c->taken_end = c->waiting;
+        c->taken_end = c->waiting_end;
+        c->waiting = NULL;
+        c->waiting_end = &c->waiting;
+    }
+    *ret_calls = c->calls;
+    c->calls = NULL;
+    c->calls_end = &c->calls;
+    (void)pthread_mutex_unlock(&c->mutex);
+    return c->taken != NULL || *ret_calls != NULL;
+}
+
+/* --- answers ---------------------------------------------------------------------------------------------------------- */
+
+static void refuse_op(struct committer *c, struct submission *sub, size_t index, const struct status *st) {
+    sub->results[index].status = *st;
+    store_relaxed_u64(&c->s->figures->rejected_ops, c->s->figures->rejected_ops + 1);
+}
+
+static void send_results(struct committer *c, const struct submission *sub) {
+    struct buf frame = {0};
+    channel_frame_begin(&frame, CHANNEL_RESULTS, sub->request);
+    channel_put_results(&frame, sub->results, sub->count);
+    channel_frame_end(&frame);
+    channels_send(c->s->channels, sub->slot, sub->generation, &frame);
+    buf_fini(&frame);
+}
+
+/* Answers and drops the submissions whose ops are all decided. They stand at the head. */
+static void answer(struct committer *c) {
+    while (c->taken != NULL && c->taken->decided == c->taken->count) {
+        struct submission *sub = c->taken;
+        c->taken = sub->next;
+        if (c->taken == NULL) {
+            c->taken_end = &c->taken;
+        }
+        send_results(c, sub);
+        (void)pthread_mutex_lock(&c->mutex);
+        c->queue_ops -= sub->count;
+        c->queue_bytes -= sub->bytes;
+        show_queue_locked(c);
+        (void)pthread_mutex_unlock(&c->mutex);
+        submission_free(sub);
+    }
+}
+
+/* --- forming a batch -------------------------------------------------------------------------------------------------- */
+
+static bool batch_room(struct batch *b) {
+    if (b->count < b->room) {
+        return true;
+    }
+    size_t room = b->room == 0 ? BATCH_FIRST_ROOM : 2 * b->room;
+    struct batch_item *items = (struct batch_item *)realloc(b->items, room * sizeof *items);
+    if (items == NULL) {
+        return false;
+    }
+    b->items = items;
+    struct oplog_record *records = (struct oplog_record *)realloc(b->records, room * sizeof *records);
+    if (records == NULL) {
+        return false;
+    }
+    b->records = records;
+    b->room = room;
+    return true;
+}
+
+static bool prepare_op(struct committer *c, const struct op *op, struct status *st) {
+    if (!batch_room(&c->batch)) {
+        return status_no_memory(st);
+    }
+    return catalog_check(c->s->catalog, op, st) && catalog_reserve(c->s->catalog, op, st);
+}
+
+static bool is_library_op(const struct op *op) {
+    return op->type == OP_LIBRARY_CREATE || op->type == OP_LIBRARY_UPDATE || op->type == OP_LIBRARY_DELETE;
+}
+
+/* Takes the next op of sub into the batch, or refuses it. False: the batch ends before it. */
+static bool take_op(struct committer *c, struct submission *sub) {
+    struct batch *b = &c->batch;
+    const struct op *op = &sub->ops[sub->decided].op;
+    struct status st;
+    if (b->count > 0 && b->bytes + op->bytes.len > c->s->config.batch_max_bytes) {
+        return false;
+    }
+    if (op_set_conflicts_or_add(c->touched, op)) {
+        return false;
+    }
+    if (!prepare_op(c, op, &st)) {
+        store_relaxed_u32(&c->s->figures->disk_full, st.code == STATUS_NO_SPACE ? 1 : c->s->figures->disk_full);
+        refuse_op(c, sub, sub->decided++, &st);
+        return true;
+    }
+    b->items[b->count] = (struct batch_item){.sub = sub, .index = sub->decided++};
+    b->count++;
+    b->bytes += op->bytes.len;
+    b->library_ops += is_library_op(op) ? 1 : 0;
+    return true;
+}
+
+static void form_batch(struct committer *c) {
+    struct batch *b = &c->batch;
+    b->count = 0;
+    b->bytes = 0;
+    b->library_ops = 0;
+    b->to_embed = false;
+    op_set_clear(c->touched);
+    for (struct submission *sub = c->taken; sub != NULL; sub = sub->next) {
+        while (sub->decided < sub->count) {
+            if (!take_op(c, sub)) {
+                return;
+            }
+        }
+    }
+}
+
+/* --- committing it ---------------------------------------------------------------------------------------------------- */
+
+static void on_stuck(uint32_t slot, int64_t waited_us, void *ctx) {
+    struct committer *c = (struct committer *)ctx;
+    char why[80];
+    (void)snprintf(why, sizeof why, "it held its lock for %lld ms", (long long)(waited_us / US_PER_MS));
+    (void)add_relaxed_u64(&c->s->figures->lock_waits, 1);
+    children_kill(c->s->children, slot, 0, why);
+}
+
+static void publish(struct committer *c) {
+    int64_t patience = (int64_t)load_relaxed_u64(&c->s->tunables.watchdog_lock_ms) * US_PER_MS;
+    catalog_publish(c->s->catalog, c->last_lsn, patience, on_stuck, c);
+}
+
+void committer_republish(struct committer *c) {
+    publish(c);
+}
+
+static void refuse_batch(struct committer *c, const struct status *st) {
+    for (size_t i = 0; i < c->batch.count; i++) {
+        refuse_op(c, c->batch.items[i].sub, c->batch.items[i].index, st);
+    }
+}
+
+static void latch_failure(struct committer *c, const struct status *st) {
+    log_status(LOG_LEVEL_ERROR, "the log failed; nothing is acknowledged any more and the server ends, to recover at its next start", st);
+    c->log_failed = true;
+    store_relaxed_u32(&c->s->figures->write_path_failed, 1);
+    store_release_u32(&c->s->log_failed, 1); /* pairs with: LOG_FAILED; else main could end before the figures say why */
+    supervisor_wake(c->s);
+}
+
+/* Logs the batch. On failure everybody in it has the reason, and the reservations are dropped. */
+static bool log_batch(struct committer *c) {
+    struct batch *b = &c->batch;
+    struct status st;
+    int64_t time_us = clock_wall_us();
+    for (size_t i = 0; i < b->count; i++) {
+        const struct op *op = &b->items[i].sub->ops[b->items[i].index].op;
+        b->records[i] = (struct oplog_record){.lsn = c->last_lsn + 1 + i, .time_us = time_us, .op = op->bytes};
+    }
+    int64_t begun = clock_monotonic_us();
+    bool ok = oplog_append(c->s->log, b->records, b->count, &st);
+    control_histogram_add(&c->s->figures->sync_time, clock_monotonic_us() - begun);
+    if (ok) {
+        store_relaxed_u32(&c->s->figures->disk_full, 0);
+        return true;
+    }
+    catalog_abandon(c->s->catalog);
+    if (st.code == STATUS_NO_SPACE) {
+        if (load_relaxed_u32(&c->s->figures->disk_full) == 0) {
+            log_status(LOG_LEVEL_ERROR, "writes are refused, searches go on", &st);
+        }
+        store_relaxed_u32(&c->s->figures->disk_full, 1);
+    } else {
+        latch_failure(c, &st);
+        (void)status_set(&st, STATUS_IO, "the write could not be made durable; it may be there after the server's restart");
+    }
+    refuse_batch(c, &st);
+    return false;
+}
+
+/* The dimension of a library's vectors, as the committer sees it; 0: none yet, or no such library. */
+static uint32_t dimension_of(struct committer *c, const struct uuid *id) {
+    struct reading rd;
+    uint32_t dimension = 0;
+    struct library *lib = catalog_acquire(c->s->catalog, id);
+    if (lib != NULL) {
+        library_reading(lib, &rd);
+        dimension = rd.view.dimension;
+        catalog_release(c->s->catalog, lib);
+    }
+    return dimension;
+}
+
+/* The vectors that a worker computed, when they fit the library; else they are made again here. */
+static const float *vectors_for(struct committer *c, const struct submitted_op *o) {
+    return o->vectors != NULL && dimension_of(c, &o->op.library) == o->dimension ? o->vectors : NULL;
+}
+
+static void apply_batch(struct committer *c) {
+    struct batch *b = &c->batch;
+    for (size_t i = 0; i < b->count; i++) {
+        struct batch_item *item = &b->items[i];
+        const struct submitted_op *o = &item->sub->ops[item->index];
+        const struct oplog_record *record = &b->records[i];
+        struct api_op_result *result = &item->sub->results[item->index];
+        const float *vectors = vectors_for(c, o);
+        catalog_apply(c->s->catalog, &o->op, record->lsn, record->time_us, vectors, &item->effect);
+        b->to_embed |= o->op.type == OP_DOCUMENT_PUT && vectors == NULL && o->op.as.document.vector_dimension == 0;
+        *result = (struct api_op_result){.lsn = record->lsn,
+                                         .replaced = item->effect.replaced,
+                                         .chunks_added = item->effect.chunks_added,
+                                         .chunks_deleted = item->effect.chunks_deleted};
+    }
+    c->last_lsn += b->count;
+}
+
+static void show_commit(struct committer *c, int64_t begun_us) {
+    struct service_figures *f = c->s->figures;
+    struct oplog_position position;
+    oplog_position_get(c->s->log, &position);
+    store_relaxed_u64(&f->commits, f->commits + 1);
+    store_relaxed_u64(&f->committed_ops, f->committed_ops + c->batch.count);
+    store_relaxed_u64(&f->wal_lsn, position.durable_lsn);
+    store_relaxed_u64(&f->wal_bytes, position.bytes);
+    store_relaxed_u64(&f->wal_segments, position.segments);
+    control_histogram_add(&f->batch_ops, (int64_t)c->batch.count);
+    control_histogram_add(&f->commit_time, clock_monotonic_us() - begun_us);
+}
+
+static void commit_taken(struct committer *c) {
+    int64_t begun = clock_monotonic_us();
+    form_batch(c);
+    bool committed = c->batch.count > 0 && log_batch(c);
+    if (committed) {
+        apply_batch(c);
+        publish(c);
+    }
+    answer(c);
+    if (committed) {
+        show_commit(c, begun);
+        snapshotter_note(c->s->snapshotter, c->batch.count, c->batch.library_ops);
+        background_wake(c->s->background, c->batch.to_embed);
+    }
+}
+
+/* After the log has failed: whatever comes is refused. */
+static void refuse_taken(struct committer *c) {
+    struct status st;
+    (void)status_set(&st, STATUS_IO, "the log has failed; the server is about to restart");
+    for (struct submission *sub = c->taken; sub != NULL; sub = sub->next) {
+        while (sub->decided < sub->count) {
+            refuse_op(c, sub, sub->decided++, &st);
+        }
+    }
+    answer(c);
+}
+
+static void *run(void *arg) {
+    struct committer *c = (struct committer *)arg;
+    struct call *calls;
+    while (take_work(c, &calls)) {
+        run_calls(c, calls);
+        if (c->taken != NULL) {
+            if (c->log_failed) {
+                refuse_taken(c);
+            } else {
+                commit_taken(c);
+            }
+        }
+    }
+    return NULL;
+}
+
+/* --- begin and end ---------------------------------------------------------------------------------------------------- */
+
+bool committer_new(struct supervisor *s, uint64_t last_lsn, struct committer **ret, struct status *st) {
+    struct committer *c = (struct committer *)calloc(1, sizeof *c);
+    if (c == NULL) {
+        return status_no_memory(st);
+    }
+    c->s = s;
+    c->waiting_end = &c->waiting;
+    c->calls_end = &c->calls;
+    c->taken_end = &c->taken;
+    c->last_lsn = last_lsn;
+    c->stopped = true;
+    (void)pthread_mutex_init(&c->mutex, NULL);
+    (void)pthread_cond_init(&c->work, NULL);
+    (void)pthread_cond_init(&c->call_done, NULL);
+    c->touched = op_set_new();
+    if (c->touched == NULL || !batch_room(&c->batch)) {
+        committer_free(c);
+        return status_no_memory(st);
+    }
+    if (!thread_start(&c->thread, "committer", run, c, st)) {
+        committer_free(c);
+        return false;
+    }
+    c->stopped = false;
+    *ret = c;
+    return true;
+}
+
+void committer_stop(struct committer *c) {
+    if (c == NULL || c->stopped) {
+        return;
+    }
+    (void)pthread_mutex_lock(&c->mutex);
+    c->stopping = true;
+    (void)pthread_cond_signal(&c->work);
+    (void)pthread_mutex_unlock(&c->mutex);
+    (void)pthread_join(c->thread, NULL);
+    (void)pthread_mutex_lock(&c->mutex);
+    struct call *late = c->calls; /* came after the thread's last look */
+    c->calls = NULL;
+    c->calls_end = &c->calls;
+    c->stopped = true;
+    (void)pthread_mutex_unlock(&c->mutex);
+    run_calls(c, late);
+}
+
+void committer_free(struct committer *c) {
+    if (c == NULL) {
+        return;
+    }
+    committer_stop(c);
+    op_set_free(c->touched);
+    free(c->batch.items);
+    free(c->batch.records);
+    (void)pthread_mutex_destroy(&c->mutex);
+    (void)pthread_cond_destroy(&c->work);
+    (void)pthread_cond_destroy(&c->call_done);
+    free(c);
+}
+
+uint64_t committer_last_lsn(const struct committer *c) {
+    return c->last_lsn;
+}
+
+bool committer_close_log(struct committer *c, struct status *st) {
+    struct buf op = {0};
+    bool ok = false;
+    if (c->log_failed) {
+        return status_set(st, STATUS_IO, "the log has failed");
+    }
+    op_encode_log_close(&op);
+    if (!buf_check(&op, st)) {
+        goto out;
+    }
+    struct oplog_record record = {.lsn = c->last_lsn + 1, .time_us = clock_wall_us(), .op = buf_slice(&op)};
+    if (!oplog_append(c->s->log, &record, 1, st)) {
+        goto out;
+    }
+    c->last_lsn++;
+    publish(c);
+    ok = true;
+out:
+    buf_fini(&op);
+    return ok;
+}
+
+int64_t committer_busy_us(const struct committer *c) {
+    uint64_t since = load_relaxed_u64(&c->busy_since_us);
+    uint64_t now = now_us();
+    return since == 0 || since > now ? 0 : (int64_t)(now - since);
+}

@@ -1,0 +1,33 @@
+/* committer.h - the one thread that changes libraries: group commit (DESIGN 3). */
+#ifndef QUIRE_PROC_COMMITTER_H
+#define QUIRE_PROC_COMMITTER_H
+
+#include "proc/submission.h"
+#include "proc/supervisor.h"
+
+/* last_lsn: of the log, as recovered. */
+MUST_CHECK bool committer_new(struct supervisor *s, uint64_t last_lsn, struct committer **ret, struct status *st);
+/* Commits what waits, then ends the thread. From then on calls run on their caller's thread. */
+void committer_stop(struct committer *c);
+void committer_free(struct committer *c); /* after committer_stop; takes NULL */
+
+/* Takes `bytes` from the queue's budget; false when there are not as many left. */
+bool committer_reserve(struct committer *c, uint64_t bytes);
+void committer_release(struct committer *c, uint64_t bytes);
+/* Queues it; its bytes were reserved. False: too many ops wait (STATUS_BUSY); the caller still owns it. */
+MUST_CHECK bool committer_enqueue(struct committer *c, struct submission *s, struct status *st);
+
+/* Runs fn on the committer's thread between two batches and waits for it. */
+typedef bool (*committer_fn)(void *ctx, struct status *st);
+MUST_CHECK bool committer_call(struct committer *c, committer_fn fn, void *ctx, struct status *st);
+
+/* Makes what a call changed visible, at the LSN that stands. From within a call. */
+void committer_republish(struct committer *c);
+/* The last op that is in the log. After committer_stop, or on the committer's thread. */
+uint64_t committer_last_lsn(const struct committer *c);
+/* Appends LOG_CLOSE and publishes its LSN. After committer_stop. */
+MUST_CHECK bool committer_close_log(struct committer *c, struct status *st);
+/* How long the thread has been at one batch or call, in microseconds; 0: it waits. Any thread. */
+int64_t committer_busy_us(const struct committer *c);
+
+#endif

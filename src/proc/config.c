@@ -1,0 +1,351 @@
+/*
+ * config.c - the table of keys, made from config.def and store/limits.def, and what needs no parsing: presets, printing, reloading,
+ * and the checks that look at several keys at once.
+ *
+ * The table is the only place that knows a key's field, kind and range, so that a key is added by one line in a .def file, and the
+ * example file, -t, --set, the workers' copy and the reload follow by themselves.
+ */
+#include "proc/config_internal.h"
+
+#include "base/io.h"
+#include "proc/channel.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/un.h>
+
+#define RELOAD_MARK "[reload]"
+
+static const struct config_key keys[] = {
+#define TEXT(name, preset, help) {#name, CONFIG_TEXT, offsetof(struct config, name), preset, 0, 0, 0, NULL, NULL, help},
+#define NUMBER(name, preset, least, most, unit, help)                                                                             \
+    {#name, CONFIG_NUMBER, offsetof(struct config, name), NULL, preset, least, most, unit, NULL, help},
+#define CHOICE(name, preset, choices, help)                                                                                       \
+    {#name, CONFIG_CHOICE, offsetof(struct config, name), preset, 0, 0, 0, NULL, choices, help},
+#include "proc/config.def"
+#undef TEXT
+#undef NUMBER
+#undef CHOICE
+#define LIMIT(name, preset, least, most, unit, help)                                                                              \
+    {#name, CONFIG_NUMBER, offsetof(struct config, limits.name), NULL, preset, least, most, unit, NULL, help},
+#include "store/limits.def"
+#undef LIMIT
+};
+enum { KEY_COUNT = sizeof keys / sizeof keys[0] };
+_Static_assert(KEY_COUNT <= CONFIG_MAX_KEYS, "the parser keeps a line number per key");
+
+const struct config_key *config_keys(size_t *ret_count) {
+    *ret_count = KEY_COUNT;
+    return keys;
+}
+
+bool config_key_reloads(const struct config_key *key) {
+    return strncmp(key->help, RELOAD_MARK, sizeof RELOAD_MARK - 1) == 0;
+}
+
+static void *field_of(struct config *c, const struct config_key *key) {
+    return (uint8_t *)c + key->offset;
+}
+
+static const void *const_field_of(const struct config *c, const struct config_key *key) {
+    return (const uint8_t *)c + key->offset;
+}
+
+void config_store_text(struct config *c, const struct config_key *key, struct slice value) {
+    char *field = (char *)field_of(c, key);
+    size_t len = value.len < CONFIG_TEXT_MAX - 1 ? value.len : CONFIG_TEXT_MAX - 1;
+    if (len > 0) {
+        memcpy(field, value.data, len);
+    }
+    field[len] = '\0';
+}
+
+void config_store_number(struct config *c, const struct config_key *key, uint64_t value) {
+    memcpy(field_of(c, key), &value, sizeof value);
+}
+
+void config_store_choice(struct config *c, const struct config_key *key, unsigned value) {
+    memcpy(field_of(c, key), &value, sizeof value);
+}
+
+static uint64_t load_number(const struct config *c, const struct config_key *key) {
+    uint64_t value;
+    memcpy(&value, const_field_of(c, key), sizeof value);
+    return value;
+}
+
+static unsigned load_choice(const struct config *c, const struct config_key *key) {
+    unsigned value;
+    memcpy(&value, const_field_of(c, key), sizeof value);
+    return value;
+}
+
+bool config_choice_number(const char *choices, struct slice word, unsigned *ret) {
+    unsigned number = 0;
+    for (const char *at = choices;; number++) {
+        const char *end = strchr(at, '|');
+        size_t len = end == NULL ? strlen(at) : (size_t)(end - at);
+        if (slice_equal(word, slice_of(at, len))) {
+            *ret = number;
+            return true;
+        }
+        if (end == NULL) {
+            return false;
+        }
+        at = end + 1;
+    }
+}
+
+void config_choice_name(const char *choices, unsigned number, char out[CONFIG_CHOICE_MAX]) {
+    const char *at = choices;
+    for (; number > 0; number--) {
+        const char *bar = strchr(at, '|');
+        at = bar == NULL ? at : bar + 1;
+    }
+    (void)snprintf(out, CONFIG_CHOICE_MAX, "%.*s", (int)strcspn(at, "|"), at);
+}
+
+void config_default(struct config *out) {
+    memset(out, 0, sizeof *out);
+    for (const struct config_key *key = keys; key < keys + KEY_COUNT; key++) {
+        unsigned choice = 0;
+        switch (key->kind) {
+        case CONFIG_TEXT:
+            config_store_text(out, key, slice_str(key->preset));
+            break;
+        case CONFIG_NUMBER:
+            config_store_number(out, key, key->preset_number);
+            break;
+        case CONFIG_CHOICE:
+            (void)config_choice_number(key->choices, slice_str(key->preset), &choice);
+            config_store_choice(out, key, choice);
+            break;
+        }
+    }
+}
+
+void config_put_value(const struct config *c, const struct config_key *key, struct buf *out) {
+    char word[CONFIG_CHOICE_MAX];
+    switch (key->kind) {
+    case CONFIG_TEXT:
+        buf_printf(out, "\"%s\"", (const char *)const_field_of(c, key));
+        break;
+    case CONFIG_NUMBER:
+        buf_printf(out, "%llu", (unsigned long long)load_number(c, key));
+        break;
+    case CONFIG_CHOICE:
+        config_choice_name(key->choices, load_choice(c, key), word);
+        buf_put_str(out, word);
+        break;
+    }
+}
+
+void config_dump(const struct config *c, struct buf *out) {
+    for (const struct config_key *key = keys; key < keys + KEY_COUNT; key++) {
+        buf_printf(out, "%s = ", key->name);
+        config_put_value(c, key, out);
+        buf_put_str(out, "\n");
+    }
+    if (c->has_admin_key) {
+        buf_put_str(out, CONFIG_HERITAGE_KEY " = ");
+        for (size_t i = 0; i < CONFIG_KEY_SHA256_BYTES; i++) {
+            buf_printf(out, "%02x", c->admin_key_sha256[i]);
+        }
+        buf_put_str(out, "\n");
+    }
+}
+
+static bool same_value(const struct config *a, const struct config *b, const struct config_key *key) {
+    switch (key->kind) {
+    case CONFIG_TEXT:
+        return strcmp((const char *)const_field_of(a, key), (const char *)const_field_of(b, key)) == 0;
+    case CONFIG_NUMBER:
+        return load_number(a, key) == load_number(b, key);
+    case CONFIG_CHOICE:
+        return load_choice(a, key) == load_choice(b, key);
+    }
+    return true;
+}
+
+static void copy_value(struct config *c, const struct config *from, const struct config_key *key) {
+    if (key->kind == CONFIG_TEXT) {
+        config_store_text(c, key, slice_str((const char *)const_field_of(from, key)));
+    } else if (key->kind == CONFIG_NUMBER) {
+        config_store_number(c, key, load_number(from, key));
+    } else {
+        config_store_choice(c, key, load_choice(from, key));
+    }
+}
+
+bool config_reload(struct config *c, const struct config *fresh, char ignored[CONFIG_TEXT_MAX], unsigned *ret_ignored) {
+    bool for_workers = c->log_level != fresh->log_level || c->has_admin_key != fresh->has_admin_key ||
+                       memcmp(c->admin_key_sha256, fresh->admin_key_sha256, CONFIG_KEY_SHA256_BYTES) != 0;
+    size_t len = 0;
+    *ret_ignored = 0;
+    ignored[0] = '\0';
+    for (const struct config_key *key = keys; key < keys + KEY_COUNT; key++) {
+        if (same_value(c, fresh, key)) {
+            continue;
+        }
+        if (config_key_reloads(key)) {
+            copy_value(c, fresh, key);
+            continue;
+        }
+        int n = snprintf(ignored + len, CONFIG_TEXT_MAX - len, "%s%s", *ret_ignored == 0 ? "" : ", ", key->name);
+        len = n > 0 && len + (size_t)n < CONFIG_TEXT_MAX ? len + (size_t)n : len;
+        *ret_ignored += 1;
+    }
+    c->has_admin_key = fresh->has_admin_key;
+    memcpy(c->admin_key_sha256, fresh->admin_key_sha256, CONFIG_KEY_SHA256_BYTES);
+    return for_workers;
+}
+
+void config_socket_path(const struct config *c, char out[CONFIG_PATH_MAX]) {
+    if (c->socket[0] != '\0') {
+        (void)snprintf(out, CONFIG_PATH_MAX, "%s", c->socket);
+    } else {
+        (void)snprintf(out, CONFIG_PATH_MAX, "%s/quired.sock", c->run_dir);
+    }
+}
+
+void config_pid_path(const struct config *c, char out[CONFIG_PATH_MAX]) {
+    if (c->pid_file[0] != '\0') {
+        (void)snprintf(out, CONFIG_PATH_MAX, "%s", c->pid_file);
+    } else {
+        (void)snprintf(out, CONFIG_PATH_MAX, "%s/quired.pid", c->run_dir);
+    }
+}
+
+void config_kernel_name(const struct config *c, char out[CONFIG_CHOICE_MAX]) {
+    out[0] = '\0';
+    if (c->distance_kernel == CONFIG_KERNEL_AUTO) {
+        return;
+    }
+    for (const struct config_key *key = keys; key < keys + KEY_COUNT; key++) {
+        if (key->offset == offsetof(struct config, distance_kernel)) {
+            config_choice_name(key->choices, c->distance_kernel, out);
+        }
+    }
+}
+
+/* "127.0.0.1:8443", "[::1]:8443", "localhost:8443" or a port alone, which is every address. */
+bool config_listens_on_loopback(const struct config *c) {
+    char host[CONFIG_TEXT_MAX];
+    const char *at = c->listen[0] == '[' ? c->listen + 1 : c->listen;
+    const char *end = c->listen[0] == '[' ? strchr(at, ']') : strrchr(at, ':');
+    struct in_addr v4;
+    struct in6_addr v6;
+    if (end == NULL) {
+        end = at + strlen(at);
+    }
+    (void)snprintf(host, sizeof host, "%.*s", (int)(end - at), at);
+    if (inet_pton(AF_INET, host, &v4) == 1) {
+        return (ntohl(v4.s_addr) >> 24) == IN_LOOPBACKNET;
+    }
+    if (inet_pton(AF_INET6, host, &v6) == 1) {
+        return IN6_IS_ADDR_LOOPBACK(&v6) != 0;
+    }
+    return strcmp(host, "localhost") == 0;
+}
+
+static bool check_path(const char *key, const char *path, bool may_be_empty, struct status *st) {
+    if (path[0] == '/' || (may_be_empty && path[0] == '\0')) {
+        return true;
+    }
+    return status_set(st, STATUS_CONFIG, "%s must be an absolute path, not '%.200s'", key, path);
+}
+
+static bool check_socket_length(const struct config *c, struct status *st) {
+    struct sockaddr_un address;
+    char path[CONFIG_PATH_MAX];
+    /* The socket is bound under a temporary name first. */
+    size_t most = sizeof address.sun_path - sizeof ".new";
+    config_socket_path(c, path);
+    return strlen(path) <= most ||
+           status_set(st, STATUS_CONFIG, "the socket's path has %zu bytes, at most %zu can be bound: %.160s", strlen(path), most, path);
+}
+
+static bool check_sizes(const struct config *c, struct status *st) {
+    uint64_t frame = channel_max_bytes(&c->limits);
+    if (c->queue_max_bytes < frame) {
+        return status_set(st, STATUS_CONFIG,
+                          "queue_max_bytes (%llu) must hold at least one frame of two max_op_bytes and a bit (%llu)",
+                          (unsigned long long)c->queue_max_bytes, (unsigned long long)frame);
+    }
+    if (c->limits.worker_memory_bytes < 2 * c->limits.max_body_bytes) {
+        return status_set(st, STATUS_CONFIG, "worker_memory_bytes (%llu) must be at least twice max_body_bytes (%llu)",
+                          (unsigned long long)c->limits.worker_memory_bytes, (unsigned long long)c->limits.max_body_bytes);
+    }
+    return true;
+}
+
+bool config_check(const struct config *c, struct status *st) {
+    if (!check_path("data_dir", c->data_dir, false, st) || !check_path("run_dir", c->run_dir, false, st) ||
+        !check_path("socket", c->socket, true, st) || !check_path("pid_file", c->pid_file, true, st) ||
+        !check_path("log_file", c->log_file, true, st) || !check_path("admin_key_file", c->admin_key_file, true, st) ||
+        !check_socket_length(c, st) || !check_sizes(c, st)) {
+        return false;
+    }
+    if (c->auth == CONFIG_AUTH_OFF && !config_listens_on_loopback(c)) {
+        return status_set(st, STATUS_CONFIG,
+                          "auth = off opens everything to everyone, and listen = %.100s is not a loopback address: set auth = on, "
+                          "or let nginx listen on 127.0.0.1 or [::1] alone",
+                          c->listen);
+    }
+    return true;
+}
+
+static int hex_digit(uint8_t c) {
+    if (c >= '0' && c <= '9') {
+        return c - '0';
+    }
+    c |= 0x20; /* lower case */
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+bool config_parse_sha256(struct slice hex, uint8_t out[CONFIG_KEY_SHA256_BYTES]) {
+    if (hex.len != 2 * CONFIG_KEY_SHA256_BYTES) {
+        return false;
+    }
+    for (size_t i = 0; i < CONFIG_KEY_SHA256_BYTES; i++) {
+        int high = hex_digit(hex.data[2 * i]);
+        int low = hex_digit(hex.data[2 * i + 1]);
+        if (high < 0 || low < 0) {
+            return false;
+        }
+        out[i] = (uint8_t)(high << 4 | low);
+    }
+    return true;
+}
+
+bool config_read_secrets(struct config *c, struct status *st) {
+    enum { KEY_FILE_MAX = 4096 };
+    struct buf text = {0};
+    uint8_t hash[CONFIG_KEY_SHA256_BYTES];
+    bool ok = false;
+
+    c->has_admin_key = false;
+    memset(c->admin_key_sha256, 0, sizeof c->admin_key_sha256);
+    if (c->admin_key_file[0] == '\0') {
+        return true;
+    }
+    if (!io_read_file(AT_FDCWD, c->admin_key_file, KEY_FILE_MAX, &text, st)) {
+        goto out;
+    }
+    while (text.len > 0 && strchr(" \t\r\n", text.data[text.len - 1]) != NULL) {
+        text.len--;
+    }
+    if (!config_parse_sha256(buf_slice(&text), hash)) {
+        (void)status_set(st, STATUS_CONFIG, "%.200s must hold the SHA-256 of the admin key, 64 hex digits and nothing else",
+                         c->admin_key_file);
+        goto out;
+    }
+    memcpy(c->admin_key_sha256, hash, sizeof hash);
+    c->has_admin_key = true;
+    ok = true;
+out:
+    buf_fini(&text);
+    return ok;
+}

@@ -1,0 +1,32 @@
+/*
+ * listener.h - the FastCGI socket: bound early under a temporary name, so that a path that cannot be used is found before a long
+ * recovery, and published by a rename once workers can answer. A socket that a dead server left is removed; one that somebody
+ * listens on is not touched.
+ */
+#ifndef QUIRE_PROC_LISTENER_H
+#define QUIRE_PROC_LISTENER_H
+
+#include "base/status.h"
+
+#include <sys/types.h>
+#include <sys/un.h>
+
+#define LISTENER_PATH_MAX sizeof(((struct sockaddr_un *)0)->sun_path)
+
+struct listener {
+    int fd; /* -1: none */
+    bool published;
+    char path[LISTENER_PATH_MAX];
+    char bound[LISTENER_PATH_MAX]; /* path.new */
+};
+#define LISTENER_CLOSED ((struct listener){.fd = -1})
+
+/* The group's number; "" is the server's own group. STATUS_CONFIG when there is none of that name. */
+MUST_CHECK bool listener_group(const char *group, gid_t *ret, struct status *st);
+/* Mode 0660, owned by the server's user and that group. STATUS_CONFLICT when another server listens at that path. */
+MUST_CHECK bool listener_bind(struct listener *l, const char *path, gid_t group, struct status *st);
+MUST_CHECK bool listener_publish(struct listener *l, struct status *st);
+/* Nobody can connect any more; who is in the queue stays there for the workers, who hold the socket, too. */
+void listener_close(struct listener *l);
+
+#endif

@@ -1,0 +1,144 @@
+/*
+ * main.c - the program `quired`: its command line.
+ *
+ * Exit codes are those of sysexits.h: 0 stopped in order, 64 wrong command line, 65 damaged data, 70 a bug, 71 the system refused,
+ * 73 a directory cannot be made, 74 input or output failed, 75 somebody else holds the data directory, 78 wrong configuration.
+ */
+#include <config.h> /* in angle brackets: beside this file lies another config.h */
+
+#include "proc/supervisor.h"
+#include "proc/worker.h"
+
+#include <fcntl.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#define PRESET_PATH QUIRE_SYSCONFDIR "/quire/quire.conf"
+
+enum { OPTION_SET = 256, OPTION_REPAIR, OPTION_WORKER, OPTION_FOREGROUND, WORKER_ARGUMENTS = 4 };
+
+static const struct option long_options[] = {{"config", required_argument, NULL, 'c'},
+                                             {"set", required_argument, NULL, OPTION_SET},
+                                             {"test", no_argument, NULL, 't'},
+                                             {"repair", no_argument, NULL, OPTION_REPAIR},
+                                             {"foreground", no_argument, NULL, OPTION_FOREGROUND},
+                                             {"version", no_argument, NULL, 'V'},
+                                             {"help", no_argument, NULL, 'h'},
+                                             {NULL, 0, NULL, 0}};
+
+static void print_help(void) {
+    (void)printf("usage: quired [-c FILE] [--set KEY=VALUE]... [-t] [--repair]\n"
+                 "\n"
+                 "The server of Quire. It stays in the foreground; nginx speaks FastCGI to its socket.\n"
+                 "\n"
+                 "  -c, --config FILE    the configuration (%s)\n"
+                 "      --set KEY=VALUE  sets a key over the configuration; may be given several times\n"
+                 "  -t, --test           tests the configuration and ends\n"
+                 "      --repair         gives up what is damaged in the log instead of refusing to start\n"
+                 "      --foreground     taken for the sake of unit files; it is the only way\n"
+                 "  -V, --version        shows the version\n"
+                 "  -h, --help           shows this\n"
+                 "\n"
+                 "Signals: TERM and INT stop in order, QUIT at once; HUP reloads; USR1 reopens the log.\n",
+                 PRESET_PATH);
+}
+
+/* The first descriptors are the heritage's and the log's: none of 0, 1 and 2 may be free, or a file opened later would become it. */
+static bool fill_standard_descriptors(void) {
+    int fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO) {
+        fd = open("/dev/null", O_RDWR);
+    }
+    if (fd < 0) {
+        return false;
+    }
+    (void)close(fd);
+    return true;
+}
+
+struct arguments {
+    struct supervisor_options options;
+    bool test;
+};
+
+/* Returns an exit code, or -1: go on. */
+static int parse_arguments(int argc, char **argv, const char **sets, struct arguments *ret) {
+    int option;
+    struct arguments a = {.options = {.sets = sets}};
+    while ((option = getopt_long(argc, argv, "c:tVh", long_options, NULL)) != -1) {
+        switch (option) {
+        case 'c':
+            a.options.config_path = optarg;
+            break;
+        case OPTION_SET:
+            sets[a.options.set_count++] = optarg;
+            break;
+        case 't':
+            a.test = true;
+            break;
+        case OPTION_REPAIR:
+            a.options.repair = true;
+            break;
+        case OPTION_FOREGROUND:
+            break;
+        case 'V':
+            (void)printf("quired (Quire) %s\n", PACKAGE_VERSION);
+            return EX_OK;
+        case 'h':
+            print_help();
+            return EX_OK;
+        default:
+            (void)fprintf(stderr, "quired --help shows how it is used\n");
+            return EX_USAGE;
+        }
+    }
+    if (optind < argc) {
+        (void)fprintf(stderr, "quired: unexpected argument '%s'; quired --help shows how it is used\n", argv[optind]);
+        return EX_USAGE;
+    }
+    *ret = a;
+    return -1;
+}
+
+static int run(const struct arguments *a) {
+    static struct config config;
+    struct supervisor_options options = a->options;
+    struct status st;
+    /* The preset file may be missing, one that was named may not. */
+    if (options.config_path == NULL && access(PRESET_PATH, F_OK) == 0) {
+        options.config_path = PRESET_PATH;
+    }
+    if (!supervisor_read_config(&options, &config, &st)) {
+        (void)fprintf(stderr, "quired: %s\n", st.detail);
+        return EX_CONFIG;
+    }
+    if (a->test) {
+        (void)printf("configuration ok\n");
+        return EX_OK;
+    }
+    return supervisor_run(&options, &config);
+}
+
+int main(int argc, char **argv) {
+    struct arguments arguments;
+    if (!fill_standard_descriptors()) {
+        return EX_OSERR;
+    }
+    if (argc == WORKER_ARGUMENTS && strcmp(argv[1], "--worker") == 0) {
+        return worker_main(argv[2], argv[3]);
+    }
+    const char **sets = (const char **)calloc((size_t)argc, sizeof *sets);
+    if (sets == NULL) {
+        return EX_OSERR;
+    }
+    int code = parse_arguments(argc, argv, sets, &arguments);
+    if (code < 0) {
+        code = run(&arguments);
+    }
+    free(sets);
+    return code;
+}

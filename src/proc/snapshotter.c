@@ -1,0 +1,308 @@
+/*
+ * snapshotter.c - when snapshots are taken, and the thread that writes them (snapshotter.h).
+ *
+ * Due are: what a client asked for; snapshot_every_ops library operations since the last cut; snapshot_interval seconds since the last cut,
+ * when anything was committed since. After a failure the next try waits, so that a full disk is not filled again and again.
+ *
+ * A snapshot is cut on the committer's thread, between two batches, so it holds one LSN wholly; the counts of what is new begin again
+ * there. It is written here while commits go on. Only when it is durable is the log told that older records may go, again on the committer's thread,
+ * which is the only one that touches the log.
+ */
+#include "proc/snapshotter.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "proc/committer.h"
+#include "proc/tasks.h"
+#include "proc/thread.h"
+#include "shm/atomics.h"
+
+#include <stdlib.h>
+
+enum { RETRY_SECONDS = 30, US_PER_MS = 1000 };
+#define US_PER_SECOND INT64_C(1000000)
+
+struct snapshotter {
+    struct supervisor *s;
+    pthread_t thread;
+    bool started;
+    pthread_mutex_t mutex; /* rank 2 */
+    pthread_cond_t wake;
+    /* under the mutex */
+    uint64_t ops;         /* committed since the last cut */
+    uint64_t library_ops; /* likewise */
+    int64_t cut_us;       /* when the last cut was taken, monotonic; at the start: now */
+    int64_t not_before_us;
+    uint64_t wakes;
+    bool stopping;
+    struct uuid task;     /* that the one under way is for; zero: none */
+    bool cancel;          /* atomic: snapshot_write looks at it */
+};
+
+static void set_cancel(struct snapshotter *sn, bool value) {
+    __atomic_store_n(&sn->cancel, value, __ATOMIC_RELAXED);
+}
+
+void snapshotter_note(struct snapshotter *sn, uint64_t ops, uint64_t library_ops) {
+    uint64_t every = load_relaxed_u64(&sn->s->tunables.snapshot_every_ops);
+    (void)pthread_mutex_lock(&sn->mutex);
+    bool first = sn->ops == 0; /* the interval begins to count */
+    sn->ops += ops;
+    sn->library_ops += library_ops;
+    if (first || (every > 0 && sn->library_ops >= every)) {
+        (void)pthread_cond_broadcast(&sn->wake);
+    }
+    (void)pthread_mutex_unlock(&sn->mutex);
+}
+
+void snapshotter_wake(struct snapshotter *sn) {
+    (void)pthread_mutex_lock(&sn->mutex);
+    sn->wakes++;
+    (void)pthread_cond_broadcast(&sn->wake);
+    (void)pthread_mutex_unlock(&sn->mutex);
+}
+
+/* When the next snapshot is due by itself; INT64_MAX: not before something happens. */
+static int64_t due_at_locked(const struct snapshotter *sn) {
+    uint64_t every = load_relaxed_u64(&sn->s->tunables.snapshot_every_ops);
+    uint64_t interval = load_relaxed_u64(&sn->s->tunables.snapshot_interval);
+    int64_t at = INT64_MAX;
+    if (every > 0 && sn->library_ops >= every) {
+        at = 0;
+    } else if (interval > 0 && sn->ops > 0) {
+        at = sn->cut_us + (int64_t)interval * US_PER_SECOND;
+    }
+    return at < sn->not_before_us ? sn->not_before_us : at;
+}
+
+/* --- taking one ------------------------------------------------------------------------------------------------------- */
+
+struct cutting {
+    struct snapshotter *sn;
+    struct snapshot_cut cut;
+    uint64_t ops, library_ops; /* what the cut covers: put back when it comes to nothing */
+};
+
+static bool take_cut(void *ctx, struct status *st) {
+    struct cutting *c = (struct cutting *)ctx;
+    struct snapshotter *sn = c->sn;
+    if (!snapshot_cut_take(sn->s->catalog, &c->cut, st)) {
+        return false;
+    }
+    (void)pthread_mutex_lock(&sn->mutex);
+    c->ops = sn->ops;
+    c->library_ops = sn->library_ops;
+    sn->ops = 0;
+    sn->library_ops = 0;
+    sn->cut_us = clock_monotonic_us();
+    (void)pthread_mutex_unlock(&sn->mutex);
+    return true;
+}
+
+struct publishing {
+    struct supervisor *s;
+    uint64_t lsn;
+};
+
+static bool release_log(void *ctx, struct status *st) {
+    struct publishing *p = (struct publishing *)ctx;
+    return oplog_publish_snapshot(p->s->log, p->lsn, st);
+}
+
+/* What may go after a snapshot goes. A failure costs room on the disk and nothing else. */
+static void clean_up(struct snapshotter *sn, uint64_t lsn) {
+    struct publishing p = {.s = sn->s, .lsn = lsn};
+    struct status st;
+    uint32_t removed = 0;
+    if (!committer_call(sn->s->committer, release_log, &p, &st)) {
+        log_status(LOG_LEVEL_WARN, "old log segments stay", &st);
+    }
+    if (!snapshot_prune(sn->s->snapshots_dir_fd, (uint32_t)load_relaxed_u64(&sn->s->tunables.snapshot_keep), &removed, &st)) {
+        log_status(LOG_LEVEL_WARN, "old snapshots stay", &st);
+    } else if (removed > 0) {
+        log_debug("removed %u old snapshots", removed);
+    }
+}
+
+static void show(struct snapshotter *sn, const struct snapshot_info *info, int64_t took_us) {
+    struct service_figures *f = sn->s->figures;
+    (void)add_relaxed_u64(&f->snapshots_taken, 1);
+    __atomic_store_n(&f->snapshot_at, info->created_at, __ATOMIC_RELAXED);
+    __atomic_store_n(&f->snapshot_us, took_us, __ATOMIC_RELAXED);
+    store_relaxed_u64(&f->snapshot_lsn, info->lsn);
+    store_relaxed_u64(&f->snapshot_bytes, info->bytes);
+}
+
+static void put_back(struct snapshotter *sn, const struct cutting *c) {
+    (void)pthread_mutex_lock(&sn->mutex);
+    sn->ops += c->ops;
+    sn->library_ops += c->library_ops;
+    sn->not_before_us = clock_monotonic_us() + RETRY_SECONDS * US_PER_SECOND;
+    (void)pthread_mutex_unlock(&sn->mutex);
+}
+
+static bool take(struct snapshotter *sn, struct snapshot_info *ret, struct status *st) {
+    struct cutting c = {.sn = sn};
+    int64_t begun = clock_monotonic_us();
+    if (!committer_call(sn->s->committer, take_cut, &c, st)) {
+        put_back(sn, &c);
+        return false;
+    }
+    bool ok = snapshot_write(sn->s->snapshots_dir_fd, &c.cut, &sn->cancel, ret, st);
+    snapshot_cut_release(sn->s->catalog, &c.cut);
+    if (!ok) {
+        put_back(sn, &c);
+        return false;
+    }
+    int64_t took = clock_monotonic_us() - begun;
+    show(sn, ret, took);
+    log_info("snapshot %s: %u libraries, %llu documents, %llu chunks, %llu bytes, up to LSN %llu, in %lld ms", ret->name, ret->libraries,
+             (unsigned long long)ret->documents, (unsigned long long)ret->chunks, (unsigned long long)ret->bytes,
+             (unsigned long long)ret->lsn, (long long)(took / US_PER_MS));
+    clean_up(sn, ret->lsn);
+    return true;
+}
+
+/* Which task the next one is for; a stop that came before stays. */
+static void set_task(struct snapshotter *sn, const struct uuid *task) {
+    (void)pthread_mutex_lock(&sn->mutex);
+    sn->task = task == NULL ? (struct uuid){{0}} : *task;
+    set_cancel(sn, sn->stopping);
+    (void)pthread_mutex_unlock(&sn->mutex);
+}
+
+void snapshotter_cancel(struct snapshotter *sn, const struct uuid *task) {
+    (void)pthread_mutex_lock(&sn->mutex);
+    if (uuid_equal(&sn->task, task)) {
+        set_cancel(sn, true);
+    }
+    (void)pthread_mutex_unlock(&sn->mutex);
+}
+
+/* Takes one, for the tasks that wait for it, or because it is due. */
+static void take_and_tell(struct snapshotter *sn, const struct uuid *task) {
+    struct snapshot_info info;
+    struct status st;
+    set_task(sn, task);
+    bool ok = take(sn, &info, &st);
+    set_task(sn, NULL);
+    bool cancelled = !ok && st.code == STATUS_BUSY;
+    if (cancelled) {
+        status_clear(&st);
+    } else if (!ok) {
+        (void)add_relaxed_u64(&sn->s->figures->snapshot_failures, 1);
+        log_status(LOG_LEVEL_ERROR, "no snapshot; the log keeps everything", &st);
+    }
+    if (task != NULL) {
+        tasks_progress(sn->s->tasks, task, ok ? info.documents : 0, ok ? info.documents : 0);
+        tasks_finish(sn->s->tasks, task, ok ? NULL : &st);
+    }
+}
+
+/* --- the thread ------------------------------------------------------------------------------------------------------- */
+
+enum reason { REASON_STOP, REASON_WOKEN, REASON_DUE };
+
+static enum reason wait_for_reason(struct snapshotter *sn, uint64_t *seen) {
+    enum reason reason = REASON_STOP;
+    (void)pthread_mutex_lock(&sn->mutex);
+    while (!sn->stopping) {
+        int64_t due = due_at_locked(sn);
+        if (sn->wakes != *seen) {
+            *seen = sn->wakes;
+            reason = REASON_WOKEN;
+            break;
+        }
+        if (due <= clock_monotonic_us()) {
+            reason = REASON_DUE;
+            break;
+        }
+        if (due == INT64_MAX) {
+            (void)pthread_cond_wait(&sn->wake, &sn->mutex);
+        } else {
+            (void)thread_cond_wait_until(&sn->wake, &sn->mutex, due);
+        }
+    }
+    (void)pthread_mutex_unlock(&sn->mutex);
+    return reason;
+}
+
+static void *run(void *arg) {
+    struct snapshotter *sn = (struct snapshotter *)arg;
+    uint64_t seen = 0;
+    for (;;) {
+        struct uuid task;
+        struct uuid library;
+        enum reason reason = wait_for_reason(sn, &seen);
+        if (reason == REASON_STOP) {
+            return NULL;
+        }
+        if (tasks_begin_next(sn->s->tasks, TASK_SNAPSHOT, &task, &library)) {
+            take_and_tell(sn, &task);
+        } else if (reason == REASON_DUE) {
+            take_and_tell(sn, NULL);
+        }
+    }
+}
+
+bool snapshotter_new(struct supervisor *s, const struct snapshot_info *latest, bool news, struct snapshotter **ret,
+                     struct status *st) {
+    struct snapshotter *sn = (struct snapshotter *)calloc(1, sizeof *sn);
+    if (sn == NULL) {
+        return status_no_memory(st);
+    }
+    sn->s = s;
+    sn->ops = news ? 1 : 0;
+    sn->cut_us = clock_monotonic_us();
+    (void)pthread_mutex_init(&sn->mutex, NULL);
+    if (!thread_cond_init(&sn->wake, st)) {
+        (void)pthread_mutex_destroy(&sn->mutex);
+        free(sn);
+        return false;
+    }
+    if (latest != NULL) {
+        store_relaxed_u64(&s->figures->snapshot_lsn, latest->lsn);
+        store_relaxed_u64(&s->figures->snapshot_bytes, latest->bytes);
+        __atomic_store_n(&s->figures->snapshot_at, latest->created_at, __ATOMIC_RELAXED);
+    }
+    if (!thread_start(&sn->thread, "snapshot", run, sn, st)) {
+        snapshotter_free(sn);
+        return false;
+    }
+    sn->started = true;
+    *ret = sn;
+    return true;
+}
+
+void snapshotter_stop(struct snapshotter *sn) {
+    if (!sn->started) {
+        return;
+    }
+    (void)pthread_mutex_lock(&sn->mutex);
+    sn->stopping = true;
+    set_cancel(sn, true);
+    (void)pthread_cond_broadcast(&sn->wake);
+    (void)pthread_mutex_unlock(&sn->mutex);
+    (void)pthread_join(sn->thread, NULL);
+    sn->started = false;
+    set_cancel(sn, false);
+}
+
+bool snapshotter_final(struct snapshotter *sn, bool *ret_taken, struct snapshot_info *ret, struct status *st) {
+    *ret_taken = false;
+    if (sn->ops == 0) {
+        return true;
+    }
+    *ret_taken = take(sn, ret, st);
+    return *ret_taken;
+}
+
+void snapshotter_free(struct snapshotter *sn) {
+    if (sn == NULL) {
+        return;
+    }
+    snapshotter_stop(sn);
+    (void)pthread_cond_destroy(&sn->wake);
+    (void)pthread_mutex_destroy(&sn->mutex);
+    free(sn);
+}

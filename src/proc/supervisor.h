@@ -1,0 +1,99 @@
+/*
+ * supervisor.h - what the supervisor's threads share.
+ *
+ *   thread          does                                                            file
+ *   main            starts, signals, spawns and watches workers, stops              supervisor.c, children.c
+ *   channels        reads the workers' frames, checks them, queues them             channels.c
+ *   committer       checks, reserves, logs, applies and publishes ops; answers      committer.c
+ *   embed N         makes missing vectors                                           background.c
+ *   link N          links chunks into the graphs                                    background.c
+ *   rebuild         carries the rebuilding of an index from begin to switch         rebuild.c
+ *   snapshot        writes snapshots, lets the log before them go                   snapshotter.c
+ *   recovery, stop  one at the start, one at the end; nobody else is at work        supervisor.c
+ *
+ * Locks, in the order in which they may be taken: a thread that holds one takes only such as stand below it. All are held for short
+ * work in memory; none while a file is synced or a text embedded.
+ *
+ *   rank  lock                    guards                                                   taken by
+ *    1    committer.mutex         the queue of submissions and calls                       channels, committer, snapshot, rebuild
+ *    2    snapshotter.mutex       what is due and why                                      committer, channels, snapshot, stop
+ *    3    background.mutex        wake-up counts                                           committer, embed, link, rebuild, stop
+ *    4    tasks.mutex             the table of tasks and its copy in the figures           channels, rebuild, snapshot, main
+ *    5    store's own             (catalog, libraries; see store/)                         all
+ *    6    control.lock, writing   what workers see (shm/rwlock.h)                          committer
+ *    7    channels.mutex          descriptors and unsent answers                           channels, committer, main
+ *    8    children.mutex          pid and generation of each slot, so that a kill          all
+ *                                 cannot meet a reaped pid
+ *
+ * Children.mutex comes last because the committer kills a worker that blocks it while it takes control.lock.
+ */
+#ifndef QUIRE_PROC_SUPERVISOR_H
+#define QUIRE_PROC_SUPERVISOR_H
+
+#include "api/figures.h"
+#include "durable/oplog.h"
+#include "durable/recovery.h"
+#include "embed/embedder.h"
+#include "proc/config.h"
+#include "proc/listener.h"
+#include "store/catalog.h"
+
+struct background;
+struct channels;
+struct children;
+struct committer;
+struct rebuilder;
+struct snapshotter;
+struct tasks;
+
+/* [reload] keys that other threads than main look at: written by main, read by all, relaxed. */
+struct tunables {
+    uint64_t snapshot_interval, snapshot_every_ops, snapshot_keep;
+    uint64_t watchdog_lock_ms;
+};
+
+struct supervisor {
+    struct config config;      /* main thread only, but for its [start] keys, which do not change */
+    struct tunables tunables;
+    struct embed_registry models;
+    int data_dir_fd, vectors_dir_fd, snapshots_dir_fd;
+    int lock_fd;
+    int control_fd;
+    struct control *control;
+    struct service_figures *figures; /* in the control segment */
+    struct catalog *catalog;
+    struct oplog *log;               /* after recovery */
+    struct listener listener;
+    char pid_path[CONFIG_PATH_MAX];
+    bool pid_written;
+
+    struct children *children;
+    struct channels *channels;
+    struct committer *committer;
+    struct background *background;
+    struct rebuilder *rebuilder;
+    struct snapshotter *snapshotter;
+    struct tasks *tasks;
+
+    int wake_fd;          /* eventfd: something for the main thread to look at */
+    uint32_t log_failed;  /* atomic: the log has latched an error, written by the committer */
+};
+
+/* What main.c hands over. */
+struct supervisor_options {
+    const char *config_path;          /* NULL: presets */
+    const char *const *sets;          /* --set */
+    size_t set_count;
+    bool repair;
+};
+
+/* Reads file and --set, and checks all that can be checked without touching anything; for the start, -t and SIGHUP. */
+MUST_CHECK bool supervisor_read_config(const struct supervisor_options *options, struct config *ret, struct status *st);
+
+/* Runs until it is told to stop. Returns an exit code of sysexits.h. */
+int supervisor_run(const struct supervisor_options *options, const struct config *config);
+
+/* Any thread: the main thread looks around at once. */
+void supervisor_wake(struct supervisor *s);
+
+#endif

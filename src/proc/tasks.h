@@ -1,0 +1,29 @@
+/*
+ * tasks.h - the long works that clients can ask for and look at: what /v1/tasks shows.
+ *
+ * The table lives here; each change is copied to the figures in the control segment under that task's sequence number.
+ */
+#ifndef QUIRE_PROC_TASKS_H
+#define QUIRE_PROC_TASKS_H
+
+#include "api/figures.h"
+
+struct tasks;
+
+MUST_CHECK bool tasks_new(struct service_figures *figures, struct tasks **ret, struct status *st);
+void tasks_free(struct tasks *t); /* takes NULL */
+
+/* A new task, pending, in the place of the oldest finished one. STATUS_BUSY when all are pending or running. library may be NULL. */
+MUST_CHECK bool tasks_add(struct tasks *t, enum task_kind kind, const struct uuid *library, struct uuid *ret_id, struct status *st);
+/* Is there a pending or running one of that kind (for that library, unless NULL)? */
+bool tasks_find_live(struct tasks *t, enum task_kind kind, const struct uuid *library, struct uuid *ret_id);
+/* The oldest pending one of that kind becomes running. */
+bool tasks_begin_next(struct tasks *t, enum task_kind kind, struct uuid *ret_id, struct uuid *ret_library);
+/* A pending one is cancelled at once; a running one is asked to stop (tasks_cancel_wanted). STATUS_NOT_FOUND, or STATUS_CONFLICT when it is over. */
+MUST_CHECK bool tasks_cancel(struct tasks *t, const struct uuid *id, enum task_kind *ret_kind, struct status *st);
+bool tasks_cancel_wanted(struct tasks *t, const struct uuid *id);
+void tasks_progress(struct tasks *t, const struct uuid *id, uint64_t done, uint64_t total);
+/* why: NULL: succeeded; a status of STATUS_OK: cancelled; else failed with its detail. */
+void tasks_finish(struct tasks *t, const struct uuid *id, const struct status *why);
+
+#endif

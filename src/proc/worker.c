@@ -1,0 +1,558 @@
+/*
+ * worker.c - the worker role: one process, one request at a time. The only file that uses libfcgi.
+ *
+ * How it differs from the usual libfcgi loop (DESIGN 7): FCGX_Accept_r accepts by itself and then reads without a deadline, so one silent
+ * client parks a worker for ever, and SIGTERM does not free it. Here the worker accepts, checks who is there (SO_PEERCRED), sets both
+ * timeouts, waits for the first bytes with SIGTERM let in, looks at them, and only then hands the descriptor to libfcgi:
+ *
+ *   request.ipcFd = fd              FCGX_Accept_r parses from it instead of accepting
+ *   request.listen_sock = -1        a bad begin makes it accept again, which fails, and it returns
+ *   request.keepConnection = 1      else its first step, finishing the request before, closes the new descriptor
+ *   FCGX_Detach                     closes without its lingering read (up to 2 s for a silent client)
+ *
+ * The first record must be the begin of a responder's request. So FCGI_GET_VALUES, whose answer overflows a stack buffer of
+ * libfcgi 2.4.2, never reaches it in the first place; nginx sends none, and who else may connect is decided by the socket's permissions.
+ *
+ * Signals: SIGTERM (finish what is in hand and go) is blocked except while the worker sleeps, because a socket with a timeout does not
+ * restart its read after a signal, and a request would be lost. SIGQUIT ends at once. The worker may be killed at any instruction; what
+ * that leaves in shared memory is the supervisor's to clear.
+ */
+#include "proc/worker.h"
+
+#include "api/api.h"
+#include "base/clock.h"
+#include "base/io.h"
+#include "base/log.h"
+#include "index/distance.h"
+#include "proc/config.h"
+#include "proc/heritage.h"
+#include "proc/peers.h"
+#include "proc/worker_link.h"
+#include "shm/atomics.h"
+
+#include <errno.h>
+#include <fcgiapp.h>
+#include <fastcgi.h>
+#include <fcntl.h>
+#include <malloc.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define UNDER_SANITIZER 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define UNDER_SANITIZER 1
+#endif
+#endif
+
+enum {
+    US_PER_MS = 1000,
+    CONFIG_MAX_BYTES = 1048576,
+    READ_STEP = 65536,
+    TRIM_BYTES = 4194304,    /* after a larger request memory is given back to the system */
+    MMAP_THRESHOLD = 262144, /* fixed: glibc would raise it with each large body and keep them all */
+    BEGIN_BYTES = 16         /* the first record: header and body */
+};
+
+struct worker {
+    uint32_t slot;
+    struct config config;
+    struct peers peers;
+    struct embed_registry models;
+    struct control *control;
+    struct control_worker *page; /* this worker's slot */
+    struct store_reader *reader;
+    struct api *api;
+    struct api_response response;
+    struct worker_link link;
+    struct buf body;
+    int vectors_fd, snapshots_fd, epoll_fd;
+    FCGX_Request request;
+    sigset_t sleeping; /* the signal mask while it waits */
+};
+
+static volatile sig_atomic_t draining;
+
+static void on_terminate(int signal_number) {
+    (void)signal_number;
+    draining = 1;
+}
+
+/* --- one request ------------------------------------------------------------------------------------------------------ */
+
+static const char *reason_of(int status) {
+    static const struct {
+        int status;
+        const char *reason;
+    } reasons[] = {{200, "OK"},
+                   {201, "Created"},
+                   {202, "Accepted"},
+                   {204, "No Content"},
+                   {400, "Bad Request"},
+                   {401, "Unauthorized"},
+                   {403, "Forbidden"},
+                   {404, "Not Found"},
+                   {405, "Method Not Allowed"},
+                   {409, "Conflict"},
+                   {413, "Content Too Large"},
+                   {415, "Unsupported Media Type"},
+                   {422, "Unprocessable Content"},
+                   {429, "Too Many Requests"},
+                   {500, "Internal Server Error"},
+                   {503, "Service Unavailable"},
+                   {507, "Insufficient Storage"}};
+    for (size_t i = 0; i < sizeof reasons / sizeof reasons[0]; i++) {
+        if (reasons[i].status == status) {
+            return reasons[i].reason;
+        }
+    }
+    return "Status";
+}
+
+static struct slice param(const FCGX_Request *r, const char *name) {
+    const char *value = FCGX_GetParam(name, r->envp);
+    return slice_str(value == NULL ? "" : value);
+}
+
+/* CONTENT_LENGTH: empty is none. False: not a number. */
+static bool parse_length(struct slice text, int64_t *ret) {
+    int64_t value = 0;
+    *ret = -1;
+    if (text.len == 0) {
+        return true;
+    }
+    for (size_t i = 0; i < text.len; i++) {
+        if (text.data[i] < '0' || text.data[i] > '9' || value > (INT64_MAX - 9) / 10) {
+            return false;
+        }
+        value = value * 10 + (text.data[i] - '0');
+    }
+    *ret = value;
+    return true;
+}
+
+/* False: the head itself is wrong, *st says how; what could be read stands in *ret. */
+static bool read_head(const FCGX_Request *r, struct api_request *ret, struct status *st) {
+    struct slice uri = param(r, "REQUEST_URI");
+    const uint8_t *question = uri.len == 0 ? NULL : (const uint8_t *)memchr(uri.data, '?', uri.len);
+    *ret = (struct api_request){
+        .method = param(r, "REQUEST_METHOD"),
+        .path = slice_of(uri.data, question == NULL ? uri.len : (size_t)(question - uri.data)),
+        .query = param(r, "QUERY_STRING"),
+        .content_type = param(r, "CONTENT_TYPE"),
+        .authorization = param(r, "HTTP_AUTHORIZATION"),
+        .x_api_key = param(r, "HTTP_X_API_KEY"),
+        .request_id = param(r, "QUIRE_REQUEST_ID"),
+        .host = param(r, "HTTP_HOST"),
+    };
+    return parse_length(param(r, "CONTENT_LENGTH"), &ret->content_length) ||
+           status_set(st, STATUS_MALFORMED, "Content-Length is not a number");
+}
+
+/* Reads the body to its end, at most `most` bytes. */
+static bool read_body(struct worker *w, int64_t announced, uint64_t most, struct status *st) {
+    struct buf *b = &w->body;
+    size_t limit = most < SIZE_MAX - 1 ? (size_t)most : SIZE_MAX - 1;
+    buf_reset(b);
+    if (announced > 0 && (uint64_t)announced > most) {
+        return status_set(st, STATUS_TOO_LARGE, "the body has %lld bytes; at most %llu are taken", (long long)announced,
+                          (unsigned long long)most);
+    }
+    if (announced > 0 && !buf_reserve(b, (size_t)announced + 1)) {
+        return status_no_memory(st);
+    }
+    for (;;) {
+        /* One byte more than allowed is asked for: that tells a body of the limit from a longer one. */
+        size_t room = limit + 1 - b->len;
+        size_t want = room < READ_STEP ? room : READ_STEP;
+        if (!buf_reserve(b, want)) {
+            return status_no_memory(st);
+        }
+        int n = FCGX_GetStr((char *)b->data + b->len, (int)want, w->request.in);
+        b->len += n > 0 ? (size_t)n : 0;
+        if (b->len > limit) {
+            return status_set(st, STATUS_TOO_LARGE, "the body has more than %llu bytes", (unsigned long long)most);
+        }
+        if (n < (int)want) {
+            break;
+        }
+    }
+    if (FCGX_GetError(w->request.in) != 0 || (announced >= 0 && (uint64_t)announced != b->len)) {
+        return status_set(st, STATUS_MALFORMED, "the body ended after %zu bytes, and %lld were announced", b->len,
+                          (long long)announced);
+    }
+    return true;
+}
+
+static void put(FCGX_Stream *out, struct slice s) {
+    while (s.len > 0) {
+        int step = s.len < INT32_MAX ? (int)s.len : INT32_MAX;
+        if (FCGX_PutStr((const char *)s.data, step, out) != step) {
+            return; /* nginx is gone */
+        }
+        s.data += step;
+        s.len -= (size_t)step;
+    }
+}
+
+static void send_response(struct worker *w, bool with_body) {
+    const struct api_response *r = &w->response;
+    FCGX_Stream *out = w->request.out;
+    if (!buf_ok(&r->headers) || !buf_ok(&r->body)) {
+        put(out, slice_str("Status: 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n"));
+        return;
+    }
+    FCGX_FPrintF(out, "Status: %d %s\r\n", r->status, reason_of(r->status));
+    if (r->content_type != NULL) {
+        FCGX_FPrintF(out, "Content-Type: %s\r\nContent-Length: %lu\r\n", r->content_type, (unsigned long)r->body.len);
+    }
+    put(out, buf_slice(&r->headers));
+    put(out, slice_str("\r\n"));
+    if (with_body) {
+        put(out, buf_slice(&r->body));
+    }
+}
+
+/* A body that nobody wanted is still under way; closing on it would make nginx drop the reply. */
+static void drain_body(struct worker *w, uint64_t most) {
+    char nowhere[READ_STEP];
+    uint64_t got = 0;
+    int n = 0;
+    (void)FCGX_FFlush(w->request.out);
+    do {
+        n = FCGX_GetStr(nowhere, sizeof nowhere, w->request.in);
+        got += n > 0 ? (uint64_t)n : 0;
+    } while (n == (int)sizeof nowhere && got <= most);
+}
+
+static void count_request(struct worker *w, int64_t took_us) {
+    struct control_worker *p = w->page;
+    const struct api_response *r = &w->response;
+    size_t class = r->status >= 100 && r->status < 600 ? (size_t)r->status / 100 : 5;
+    (void)add_relaxed_u64(&p->requests, 1);
+    (void)add_relaxed_u64(&p->requests_by_class[class], 1);
+    (void)add_relaxed_u64(&p->requests_by_route[r->route < CONTROL_ROUTES ? r->route : 0], 1);
+    (void)add_relaxed_u64(&p->candidates, r->candidates);
+    (void)add_relaxed_u64(&p->embedded, r->embedded);
+    control_histogram_add(&p->request_time, took_us);
+    if (r->is_search) {
+        (void)add_relaxed_u64(&p->searches, 1);
+        control_histogram_add(&p->search_time, took_us);
+    }
+    if (r->is_write) {
+        control_histogram_add(&p->write_time, took_us);
+    }
+}
+
+static void answer_request(struct worker *w) {
+    struct api_request request;
+    struct status st;
+    uint64_t body_max = 0;
+    bool body_read = false;
+    api_response_reset(&w->response);
+    if (!read_head(&w->request, &request, &st)) {
+        api_fail(w->api, &request, &st, &w->response);
+    } else if (!api_begin(w->api, &request, &w->response, &body_max)) {
+        body_read = read_body(w, request.content_length, body_max, &st);
+        if (body_read) {
+            request.body = buf_slice(&w->body);
+            api_finish(w->api, &request, &w->response);
+        } else {
+            api_fail(w->api, &request, &st, &w->response);
+        }
+    }
+    send_response(w, !slice_is(request.method, "HEAD"));
+    if (!body_read && request.content_length > 0) {
+        drain_body(w, w->config.limits.max_body_bytes);
+    }
+}
+
+/* A large request's memory goes back to the system. */
+static void slim(struct worker *w) {
+    if (w->body.cap + w->response.body.cap > TRIM_BYTES) {
+        buf_fini(&w->body);
+        buf_init(&w->body);
+        api_response_reset(&w->response);
+        (void)malloc_trim(0);
+    }
+}
+
+/* Hands the connection to libfcgi; it is closed in any case. */
+static void serve(struct worker *w, int fd) {
+    int64_t begun = clock_monotonic_us();
+    store_relaxed_u64(&w->page->busy_since_us, (uint64_t)begun);
+    w->request.ipcFd = fd;
+    w->request.keepConnection = 1;
+    (void)FCGX_Detach(&w->request);
+    if (FCGX_Accept_r(&w->request) == 0) {
+        w->request.keepConnection = 0; /* one request a connection, whatever the client asked for */
+        store_release_u32(&w->page->state, WORKER_BUSY);
+        answer_request(w);
+        FCGX_Finish_r(&w->request);
+        count_request(w, clock_monotonic_us() - begun);
+        slim(w);
+        store_release_u32(&w->page->state, WORKER_IDLE);
+    } else {
+        log_debug("a request did not parse");
+        (void)FCGX_InitRequest(&w->request, -1, 0);
+    }
+    store_relaxed_u64(&w->page->busy_since_us, 0);
+}
+
+/* --- connections ------------------------------------------------------------------------------------------------------ */
+
+static bool peer_allowed(const struct worker *w, int fd) {
+    struct ucred who;
+    socklen_t len = sizeof who;
+    if (w->peers.anyone) {
+        return true;
+    }
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) != 0) {
+        return false;
+    }
+    if (!peers_allow(&w->peers, who.uid)) {
+        log_warn("user %lu may not connect (socket_peers)", (unsigned long)who.uid);
+        return false;
+    }
+    return true;
+}
+
+static bool set_timeouts(const struct worker *w, int fd) {
+    uint64_t ms = w->config.peer_timeout_ms;
+    struct timeval limit = {.tv_sec = (time_t)(ms / 1000), .tv_usec = (suseconds_t)(ms % 1000 * US_PER_MS)};
+    return setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) == 0 &&
+           setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit) == 0;
+}
+
+/* Waits until the peer has sent something, with signals let in. */
+static bool wait_for_bytes(const struct worker *w, int fd) {
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    struct timespec limit = {.tv_sec = (time_t)(w->config.peer_timeout_ms / 1000),
+                             .tv_nsec = (long)(w->config.peer_timeout_ms % 1000) * 1000000};
+    return ppoll(&p, 1, &limit, &w->sleeping) == 1;
+}
+
+/* Whether the connection begins with the begin of a responder's request. Looks without taking: nginx has mostly sent it already. */
+static bool begins_well(const struct worker *w, int fd) {
+    union {
+        FCGI_BeginRequestRecord record;
+        uint8_t bytes[BEGIN_BYTES];
+    } first;
+    ssize_t n = recv(fd, first.bytes, sizeof first.bytes, MSG_PEEK | MSG_DONTWAIT);
+    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+        if (!wait_for_bytes(w, fd)) {
+            return false;
+        }
+        n = recv(fd, first.bytes, sizeof first.bytes, MSG_PEEK | MSG_DONTWAIT);
+    }
+    return n == (ssize_t)sizeof first.bytes && first.record.header.version == FCGI_VERSION_1 &&
+           first.record.header.type == FCGI_BEGIN_REQUEST && first.record.body.roleB1 == 0 &&
+           first.record.body.roleB0 == FCGI_RESPONDER;
+}
+
+/* Takes one connection. False: there is none. */
+static bool take_connection(struct worker *w) {
+    int fd = accept4(HERITAGE_LISTEN, NULL, NULL, SOCK_CLOEXEC);
+    if (fd < 0) {
+        return errno == ECONNABORTED || errno == EINTR;
+    }
+    if (peer_allowed(w, fd) && set_timeouts(w, fd) && begins_well(w, fd)) {
+        serve(w, fd);
+    } else {
+        (void)close(fd);
+    }
+    return true;
+}
+
+/* When the whole server stops, what already stands in the queue is answered first: nobody new can get in. */
+static bool may_go(const struct worker *w, bool queue_empty) {
+    bool server_stops = load_acquire_u32(&w->control->accepting) == 0; /* pairs with: CONTROL_STATE; else the queue is left */
+    return w->link.broken || (draining != 0 && (queue_empty || !server_stops));
+}
+
+static void accept_loop(struct worker *w) {
+    struct epoll_event event;
+    bool got = true;
+    while (!may_go(w, !got)) {
+        got = take_connection(w);
+        if (!got && !may_go(w, true)) {
+            (void)epoll_pwait(w->epoll_fd, &event, 1, -1, &w->sleeping);
+        }
+    }
+}
+
+/* --- birth ------------------------------------------------------------------------------------------------------------ */
+
+static bool read_heritage_config(struct worker *w, struct status *st) {
+    struct buf text = {0};
+    off_t size = 0;
+    bool ok = false;
+    if (!io_size(HERITAGE_CONFIG, &size, st)) {
+        return false;
+    }
+    if (size <= 0 || size > CONFIG_MAX_BYTES || !buf_reserve(&text, (size_t)size)) {
+        return status_set(st, STATUS_CONFIG, "no configuration was inherited");
+    }
+    if (io_pread_full(HERITAGE_CONFIG, text.data, (size_t)size, 0, st)) {
+        text.len = (size_t)size;
+        ok = config_read_heritage(&w->config, buf_slice(&text), st);
+    }
+    buf_fini(&text);
+    return ok;
+}
+
+/* What a worker that is broken into cannot get any more. */
+static bool give_up_rights(const struct worker *w, struct status *st) {
+    const struct rlimit no_core = {0, 0};
+    const struct rlimit memory = {w->config.limits.worker_memory_bytes, w->config.limits.worker_memory_bytes};
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || setrlimit(RLIMIT_CORE, &no_core) != 0) {
+        return status_set_errno(st, errno, "cannot give up rights");
+    }
+#ifdef UNDER_SANITIZER
+    (void)memory; /* the sanitizer's own memory counts, too */
+    return true;
+#else
+    return setrlimit(RLIMIT_DATA, &memory) == 0 || status_set_errno(st, errno, "cannot limit memory");
+#endif
+}
+
+static void set_signals(struct worker *w) {
+    struct sigaction terminate = {.sa_handler = on_terminate};
+    sigset_t blocked;
+    (void)sigemptyset(&blocked);
+    (void)sigaddset(&blocked, SIGTERM);
+    (void)sigprocmask(SIG_BLOCK, &blocked, &w->sleeping);
+    (void)sigdelset(&w->sleeping, SIGTERM);
+    (void)sigaction(SIGTERM, &terminate, NULL);
+    (void)signal(SIGPIPE, SIG_IGN); /* libfcgi has set a handler of its own */
+    (void)signal(SIGUSR1, SIG_IGN);
+    (void)signal(SIGUSR2, SIG_IGN);
+}
+
+/* One of the sleeping workers is woken for a connection, not all. */
+static bool watch_listener(struct worker *w, struct status *st) {
+    struct epoll_event event = {.events = EPOLLIN | EPOLLEXCLUSIVE};
+    w->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (w->epoll_fd < 0 || epoll_ctl(w->epoll_fd, EPOLL_CTL_ADD, HERITAGE_LISTEN, &event) != 0) {
+        return status_set_errno(st, errno, "cannot watch the socket");
+    }
+    return true;
+}
+
+static bool open_store(struct worker *w, struct status *st) {
+    if (!control_map(HERITAGE_CONTROL, &w->control, st)) {
+        return false;
+    }
+    if (w->slot >= CONTROL_MAX_WORKERS) {
+        return status_set(st, STATUS_INTERNAL, "there is no slot %u", w->slot);
+    }
+    w->page = &w->control->worker[w->slot];
+    return io_open_at(HERITAGE_DATA, "vectors", O_RDONLY | O_DIRECTORY, 0, &w->vectors_fd, st) &&
+           io_open_at(HERITAGE_DATA, "snapshots", O_RDONLY | O_DIRECTORY, 0, &w->snapshots_fd, st) &&
+           store_reader_new(w->control, w->slot, w->vectors_fd, &w->reader, st);
+}
+
+static bool open_api(struct worker *w, struct status *st) {
+    worker_link_init(&w->link, HERITAGE_CHANNEL, w->control, &w->config.limits, w->config.write_deadline_ms);
+    struct api_host host = {.reader = w->reader,
+                            .control = w->control,
+                            .figures = (const struct service_figures *)control_figures(w->control),
+                            .limits = &w->config.limits,
+                            .models = &w->models,
+                            .snapshots_dir_fd = w->snapshots_fd,
+                            .auth_on = w->config.auth != CONFIG_AUTH_OFF,
+                            .has_admin_key = w->config.has_admin_key,
+                            .submit = worker_link_submit,
+                            .command = worker_link_command,
+                            .ctx = &w->link};
+    memcpy(host.admin_key_sha256, w->config.admin_key_sha256, sizeof host.admin_key_sha256);
+    return api_new(&host, &w->api, st);
+}
+
+static bool begin_log(struct worker *w, struct status *st) {
+    char name[32];
+    (void)snprintf(name, sizeof name, "worker %u", w->slot);
+    return log_open(name, NULL, (enum log_level)w->config.log_level, (enum log_format)w->config.log_format, st);
+}
+
+static bool set_up(struct worker *w, struct status *st) {
+    char kernel[CONFIG_CHOICE_MAX];
+    bool armed = false;
+    (void)mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD);
+    if (!read_heritage_config(w, st) || !begin_log(w, st) || !io_fault_from_environment(&armed, st) || !give_up_rights(w, st) ||
+        !peers_parse(w->config.socket_peers, &w->peers, st)) {
+        return false;
+    }
+    config_kernel_name(&w->config, kernel);
+    if (!distance_init(kernel[0] == '\0' ? NULL : kernel)) {
+        return status_set(st, STATUS_CONFIG, "this CPU cannot run the distance kernel %s", kernel);
+    }
+    if (!embed_registry_init(&w->models, w->config.default_model, st) || !open_store(w, st) || !open_api(w, st) ||
+        !watch_listener(w, st)) {
+        return false;
+    }
+    if (FCGX_Init() != 0 || FCGX_InitRequest(&w->request, -1, 0) != 0) {
+        return status_set(st, STATUS_INTERNAL, "libfcgi does not start");
+    }
+    set_signals(w);
+    return true;
+}
+
+static void tear_down(struct worker *w) {
+    api_response_fini(&w->response);
+    api_free(w->api);
+    worker_link_fini(&w->link);
+    store_reader_free(w->reader);
+    embed_registry_fini(&w->models);
+    buf_fini(&w->body);
+    io_close(&w->epoll_fd);
+    io_close(&w->vectors_fd);
+    io_close(&w->snapshots_fd);
+    control_unmap(w->control);
+}
+
+static bool parse_number(const char *text, long *ret) {
+    char *end = NULL;
+    errno = 0;
+    *ret = strtol(text, &end, 10);
+    return errno == 0 && end != text && *end == '\0' && *ret >= 0;
+}
+
+int worker_main(const char *slot, const char *parent) {
+    static struct worker w = {.vectors_fd = -1, .snapshots_fd = -1, .epoll_fd = -1};
+    struct status st;
+    long number = 0;
+    long pid = 0;
+    int code = EX_OK;
+    if (!parse_number(slot, &number) || number >= CONTROL_MAX_WORKERS || !parse_number(parent, &pid) || fcntl(HERITAGE_CONFIG, F_GETFD) < 0) {
+        (void)fprintf(stderr, "quired: --worker is for quired itself\n");
+        return EX_USAGE;
+    }
+    /* The supervisor may have died before PR_SET_PDEATHSIG was set; then this process is somebody else's child now. */
+    if ((long)getppid() != pid) {
+        return EX_TEMPFAIL;
+    }
+    (void)prctl(PR_SET_NAME, "quired"); /* exec of /proc/self/exe named it "exe" */
+    w.slot = (uint32_t)number;
+    api_response_init(&w.response);
+    if (set_up(&w, &st)) {
+        store_release_u32(&w.page->state, WORKER_IDLE);
+        store_release_u64(&w.page->ready, 1);
+        accept_loop(&w);
+    } else {
+        log_status(LOG_LEVEL_ERROR, "the worker cannot start", &st);
+        code = st.code == STATUS_CONFIG ? EX_CONFIG : EX_OSERR;
+    }
+    tear_down(&w);
+    log_close();
+    return code;
+}

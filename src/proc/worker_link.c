@@ -1,0 +1,250 @@
+/*
+ * worker_link.c - the worker's end of its channel (worker_link.h).
+ *
+ * One frame at a time: it is written, then the answer of the same request number is awaited, all within the write deadline. What
+ * does not come in time is unknown (the write may still be done), and its answer, when it comes after all, is recognised by its number
+ * and dropped before the next one is looked for.
+ *
+ * Ops that together exceed a frame go in several, one after the other; each op has its own result anyway.
+ */
+#include "proc/worker_link.h"
+
+#include "base/clock.h"
+#include "shm/atomics.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { US_PER_MS = 1000, READ_BYTES = 16384, FRAME_OVERHEAD = 64, KEEP_BYTES = 1048576, ANSWER_LEAST_BYTES = 1048576 };
+
+void worker_link_init(struct worker_link *l, int fd, const struct control *control, const struct limits *limits,
+                      uint64_t deadline_ms) {
+    *l = (struct worker_link){
+        .fd = fd, .control = control, .max_bytes = channel_max_bytes(limits), .deadline_ms = (int64_t)deadline_ms};
+}
+
+void worker_link_fini(struct worker_link *l) {
+    buf_fini(&l->out);
+    buf_fini(&l->in);
+}
+
+static bool unanswered(const struct worker_link *l, struct status *st) {
+    return status_set(st, STATUS_BUSY, "no acknowledgement within %lld ms; the write may still be done", (long long)l->deadline_ms);
+}
+
+/* Waits for the channel. False: the deadline has passed. */
+static bool wait_for(const struct worker_link *l, short events, int64_t deadline_us) {
+    for (;;) {
+        int64_t left_us = deadline_us - clock_monotonic_us();
+        struct pollfd p = {.fd = l->fd, .events = events};
+        if (left_us <= 0) {
+            return false;
+        }
+        int n = poll(&p, 1, (int)(left_us / US_PER_MS) + 1);
+        if (n > 0) {
+            return true;
+        }
+        if (n < 0 && errno != EINTR) {
+            return false;
+        }
+    }
+}
+
+static bool send_frame(struct worker_link *l, int64_t deadline_us, struct status *st) {
+    size_t sent = 0;
+    if (l->broken) {
+        return status_set(st, STATUS_NOT_READY, "this worker has lost the supervisor");
+    }
+    while (sent < l->out.len) {
+        ssize_t n = send(l->fd, l->out.data + sent, l->out.len - sent, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (n > 0) {
+            sent += (size_t)n;
+        } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
+            if (!wait_for(l, POLLOUT, deadline_us)) {
+                l->broken = sent > 0;
+                return status_set(st, STATUS_BUSY, "the write could not be handed over within %lld ms", (long long)l->deadline_ms);
+            }
+        } else if (errno != EINTR) {
+            l->broken = true;
+            return status_set(st, STATUS_NOT_READY, "this worker has lost the supervisor");
+        }
+    }
+    return true;
+}
+
+/* Reads what there is. False: the supervisor is gone, or there is no memory. */
+static bool receive_some(struct worker_link *l, struct status *st) {
+    if (!buf_reserve(&l->in, READ_BYTES)) {
+        l->broken = true;
+        return status_no_memory(st);
+    }
+    ssize_t n = recv(l->fd, l->in.data + l->in.len, READ_BYTES, MSG_DONTWAIT);
+    if (n > 0) {
+        l->in.len += (size_t)n;
+    } else if (n == 0 || (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)) {
+        l->broken = true;
+        return status_set(st, STATUS_NOT_READY, "this worker has lost the supervisor");
+    }
+    return true;
+}
+
+static void drop_received(struct worker_link *l, size_t used) {
+    memmove(l->in.data, l->in.data + used, l->in.len - used);
+    l->in.len -= used;
+}
+
+/* Waits for the frame that answers the last request. It lies in l->in until drop_received(*ret_used). */
+static bool await_answer(struct worker_link *l, int64_t deadline_us, struct channel_frame *ret, size_t *ret_used, struct status *st) {
+    uint64_t most = l->max_bytes < ANSWER_LEAST_BYTES ? ANSWER_LEAST_BYTES : l->max_bytes;
+    for (;;) {
+        size_t used = 0;
+        if (channel_frame_parse(buf_slice(&l->in), most, ret, &used, st)) {
+            if (ret->request == l->request) {
+                *ret_used = used;
+                return true;
+            }
+            drop_received(l, used); /* of a request that was given up */
+            continue;
+        }
+        if (st->code != STATUS_OK) {
+            l->broken = true;
+            return false;
+        }
+        if (!wait_for(l, POLLIN, deadline_us)) {
+            return unanswered(l, st);
+        }
+        if (!receive_some(l, st)) {
+            return false;
+        }
+    }
+}
+
+/* A big frame's memory is given back. */
+static void slim(struct buf *b) {
+    if (b->cap > KEEP_BYTES && b->len == 0) {
+        buf_fini(b);
+        buf_init(b);
+    }
+}
+
+static bool exchange(struct worker_link *l, struct channel_frame *ret, size_t *ret_used, struct status *st) {
+    int64_t deadline_us = clock_monotonic_us() + l->deadline_ms * US_PER_MS;
+    channel_frame_end(&l->out);
+    bool ok = buf_check(&l->out, st) && send_frame(l, deadline_us, st);
+    buf_reset(&l->out);
+    slim(&l->out);
+    return ok && await_answer(l, deadline_us, ret, ret_used, st);
+}
+
+/* The supervisor refused the frame as a whole: each op has that reason. */
+static bool spread_refusal(struct slice payload, struct api_op_result *results, size_t count, struct status *st) {
+    struct status why;
+    struct uuid task;
+    if (!channel_get_answer(payload, &why, &task, st)) {
+        return false;
+    }
+    for (size_t i = 0; i < count; i++) {
+        results[i] = (struct api_op_result){.status = why};
+    }
+    return true;
+}
+
+static bool submit_frame(struct worker_link *l, const struct api_submission *ops, size_t count, struct api_op_result *results,
+                         struct status *st) {
+    struct channel_frame answer;
+    size_t used = 0;
+    channel_frame_begin(&l->out, CHANNEL_SUBMIT, ++l->request);
+    channel_put_submission(&l->out, ops, count);
+    if (!exchange(l, &answer, &used, st)) {
+        return false;
+    }
+    bool ok = false;
+    if (answer.kind == CHANNEL_RESULTS) {
+        ok = channel_get_results(answer.payload, results, count, st);
+    } else if (answer.kind == CHANNEL_ANSWER) {
+        ok = spread_refusal(answer.payload, results, count, st);
+    } else {
+        (void)status_set(st, STATUS_INTERNAL, "the supervisor answered with a frame of kind %u", answer.kind);
+    }
+    drop_received(l, used);
+    slim(&l->in);
+    return ok;
+}
+
+/* One op alone in a frame, without its vectors where they do not fit. */
+static bool submit_alone(struct worker_link *l, const struct api_submission *op, struct api_op_result *result, struct status *st) {
+    struct api_submission lean = *op;
+    if (channel_submission_bytes(op) + FRAME_OVERHEAD > l->max_bytes) {
+        lean.vectors = NULL;
+        lean.vector_count = 0;
+        lean.dimension = 0;
+    }
+    return submit_frame(l, &lean, 1, result, st);
+}
+
+/* How many of the ops fit into one frame together; at least 1. */
+static size_t fitting(const struct worker_link *l, const struct api_submission *ops, size_t count) {
+    uint64_t bytes = FRAME_OVERHEAD;
+    size_t n = 0;
+    while (n < count) {
+        bytes += channel_submission_bytes(&ops[n]);
+        if (bytes > l->max_bytes) {
+            break;
+        }
+        n++;
+    }
+    return n == 0 ? 1 : n;
+}
+
+bool worker_link_submit(void *ctx, const struct api_submission *ops, size_t count, struct api_op_result *results,
+                        struct status *st) {
+    struct worker_link *l = (struct worker_link *)ctx;
+    size_t done = 0;
+    if (load_acquire_u32(&l->control->accepting) == 0) { /* pairs with: CONTROL_STATE; else a write begins that nobody waits for */
+        return status_set(st, STATUS_NOT_READY, "the server is stopping");
+    }
+    while (done < count) {
+        size_t n = fitting(l, ops + done, count - done);
+        bool ok = n == 1 ? submit_alone(l, &ops[done], &results[done], st) : submit_frame(l, ops + done, n, results + done, st);
+        if (!ok) {
+            break;
+        }
+        done += n;
+    }
+    if (done == 0 && count > 0) {
+        return false;
+    }
+    for (size_t i = done; i < count; i++) { /* earlier frames went through: their results must reach the client */
+        results[i] = (struct api_op_result){.status = *st};
+    }
+    return true;
+}
+
+bool worker_link_command(void *ctx, enum api_command command, const struct uuid *argument, struct uuid *ret_task,
+                         struct status *st) {
+    static const struct uuid nothing = {{0}};
+    struct worker_link *l = (struct worker_link *)ctx;
+    struct channel_frame answer;
+    struct status outcome;
+    size_t used = 0;
+    channel_frame_begin(&l->out, CHANNEL_COMMAND, ++l->request);
+    channel_put_command(&l->out, command, argument == NULL ? &nothing : argument);
+    if (!exchange(l, &answer, &used, st)) {
+        return false;
+    }
+    struct uuid task;
+    bool ok = answer.kind == CHANNEL_ANSWER ? channel_get_answer(answer.payload, &outcome, &task, st)
+                                            : status_set(st, STATUS_INTERNAL, "the supervisor answered with another frame");
+    drop_received(l, used);
+    if (ok && outcome.code != STATUS_OK) {
+        *st = outcome;
+        return false;
+    }
+    if (ok) {
+        *ret_task = task;
+    }
+    return ok;
+}

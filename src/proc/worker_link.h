@@ -1,0 +1,27 @@
+/* worker_link.h - a worker's end of its channel: ops and commands go to the supervisor, answers come back. */
+#ifndef QUIRE_PROC_WORKER_LINK_H
+#define QUIRE_PROC_WORKER_LINK_H
+
+#include "proc/channel.h"
+
+struct worker_link {
+    int fd;
+    const struct control *control;
+    uint64_t max_bytes;
+    int64_t deadline_ms; /* for one submit or command */
+    uint64_t request;    /* the number of the last frame sent */
+    bool broken;         /* a frame was cut short: nothing more can be sent */
+    struct buf out;
+    struct buf in;       /* bytes received, not taken yet */
+};
+
+void worker_link_init(struct worker_link *l, int fd, const struct control *control, const struct limits *limits, uint64_t deadline_ms);
+void worker_link_fini(struct worker_link *l);
+
+/* For struct api_host; ctx is the link. */
+MUST_CHECK bool worker_link_submit(void *ctx, const struct api_submission *ops, size_t count, struct api_op_result *results,
+                                   struct status *st);
+MUST_CHECK bool worker_link_command(void *ctx, enum api_command command, const struct uuid *argument, struct uuid *ret_task,
+                                    struct status *st);
+
+#endif

@@ -1,0 +1,363 @@
+/* test_proc_config.c - quire.conf: values and units, errors that name their place, the workers' copy, reloading, the example file. */
+#include "base/io.h"
+#include "proc/config.h"
+
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static bool read_text(struct config *c, const char *text, struct status *st) {
+    config_default(c);
+    status_clear(st);
+    return config_read_text(c, "quire.conf", slice_str(text), st);
+}
+
+static void expect_good(struct config *c, const char *text) {
+    struct status st;
+    if (!read_text(c, text, &st)) {
+        fail_msg("%s\nrefused: %s", text, st.detail);
+    }
+}
+
+static void expect_bad(const char *text, const char *in_detail) {
+    struct config c;
+    struct status st;
+    if (read_text(&c, text, &st)) {
+        fail_msg("taken: %s", text);
+    }
+    assert_int_equal(st.code, STATUS_CONFIG);
+    if (strstr(st.detail, in_detail) == NULL) {
+        fail_msg("%s\nsays: %s\nwithout: %s", text, st.detail, in_detail);
+    }
+}
+
+static void presets_are_those_of_the_tables(void **state) {
+    struct config c;
+    struct limits limits;
+    (void)state;
+    config_default(&c);
+    limits_default(&limits);
+    assert_string_equal(c.run_dir, "/run/quire");
+    assert_int_equal(c.snapshot_interval, 300);
+    assert_int_equal(c.auth, CONFIG_AUTH_ON);
+    assert_memory_equal(&c.limits, &limits, sizeof limits);
+    assert_false(c.has_admin_key);
+}
+
+static void lines_comments_and_quotes(void **state) {
+    struct config c;
+    (void)state;
+    expect_good(&c, "\n  # all comment\n\tworkers=3\t# three\r\nlog_file = /var/log/a#b   # no comment before\n"
+                    "socket_group = \" x # y \" # quoted\nadmin_key_file =\nauth = off");
+    assert_int_equal(c.workers, 3);
+    assert_string_equal(c.log_file, "/var/log/a#b");
+    assert_string_equal(c.socket_group, " x # y ");
+    assert_string_equal(c.admin_key_file, "");
+    assert_int_equal(c.auth, CONFIG_AUTH_OFF);
+}
+
+static void units(void **state) {
+    struct config c;
+    (void)state;
+    expect_good(&c, "wal_segment_bytes = 2M\nqueue_max_bytes = 1 GiB\nmax_body_bytes = 1024\n");
+    assert_int_equal(c.wal_segment_bytes, 2097152);
+    assert_int_equal(c.queue_max_bytes, 1073741824);
+    assert_int_equal(c.limits.max_body_bytes, 1024);
+    expect_good(&c, "write_deadline_ms = 3s\nwatchdog_request_ms = 2m\nsnapshot_interval = 1h\n");
+    assert_int_equal(c.write_deadline_ms, 3000);
+    assert_int_equal(c.watchdog_request_ms, 120000);
+    assert_int_equal(c.snapshot_interval, 3600);
+    expect_bad("workers = 3M", "takes a number");
+    expect_bad("wal_segment_bytes = 3s", "takes a number");
+    expect_bad("write_deadline_ms = 1d", "takes a number");
+}
+
+static void numbers_out_of_range(void **state) {
+    struct config c;
+    (void)state;
+    expect_good(&c, "workers = 128");
+    expect_bad("workers = 129", "0 to 128");
+    expect_bad("workers = -1", "takes a number");
+    expect_bad("workers =", "takes a number");
+    expect_bad("workers = 0.5", "takes a number");
+    expect_bad("workers = 18446744073709551617", "0 to 128");
+    expect_bad("queue_max_bytes = 99999999999999999999T", "queue_max_bytes");
+    expect_bad("queue_max_bytes = 18014398509481985K", "queue_max_bytes");
+    expect_bad("snapshot_keep = 0", "1 to");
+}
+
+static void errors_name_file_and_line(void **state) {
+    (void)state;
+    expect_bad("# one\n\nno equals sign\n", "quire.conf:3:");
+    expect_bad("workers = 1\nworkers = 2\n", "quire.conf:2:");
+    expect_bad("workers = 1\nworkers = 2\n", "line 1");
+    expect_bad("log_level = loud", "error|warn|info|debug");
+    expect_bad(" = 3", "quire.conf:1:");
+    expect_bad("log_file = \"/var/log", "quotes");
+    expect_bad("log_file = \"/var/log\" more", "quotes");
+    expect_bad("log_file = /var/\x01log", "control");
+    expect_bad("log_file = /var/\xfflog", "UTF-8");
+    expect_bad("log_file = a\"b", "quotes");
+}
+
+static void an_unknown_key_brings_the_nearest(void **state) {
+    (void)state;
+    expect_bad("snapshot_intervall = 3", "did you mean 'snapshot_interval'");
+    expect_bad("worker = 3", "did you mean 'workers'");
+    expect_bad("max_boddy_bytes = 3", "did you mean 'max_body_bytes'");
+    expect_bad("zzzzzzzzzz = 3", "unknown key 'zzzzzzzzzz'");
+    struct config c;
+    struct status st;
+    assert_false(read_text(&c, "zzzzzzzzzz = 3", &st));
+    assert_null(strstr(st.detail, "did you mean"));
+    expect_bad("admin_key_sha256 = 00", "unknown key"); /* only the workers' copy has it */
+}
+
+static void too_long_a_value(void **state) {
+    char text[CONFIG_TEXT_MAX + 32];
+    (void)state;
+    int n = snprintf(text, sizeof text, "log_file = /");
+    memset(text + n, 'a', (size_t)CONFIG_TEXT_MAX);
+    text[n + CONFIG_TEXT_MAX] = '\0';
+    expect_bad(text, "bytes");
+    text[n + CONFIG_TEXT_MAX - 2] = '\0'; /* '/' and so many: one under the limit */
+    struct config c;
+    expect_good(&c, text);
+    assert_int_equal(strlen(c.log_file), CONFIG_TEXT_MAX - 1);
+}
+
+static void command_line(void **state) {
+    struct config c;
+    struct status st;
+    (void)state;
+    config_default(&c);
+    assert_true(config_set(&c, "workers=7", &st));
+    assert_true(config_set(&c, "log_file = /a # b", &st));
+    assert_int_equal(c.workers, 7);
+    assert_string_equal(c.log_file, "/a # b");
+    assert_false(config_set(&c, "workers", &st));
+    assert_false(config_set(&c, "workers=x", &st));
+    assert_non_null(strstr(st.detail, "--set"));
+    assert_false(config_set(&c, "wrkers=1", &st));
+    assert_non_null(strstr(st.detail, "did you mean 'workers'"));
+    assert_int_equal(c.workers, 7);
+}
+
+static void expect_check(const char *text, const char *in_detail) {
+    struct config c;
+    struct status st;
+    expect_good(&c, text);
+    if (in_detail == NULL) {
+        if (!config_check(&c, &st)) {
+            fail_msg("%s\nrefused: %s", text, st.detail);
+        }
+        return;
+    }
+    assert_false(config_check(&c, &st));
+    assert_int_equal(st.code, STATUS_CONFIG);
+    if (strstr(st.detail, in_detail) == NULL) {
+        fail_msg("%s\nsays: %s\nwithout: %s", text, st.detail, in_detail);
+    }
+}
+
+static void keys_together(void **state) {
+    (void)state;
+    expect_check("", NULL);
+    expect_check("data_dir = data", "absolute");
+    expect_check("log_file = quire.log", "absolute");
+    expect_check("auth = off", NULL);
+    expect_check("auth = off\nlisten = [::1]:443", NULL);
+    expect_check("auth = off\nlisten = localhost:443", NULL);
+    expect_check("auth = off\nlisten = 127.8.8.8:443", NULL);
+    expect_check("auth = off\nlisten = 0.0.0.0:443", "loopback");
+    expect_check("auth = off\nlisten = [::]:443", "loopback");
+    expect_check("auth = off\nlisten = 443", "loopback");
+    expect_check("auth = off\nlisten =", "loopback");
+    expect_check("auth = off\nlisten = 127.0.0.1.example.org:443", "loopback");
+    expect_check("listen = 0.0.0.0:443", NULL);
+    expect_check("queue_max_bytes = 64M", "queue_max_bytes");
+    expect_check("worker_memory_bytes = 128M\nmax_body_bytes = 128M", "worker_memory_bytes");
+    expect_check("run_dir = /a/very/long/path/that/no/unix/socket/can/have/because/an/address/has/room/for/one/hundred/and/eight/bytes",
+                 "path");
+}
+
+static void the_workers_copy_says_the_same(void **state) {
+    struct config c;
+    struct config copy;
+    struct status st;
+    struct buf text = {0};
+    (void)state;
+    expect_good(&c, "workers = 5\nsocket_group = \" a # b \"\nauth = off\ndistance_kernel = plain\nmax_k = 77\n");
+    c.has_admin_key = true;
+    for (size_t i = 0; i < sizeof c.admin_key_sha256; i++) {
+        c.admin_key_sha256[i] = (uint8_t)(i * 8 + 1);
+    }
+    config_dump(&c, &text);
+    assert_true(buf_ok(&text));
+    memset(&copy, 0x5a, sizeof copy);
+    if (!config_read_heritage(&copy, buf_slice(&text), &st)) {
+        fail_msg("%s", st.detail);
+    }
+    struct buf again = {0};
+    config_dump(&copy, &again);
+    assert_true(slice_equal(buf_slice(&text), buf_slice(&again)));
+    assert_string_equal(copy.socket_group, " a # b ");
+    assert_true(copy.has_admin_key);
+    assert_memory_equal(copy.admin_key_sha256, c.admin_key_sha256, sizeof c.admin_key_sha256);
+    buf_fini(&text);
+    buf_fini(&again);
+}
+
+static void reload_takes_what_may_change(void **state) {
+    struct config c;
+    struct config fresh;
+    char ignored[CONFIG_TEXT_MAX];
+    unsigned count;
+    (void)state;
+    expect_good(&c, "workers = 2");
+    expect_good(&fresh, "workers = 3\nsnapshot_keep = 9\nmax_k = 5");
+    assert_false(config_reload(&c, &fresh, ignored, &count));
+    assert_int_equal(count, 2);
+    assert_string_equal(ignored, "workers, max_k");
+    assert_int_equal(c.workers, 2);
+    assert_int_equal(c.limits.max_k, 1000);
+    assert_int_equal(c.snapshot_keep, 9);
+    expect_good(&fresh, "workers = 2\nlog_level = debug");
+    assert_true(config_reload(&c, &fresh, ignored, &count));
+    assert_int_equal(count, 0);
+    assert_int_equal(c.snapshot_keep, 3);
+    fresh.has_admin_key = true;
+    fresh.admin_key_sha256[0] = 1;
+    assert_true(config_reload(&c, &fresh, ignored, &count));
+    assert_true(c.has_admin_key);
+    assert_int_equal(c.admin_key_sha256[0], 1);
+    assert_false(config_reload(&c, &fresh, ignored, &count));
+}
+
+static void write_file(const char *path, const char *text) {
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    assert_int_equal(fputs(text, f) < 0, 0);
+    assert_int_equal(fclose(f), 0);
+}
+
+static void the_admin_key_file(void **state) {
+    char path[] = "/tmp/quire-test-key.XXXXXX";
+    struct config c;
+    struct status st;
+    (void)state;
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    io_close(&fd);
+    config_default(&c);
+    assert_true(config_read_secrets(&c, &st));
+    assert_false(c.has_admin_key);
+    (void)snprintf(c.admin_key_file, sizeof c.admin_key_file, "%s", path);
+    write_file(path, "E3B0C44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\n");
+    assert_true(config_read_secrets(&c, &st));
+    assert_true(c.has_admin_key);
+    assert_int_equal(c.admin_key_sha256[0], 0xe3);
+    assert_int_equal(c.admin_key_sha256[31], 0x55);
+    write_file(path, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b85\n");
+    assert_false(config_read_secrets(&c, &st));
+    assert_false(c.has_admin_key);
+    write_file(path, "g3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\n");
+    assert_false(config_read_secrets(&c, &st));
+    assert_int_equal(unlink(path), 0);
+    assert_false(config_read_secrets(&c, &st)); /* a file that is named must be there */
+}
+
+static void config_path(const struct config *c, char out[CONFIG_PATH_MAX]) {
+    config_socket_path(c, out);
+}
+
+static void paths_with_presets(void **state) {
+    struct config c;
+    char path[CONFIG_PATH_MAX];
+    (void)state;
+    expect_good(&c, "run_dir = /x");
+    config_path(&c, path);
+    assert_string_equal(path, "/x/quired.sock");
+    config_pid_path(&c, path);
+    assert_string_equal(path, "/x/quired.pid");
+    expect_good(&c, "run_dir = /x\nsocket = /y/s\npid_file = /z/p");
+    config_path(&c, path);
+    assert_string_equal(path, "/y/s");
+    config_pid_path(&c, path);
+    assert_string_equal(path, "/z/p");
+}
+
+/* Every key stands in the example, commented out, and at its preset. */
+static void the_example_has_every_key_at_its_preset(void **state) {
+    struct buf example = {0};
+    struct buf bare = {0};
+    struct config c;
+    struct config preset;
+    struct status st;
+    size_t count;
+    const struct config_key *keys = config_keys(&count);
+    (void)state;
+    if (!io_read_file(AT_FDCWD, EXAMPLE_CONF, 1048576, &example, &st)) {
+        fail_msg("%s", st.detail);
+    }
+    buf_put_u8(&example, 0);
+    for (size_t i = 0; i < count; i++) {
+        char line[96];
+        (void)snprintf(line, sizeof line, "\n# %s = ", keys[i].name);
+        const char *at = strstr((const char *)example.data, line);
+        if (at == NULL) {
+            fail_msg("conf/quire.conf.example lacks %s", keys[i].name);
+        }
+        at += 3; /* without the newline and "# " */
+        buf_put(&bare, at, strcspn(at, "\n"));
+        buf_put_str(&bare, "\n");
+    }
+    config_default(&preset);
+    config_default(&c);
+    memset(c.data_dir, 0, sizeof c.data_dir);
+    memset(&c.limits, 0, sizeof c.limits);
+    if (!config_read_text(&c, "example", buf_slice(&bare), &st)) {
+        fail_msg("%s", st.detail);
+    }
+    /* The one preset that depends on how it was built. */
+    (void)snprintf(c.data_dir, sizeof c.data_dir, "%s", preset.data_dir);
+    struct buf expected = {0};
+    struct buf found = {0};
+    config_dump(&preset, &expected);
+    config_dump(&c, &found);
+    buf_put_u8(&expected, 0);
+    buf_put_u8(&found, 0);
+    assert_string_equal((const char *)expected.data, (const char *)found.data);
+    buf_fini(&expected);
+    buf_fini(&found);
+    buf_fini(&example);
+    buf_fini(&bare);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(presets_are_those_of_the_tables),
+        cmocka_unit_test(lines_comments_and_quotes),
+        cmocka_unit_test(units),
+        cmocka_unit_test(numbers_out_of_range),
+        cmocka_unit_test(errors_name_file_and_line),
+        cmocka_unit_test(an_unknown_key_brings_the_nearest),
+        cmocka_unit_test(too_long_a_value),
+        cmocka_unit_test(command_line),
+        cmocka_unit_test(keys_together),
+        cmocka_unit_test(the_workers_copy_says_the_same),
+        cmocka_unit_test(reload_takes_what_may_change),
+        cmocka_unit_test(the_admin_key_file),
+        cmocka_unit_test(paths_with_presets),
+        cmocka_unit_test(the_example_has_every_key_at_its_preset),
+    };
+    return cmocka_run_group_tests_name("proc_config", tests, NULL, NULL);
+}
