@@ -1,6 +1,8 @@
 /* api_fixture.c - see api_fixture.h. */
 #include "api_fixture.h"
 
+#include "api_schema.h"
+
 #include "base/clock.h"
 #include "base/io.h"
 
@@ -70,6 +72,8 @@ static bool host_command(void *ctx, enum api_command command, const struct uuid 
 
 /* --- start and stop --- */
 
+static void fetch_description(struct server *s);
+
 static void make_directories(struct server *s) {
     struct status st = {0};
     const char *base = getenv("TMPDIR");
@@ -110,6 +114,7 @@ void server_start(struct server *s) {
     uuid_make(&s->command_task);
     api_response_init(&s->response);
     server_renew_api(s);
+    fetch_description(s);
 }
 
 void server_renew_api(struct server *s) {
@@ -122,6 +127,7 @@ void server_renew_api(struct server *s) {
 void server_stop(struct server *s) {
     struct status st = {0};
     json_object_put(s->json);
+    json_object_put(s->openapi);
     api_response_fini(&s->response);
     api_free(s->api);
     store_reader_free(s->reader);
@@ -217,6 +223,32 @@ static void check_reply(const struct server *s) {
     assert_null(strstr(text_at(s->json, "/detail"), s->path));
 }
 
+static void check_description(const struct server *s, const struct call *c, size_t body_len) {
+    char why[512];
+    const char *route = api_route_name(s->response.route);
+    if (s->response.route == 0 || strcmp(c->method, "OPTIONS") == 0 || s->undescribed || s->openapi == NULL) {
+        return;
+    }
+    if (!schema_reply_fits(s->openapi, route, s->response.status, s->json, why)) {
+        fail_msg("%s %d: %s: %s", route, s->response.status, why, json_object_to_json_string(s->json));
+    }
+    if (s->response.status < 300 && body_len > 0) {
+        struct json_tokener *tokener = json_tokener_new();
+        struct json_object *body = json_tokener_parse_ex(tokener, c->body, (int)body_len);
+        if (!schema_request_fits(s->openapi, route, body, why)) {
+            fail_msg("%s took a body that is not described: %s: %.*s", route, why, (int)body_len, c->body);
+        }
+        json_object_put(body);
+        json_tokener_free(tokener);
+    }
+}
+
+/* The description, as the server gives it. */
+static void fetch_description(struct server *s) {
+    (void)expect(s, 200, "GET", "/openapi.json", NULL);
+    s->openapi = json_object_get(s->json);
+}
+
 int call(struct server *s, const struct call *c) {
     size_t body_len = c->body == NULL ? 0 : (c->body_len > 0 ? c->body_len : strlen(c->body));
     const char *type = c->content_type != NULL ? c->content_type : (c->body != NULL ? "application/json" : "");
@@ -242,6 +274,7 @@ int call(struct server *s, const struct call *c) {
     }
     parse_reply(s);
     check_reply(s);
+    check_description(s, c, body_len);
     return s->response.status;
 }
 

@@ -43,6 +43,8 @@ struct server {
     struct uuid command_argument;
     struct uuid command_task;
     struct status command_fails;
+    bool undescribed; /* set by tests that make the server answer with what its routes never answer */
+    struct json_object *openapi;
     /* the last reply */
     struct json_object *json;
 };

@@ -345,6 +345,7 @@ static void test_error_table(void **state) {
                 {STATUS_IO, 0, 500, "InternalError", false},
                 {STATUS_CORRUPT, 0, 500, "InternalError", false},
                 {STATUS_INTERNAL, 0, 500, "InternalError", false}};
+    s->undescribed = true;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         for (int whole = 0; whole < 2; whole++) {
             struct status refusal;
