@@ -8,14 +8,15 @@
  * stay strangers.
  *
  *   weight of a distinct word   1 + ln(how often it occurs in its window), times 1, or 1/10 for a stop word
- *   its features                the word: 1. Each of its c n-grams: c^(-1/3), twice that for one that begins the word
+ *   its features                the word: 1. Each of its c n-grams: c^(-2/5), three times that for the 4 and 5 letters that
+ *                               begin the word
  *   Han, kana, Hangul, emoji    each character 1/4, each pair of neighbours 3/5, no n-grams
  *   each dimension v at last    sign(v) * |v|^(3/4), which tames the few that many features share; then scaled to unit length
  *
  * Chosen by finding a Debian package's long description (12,000 of them) by its one-line title, mean reciprocal rank at 10. Words
- * alone with every weight 1: 0.42; with stop words down: 0.51; n-grams at 0.3 beside them: 0.58; scaled by c^(-1/3): 0.61;
- * beginnings doubled and the power 3/4: 0.63. BM25 has 0.76 on the same. German, French, Russian, Japanese descriptions and
- * 12,000 others in English confirm the order of these. Around these values the figures hardly move.
+ * alone with every weight 1: 0.42; with stop words down: 0.51; n-grams at 0.3 beside them: 0.58; scaled by the length of the
+ * word: 0.61; with the power 3/4 and weight on the word's beginning: 0.63. BM25 has 0.76 on the same. German, French, Russian,
+ * Japanese descriptions and 12,000 others in English confirm the order of these. Around these values the figures hardly move.
  *
  * The same text must give the same bits on every machine, or an arena copied to another would not match its text. So all is
  * summed in integers (weights are fixed-point, logarithms come from a table), which no order of summation and no compiler can
@@ -52,6 +53,8 @@
 #define WEIGHT_STOP_WORD 26
 #define WEIGHT_ALONE 64
 #define WEIGHT_PAIR 154
+/* Times that of other n-grams. */
+#define WEIGHT_BEGIN 3
 
 /* 256 * (1 + ln n) for n = 1 to 63, rounded; [0] is not used. Above: half of n, and LN_2 more. */
 #define TERM_TABLE 64
@@ -62,11 +65,12 @@ static const int16_t term_weight[TERM_TABLE] = {0,    256,  433,  537,  611,  66
                                                 1194, 1200, 1207, 1213, 1219, 1225, 1231, 1236, 1242, 1247, 1252, 1257, 1263,
                                                 1268, 1272, 1277, 1282, 1286, 1291, 1295, 1300, 1304, 1308, 1313, 1317};
 
-/* 256 * c^(-1/3), rounded, for the c n-grams of a word of the length that is the index. Above: half of that for an eighth of the
+/* 256 * c^(-2/5), rounded, for the c n-grams of a word of the length that is the index. Above: half of that for a sixth of the
  * length. */
 #define GRAM_TABLE 33
-static const int16_t gram_weight[GRAM_TABLE] = {0,  256, 178, 141, 123, 112, 104, 98, 93, 89, 85, 82, 80, 78, 75, 74, 72,
-                                                70, 69,  68,  67,  65,  64,  63,  62, 62, 61, 60, 59, 58, 58, 57, 57};
+#define GRAM_HALVING 6
+static const int16_t gram_weight[GRAM_TABLE] = {0,  256, 165, 125, 106, 95, 87, 81, 76, 72, 69, 66, 63, 61, 59, 57, 56,
+                                                54, 53,  52,  51,  50,  49, 48, 47, 46, 46, 45, 44, 44, 43, 42, 42};
 
 struct entry {
     struct word word;
@@ -181,7 +185,7 @@ static int64_t weight_of_count(uint32_t count) {
 static int64_t weight_of_grams(uint32_t length) {
     unsigned halvings = 0;
     while (length >= GRAM_TABLE) {
-        length /= 8;
+        length /= GRAM_HALVING;
         halvings++;
     }
     return gram_weight[length] >> halvings;
@@ -204,13 +208,12 @@ static void add_grams(int64_t *sums, const uint32_t *letters, uint32_t length, i
     const uint64_t multiplier = 0x9e3779b97f4a7c15ULL;
     for (uint32_t first = 0; first + GRAM_MIN <= length + 2; first++) {
         uint64_t h = 0;
-        int64_t gram = first == 0 ? 2 * weight : weight;
         for (uint32_t i = 0; i < GRAM_MAX && first + i < length + 2; i++) {
             uint32_t place = first + i;
             uint32_t letter = place == 0 ? begin_mark : place == length + 1 ? end_mark : letters[place - 1];
             h = (h + letter) * multiplier;
             if (i + 1 >= GRAM_MIN) {
-                add_feature(sums, h + i, gram);
+                add_feature(sums, h + i, first == 0 && i + 1 > GRAM_MIN ? weight * WEIGHT_BEGIN : weight);
             }
         }
     }
@@ -230,7 +233,7 @@ static void add_entry(int64_t *sums, const uint32_t *letters, const struct entry
     add_grams(sums, letters + e->word.begin, e->word.length, weight * weight_of_grams(e->word.length));
 }
 
-/* Adds a window's features to sums. Under 2^39 a window, so the 2^17 windows of 4 GiB cannot overflow. */
+/* Adds a window's features to sums. Under 2^40 a window, so the 2^17 windows of 4 GiB cannot overflow. */
 static void add_window(struct scratch *s, struct slice window, int64_t *sums) {
     scratch_clear(s, window.len);
     struct word_cursor cursor = word_cursor_of(window, s->letters);
