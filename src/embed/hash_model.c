@@ -145,7 +145,8 @@ static bool scratch_init(struct scratch *s, size_t text_max, struct status *st) 
                           .slots = malloc(slots_of(window) * sizeof *s->slots)};
     if (s->letters == NULL || s->entries == NULL || s->slots == NULL) {
         scratch_fini(s);
-        return status_no_memory(st);
+        (void)status_no_memory(st);
+        return false;
     }
     return true;
 }
