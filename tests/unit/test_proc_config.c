@@ -151,7 +151,7 @@ static void command_line(void **state) {
     assert_int_equal(c.workers, 7);
 }
 
-static void expect_check(const char *text, const char *in_detail) {
+static void expect_together(const char *text, const char *in_detail) {
     struct config c;
     struct status st;
     expect_good(&c, text);
@@ -170,22 +170,22 @@ static void expect_check(const char *text, const char *in_detail) {
 
 static void keys_together(void **state) {
     (void)state;
-    expect_check("", NULL);
-    expect_check("data_dir = data", "absolute");
-    expect_check("log_file = quire.log", "absolute");
-    expect_check("auth = off", NULL);
-    expect_check("auth = off\nlisten = [::1]:443", NULL);
-    expect_check("auth = off\nlisten = localhost:443", NULL);
-    expect_check("auth = off\nlisten = 127.8.8.8:443", NULL);
-    expect_check("auth = off\nlisten = 0.0.0.0:443", "loopback");
-    expect_check("auth = off\nlisten = [::]:443", "loopback");
-    expect_check("auth = off\nlisten = 443", "loopback");
-    expect_check("auth = off\nlisten =", "loopback");
-    expect_check("auth = off\nlisten = 127.0.0.1.example.org:443", "loopback");
-    expect_check("listen = 0.0.0.0:443", NULL);
-    expect_check("queue_max_bytes = 64M", "queue_max_bytes");
-    expect_check("worker_memory_bytes = 128M\nmax_body_bytes = 128M", "worker_memory_bytes");
-    expect_check("run_dir = /a/very/long/path/that/no/unix/socket/can/have/because/an/address/has/room/for/one/hundred/and/eight/bytes",
+    expect_together("", NULL);
+    expect_together("data_dir = data", "absolute");
+    expect_together("log_file = quire.log", "absolute");
+    expect_together("auth = off", NULL);
+    expect_together("auth = off\nlisten = [::1]:443", NULL);
+    expect_together("auth = off\nlisten = localhost:443", NULL);
+    expect_together("auth = off\nlisten = 127.8.8.8:443", NULL);
+    expect_together("auth = off\nlisten = 0.0.0.0:443", "loopback");
+    expect_together("auth = off\nlisten = [::]:443", "loopback");
+    expect_together("auth = off\nlisten = 443", "loopback");
+    expect_together("auth = off\nlisten =", "loopback");
+    expect_together("auth = off\nlisten = 127.0.0.1.example.org:443", "loopback");
+    expect_together("listen = 0.0.0.0:443", NULL);
+    expect_together("queue_max_bytes = 64M", "queue_max_bytes");
+    expect_together("worker_memory_bytes = 128M\nmax_body_bytes = 128M", "worker_memory_bytes");
+    expect_together("run_dir = /a/very/long/path/that/no/unix/socket/can/have/because/an/address/has/room/for/one/hundred/and/eight/bytes",
                  "path");
 }
 
