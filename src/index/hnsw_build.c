@@ -247,15 +247,21 @@ static bool is_linked(const struct insertion *in, uint64_t entry) {
 
 /* In a graph with an entry point. */
 static bool insert_below(struct insertion *in, uint64_t entry) {
-    uint32_t top = hnsw_entry_level(entry);
-    uint32_t high = in->level < top ? in->level : top;
+    struct hnsw_walk *w = &in->walk;
+    uint64_t start = entry;
+    bool known = hnsw_entry_slot(entry) < w->slots;
+    uint32_t high;
 
-    if (hnsw_entry_slot(entry) >= in->walk.slots || !hnsw_scratch_reserve(in->walk.scratch, in->walk.slots, in->ef) ||
-        !choose_neighbors(in, entry, high, 0) || !link_layer(in, 0)) {
+    if ((!known && !hnsw_entry_within(w, w->slots, &start)) || !hnsw_scratch_reserve(w->scratch, w->slots, in->ef)) {
+        return false;
+    }
+    high = in->level < hnsw_entry_level(start) ? in->level : hnsw_entry_level(start);
+    if (!choose_neighbors(in, start, high, 0) || !link_layer(in, 0)) {
         return false;
     }
     link_newcomers(in);
-    if (link_layers(in, 1, high)) {
+    /* From another start than the entry point the highest layers cannot be seen, so the node stays out of those. */
+    if (link_layers(in, 1, high) && known) {
         raise_entry(in, entry);
     }
     return true;

@@ -117,6 +117,10 @@ struct neighbor hnsw_measure(struct hnsw_walk *w, uint32_t slot);
 bool hnsw_meet(struct hnsw_walk *w, uint32_t slot);
 /* Reads a list up to its end into `out` (room for MAX_LINKS), links beyond w->slots included. Returns how many. */
 uint32_t hnsw_read_links(struct link_list list, uint32_t *out);
+/* An entry point for those who do not know the slot of the graph's own, because it was published after their count: a linked node
+ * of the highest level among the slots below `below`. Rare (the entry point changes about log(n) times in the life of a graph),
+ * so it may look at all levels. False: no linked node. */
+bool hnsw_entry_within(const struct hnsw_walk *w, uint32_t below, uint64_t *ret);
 /* Down from layer `from` to above layer `to`, at each going to the nearest link until none is nearer (ef = 1). */
 struct neighbor hnsw_descend(struct hnsw_walk *w, struct neighbor at, uint32_t from, uint32_t to);
 /* Algorithm 2: the nearest accepted nodes of a layer into `found`. False: no memory. */

@@ -1,24 +1,6 @@
 /* hnsw_search.c - algorithm 5: down the upper layers to the nearest node, then the ef nearest accepted nodes of layer 0. */
 #include "index/hnsw_internal.h"
 
-/* The entry point can be a node that was published after this reader's view. Then any linked node of the highest level that the
- * view knows does. Rare (the entry changes about log(n) times in the life of a graph), so a walk over the levels will do. */
-static bool entry_within(const struct hnsw_walk *w, uint32_t below, uint64_t *ret) {
-    bool any = false;
-
-    for (uint32_t slot = 0; slot < below && slot < w->slots; slot++) {
-        uint32_t level = hnsw_block_level(w, slot);
-        if (any && level <= hnsw_entry_level(*ret)) {
-            continue;
-        }
-        if (load_acquire_u32(hnsw_links(w, slot, 0).words) != HNSW_NONE) { /* pairs with: HNSW_LINK */
-            *ret = hnsw_entry_of(level, slot);
-            any = true;
-        }
-    }
-    return any;
-}
-
 uint64_t hnsw_search(const struct hnsw_graph *g, const struct vector_rows *rows, uint32_t slots, uint32_t below,
                      const float *query, uint32_t ef, const struct slot_filter *filter, struct hnsw_scratch *scratch,
                      struct topk *best) {
@@ -29,7 +11,7 @@ uint64_t hnsw_search(const struct hnsw_graph *g, const struct vector_rows *rows,
     struct neighbor at;
     struct topk found;
 
-    if (entry == HNSW_NO_ENTRY || (hnsw_entry_slot(entry) >= slots && !entry_within(&walk, below, &entry))) {
+    if (entry == HNSW_NO_ENTRY || (hnsw_entry_slot(entry) >= slots && !hnsw_entry_within(&walk, below, &entry))) {
         return 0;
     }
     if (!hnsw_scratch_reserve(scratch, slots, ef)) {

@@ -193,6 +193,22 @@ uint32_t hnsw_read_links(struct link_list list, uint32_t *out) {
     return n;
 }
 
+bool hnsw_entry_within(const struct hnsw_walk *w, uint32_t below, uint64_t *ret) {
+    bool any = false;
+
+    for (uint32_t slot = 0; slot < below && slot < w->slots; slot++) {
+        uint32_t level = hnsw_block_level(w, slot);
+        if (any && level <= hnsw_entry_level(*ret)) {
+            continue;
+        }
+        if (load_acquire_u32(hnsw_links(w, slot, 0).words) != HNSW_NONE) { /* pairs with: HNSW_LINK */
+            *ret = hnsw_entry_of(level, slot);
+            any = true;
+        }
+    }
+    return any;
+}
+
 /* The links of a node that can be followed, and with `unmet`, only those that this walk did not meet: into scratch->batch. */
 static uint32_t gather(struct hnsw_walk *w, struct link_list list, bool unmet) {
     uint32_t *batch = w->scratch->batch;
