@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <strings.h>
 
+#define REPLY_MEMORY_SHARE 4           /* a reply may take 1/4 of worker_memory_bytes */
 #define RESPONSE_KEPT_BYTES (1u << 20) /* a larger response buffer is given back after its request */
 
 void api_response_init(struct api_response *r) {
@@ -101,6 +102,14 @@ struct json_out reply_json(struct exchange *x, int status) {
 
 void reply_empty(struct exchange *x, int status) {
     reply_begin(x, status);
+}
+
+bool reply_fits(const struct exchange *x, const struct buf *written, struct status *st) {
+    uint64_t most = x->api->host.limits->worker_memory_bytes / REPLY_MEMORY_SHARE;
+    if (written->len > most) {
+        return status_set(st, STATUS_TOO_LARGE, "the reply would have more than %" PRIu64 " bytes; ask for less at once", most);
+    }
+    return true;
 }
 
 void reply_lsn(struct exchange *x, uint64_t lsn) {

@@ -424,6 +424,9 @@ bool document_parse(struct exchange *x, const struct place *at, struct json_obje
     }
     unsigned before = x->problems.count;
     read_fields(&p, id);
+    if (ret->fields.id.len == 0 && x->problems.count == before) {
+        return status_no_memory(st);
+    }
     bool good = shape == DOCUMENT_EMBEDDED ? read_embedded_chunks(&p, st) : read_plain_chunks(&p, st);
     if (!good || !finish_chunks(&p, st)) {
         return false;

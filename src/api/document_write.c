@@ -40,14 +40,24 @@ static uint32_t text_count(const struct document_batch *b) {
     return (uint32_t)(b->texts.len / sizeof(struct slice));
 }
 
+/* What this document would add, beside what is there already, within the shares of memory? */
+static bool room_for(struct document_batch *b, const struct exchange *x, const struct document_input *input, struct status *st) {
+    uint64_t most = x->api->host.limits->worker_memory_bytes / MEMORY_SHARE;
+    uint64_t texts = input->vectors == NULL ? (uint64_t)text_count(b) + input->num_chunks : 0;
+    if (b->ops.len + input->text_bytes > most || texts * input->dimension * sizeof(float) > most) {
+        b->full = true;
+        return status_set(st, STATUS_TOO_LARGE,
+                          "this request makes more chunks than a worker has memory for; send fewer documents at a time");
+    }
+    return true;
+}
+
 bool document_batch_add(struct document_batch *b, struct exchange *x, const struct uuid *library,
                         const struct document_input *input, enum put_mode mode, struct status *st) {
     const struct limits *l = x->api->host.limits;
-    uint64_t most = l->worker_memory_bytes / MEMORY_SHARE;
     struct batch_entry e = {.op_begin = b->ops.len, .first_text = text_count(b)};
-    if (b->ops.len + input->text_bytes > most) {
-        return status_set(st, STATUS_TOO_LARGE,
-                          "the chunks of this request come to more than %" PRIu64 " bytes; send fewer documents at a time", most);
+    if (!room_for(b, x, input, st)) {
+        return false;
     }
     document_encode(&b->ops, library, input, mode);
     e.op_len = b->ops.len - e.op_begin;
@@ -76,15 +86,10 @@ const float *document_batch_vectors(const struct document_batch *b, size_t i) {
 
 bool document_batch_embed(struct document_batch *b, struct exchange *x, const struct library_model *model, struct status *st) {
     size_t count = text_count(b);
-    uint64_t most = x->api->host.limits->worker_memory_bytes / MEMORY_SHARE;
     if (count == 0) {
         return true;
     }
     size_t bytes = count * model->dimension * sizeof(float);
-    if (bytes > most) {
-        return status_set(st, STATUS_TOO_LARGE,
-                          "the vectors of %zu chunks take more memory than a worker has; send fewer documents at a time", count);
-    }
     float *vectors = (float *)malloc(bytes > 0 ? bytes : sizeof *vectors);
     if (vectors == NULL) {
         return status_no_memory(st);

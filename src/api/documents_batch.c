@@ -105,7 +105,7 @@ static bool add_document(struct exchange *x, struct document_batch *batch, const
         }
         return true;
     }
-    if (fails_all(&item->status)) {
+    if (batch->full || fails_all(&item->status)) {
         *st = item->status;
         return false;
     }
@@ -361,7 +361,7 @@ bool handle_chunks_get(struct exchange *x, struct status *st) {
     json_key(&j, "chunks");
     json_begin_array(&j);
     for (size_t i = 0; good && i < count; i++) {
-        good = write_chunk_by_id(x, &j, &rd, items[i].id, st);
+        good = write_chunk_by_id(x, &j, &rd, items[i].id, st) && reply_fits(x, &x->response->body, st);
     }
     if (good) {
         json_end_array(&j);

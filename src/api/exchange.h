@@ -147,6 +147,8 @@ MUST_CHECK bool auth_check(const struct api *a, const struct api_request *reques
 
 /* Begins a reply in JSON. */
 struct json_out reply_json(struct exchange *x, int status);
+/* Whether what has been written is within a reply's share of the worker's memory; asked by loops over what may be large. */
+MUST_CHECK bool reply_fits(const struct exchange *x, const struct buf *written, struct status *st);
 void reply_empty(struct exchange *x, int status);
 void reply_lsn(struct exchange *x, uint64_t lsn); /* Quire-LSN */
 /* Submits ops; one whose own result is bad is left to the caller. */

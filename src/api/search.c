@@ -282,7 +282,7 @@ static bool search_to_json(struct exchange *x, struct json_out *j, const struct 
     json_key(j, "results");
     json_begin_array(j);
     for (uint32_t i = in->offset; i < result.count; i++) {
-        if (!write_hit(x, j, rd, &result.hits[i], in, false, st)) {
+        if (!write_hit(x, j, rd, &result.hits[i], in, false, st) || !reply_fits(x, j->buf, st)) {
             return false;
         }
         summary.results++;
@@ -423,7 +423,8 @@ static bool collect_library(struct exchange *x, const struct uuid *library, cons
         struct written_hit hit = {.distance = result.hits[i].distance, .begin = m->json.len};
         struct stored_chunk chunk;
         struct json_out j = json_out_to(&m->json);
-        good = reading_chunk(&rd, result.hits[i].slot, &chunk, st) && write_hit(x, &j, &rd, &result.hits[i], in, true, st);
+        good = reading_chunk(&rd, result.hits[i].slot, &chunk, st) && write_hit(x, &j, &rd, &result.hits[i], in, true, st) &&
+               reply_fits(x, &m->json, st);
         if (good) {
             hit.len = m->json.len - hit.begin;
             (void)item_id_text(chunk.fields.id, hit.id);

@@ -476,6 +476,12 @@ static void test_amplification(void **state) {
     buf_fini(&body);
     s->limits.worker_memory_bytes = 4 * 384 * 4; /* room for the vector of one chunk */
     expect_error(s, 413, "PayloadTooLargeError", "POST", join(path, "/documents"), "{\"title\":\"t\",\"texts\":[\"a\",\"b\"]}");
+    expect_error(s, 413, "PayloadTooLargeError", "POST", join(path, "/documents/batch"),
+                 "{\"documents\":[{\"title\":\"t\",\"texts\":[\"a\"]},{\"title\":\"t\",\"texts\":[\"b\"]}]}");
+    (void)expect(s, 201, "POST", join(path, "/documents"), "{\"title\":\"t\",\"texts\":[\"a\"],\"chunk_ids\":[\"c\"]}");
+    s->limits.worker_memory_bytes = 400; /* and now a reply may have 100 bytes */
+    expect_error(s, 413, "PayloadTooLargeError", "POST", join(path, "/chunks/get"), "{\"ids\":[\"c\"]}");
+    expect_error(s, 413, "PayloadTooLargeError", "POST", join(path, "/search"), "{\"query\":\"a\"}");
 }
 
 int main(void) {
