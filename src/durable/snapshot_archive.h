@@ -1,0 +1,70 @@
+/* snapshot_archive.h - reading the entries of a snapshot, trusting none of them: which names, how many, how large, and what their
+ * sums are. */
+#ifndef QUIRE_DURABLE_SNAPSHOT_ARCHIVE_H
+#define QUIRE_DURABLE_SNAPSHOT_ARCHIVE_H
+
+#include "durable/snapshot_format.h"
+
+struct archive;
+
+/* One pass over an archive. */
+struct unpacking {
+    int fd;             /* borrowed */
+    const char *name;   /* of the archive, for messages */
+    uint64_t size;      /* of the file */
+    uint64_t entry_max; /* bytes of one entry */
+    struct archive *archive;
+    uint64_t offset;
+    uint64_t unpacked;
+    uint64_t entries;
+    uint8_t *block;
+    struct status st; /* of the call that failed inside libarchive */
+};
+
+struct unpacked_entry {
+    char name[SNAPSHOT_ENTRY_MAX]; /* without a leading "./" */
+    struct snapshot_entry_name what;
+    uint64_t size; /* as its header says */
+};
+
+MUST_CHECK bool unpacking_begin(struct unpacking *u, int fd, const char *name, const struct limits *limits, struct status *st);
+/* The next entry; directories are passed over. *ret_end: there is none. Anything but a regular file with a name that we give is
+ * STATUS_MALFORMED. */
+MUST_CHECK bool unpacking_next(struct unpacking *u, struct unpacked_entry *ret, bool *ret_end, struct status *st);
+/* The content of the entry that was got last, into content (cleared first). */
+MUST_CHECK bool unpacking_read(struct unpacking *u, const struct unpacked_entry *entry, struct buf *content, struct status *st);
+void unpacking_end(struct unpacking *u); /* takes a zeroed one */
+
+#define SHA256_BYTES 32
+struct summed_entry {
+    char name[SNAPSHOT_ENTRY_MAX];
+    uint8_t sum[SHA256_BYTES];
+};
+
+/* What the first pass over an archive found, when all sums hold. */
+struct verified {
+    struct snapshot_info info;
+    struct summed_entry *entries; /* ascending by name, SHA256SUMS not among them */
+    size_t entry_count;
+    struct buf libraries; /* every library.json, one after the other */
+    struct verified_library {
+        struct uuid id;
+        size_t at; /* in libraries */
+        size_t len;
+    } * library;
+    size_t library_count;
+};
+
+MUST_CHECK bool snapshot_verify_open(int fd, const char *name, const struct limits *limits, struct verified *ret,
+                                     struct status *st);
+void verified_fini(struct verified *v); /* takes a zeroed one */
+/* Whether content is that of the entry when it was verified. */
+bool verified_matches(const struct verified *v, const char *entry, struct slice content);
+
+/* All files that bear a snapshot's name, readable or not; malloc'd, in no order. */
+MUST_CHECK bool snapshot_names(int snapshots_dir_fd, char (**ret)[SNAPSHOT_NAME_MAX], size_t *ret_count, struct status *st);
+
+/* manifest.json -> created_at, lsn, counts. name and bytes are left alone. */
+MUST_CHECK bool snapshot_parse_manifest(struct slice json, struct snapshot_info *ret, struct status *st);
+
+#endif

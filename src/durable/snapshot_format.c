@@ -1,0 +1,132 @@
+/* snapshot_format.c - names and words of snapshots. */
+#include "durable/snapshot_format.h"
+
+#include <stdio.h>
+
+#define LIBRARIES "libraries/"
+
+const struct json_limits snapshot_json_limits = {
+    .max_depth = 544, /* custom metadata of the most that json_max_depth can be, and what stands around it */
+    .max_tokens =
+        32000000, /* eight for each of the most that json_max_tokens can be: a line says more of a chunk than a request */
+    .max_vector_length = EMBED_MAX_DIMENSION,
+    .max_keys = 1000000,
+};
+
+void snapshot_library_entry(const struct uuid *id, char out[SNAPSHOT_ENTRY_MAX]) {
+    char text[UUID_TEXT + 1];
+    uuid_format(id, text);
+    (void)snprintf(out, SNAPSHOT_ENTRY_MAX, LIBRARIES "%s/library.json", text);
+}
+
+void snapshot_documents_entry(const struct uuid *id, uint32_t number, char out[SNAPSHOT_ENTRY_MAX]) {
+    char text[UUID_TEXT + 1];
+    uuid_format(id, text);
+    (void)snprintf(out, SNAPSHOT_ENTRY_MAX, LIBRARIES "%s/documents-%06u.jsonl", text, number);
+}
+
+/* "documents-000001.jsonl" */
+static bool documents_number(const char *name, uint32_t *ret) {
+    static const char form[] = "documents-NNNNNN.jsonl";
+    enum { AT_NUMBER = 10, DIGITS = 6 };
+    if (strlen(name) != sizeof form - 1 || strncmp(name, form, AT_NUMBER) != 0 ||
+        strcmp(name + AT_NUMBER + DIGITS, form + AT_NUMBER + DIGITS) != 0) {
+        return false;
+    }
+    uint32_t number = 0;
+    for (const char *c = name + AT_NUMBER; c < name + AT_NUMBER + DIGITS; c++) {
+        if (*c < '0' || *c > '9') {
+            return false;
+        }
+        number = number * 10 + (uint32_t)(*c - '0');
+    }
+    *ret = number;
+    return number != 0;
+}
+
+void snapshot_entry_parse(const char *name, struct snapshot_entry_name *ret) {
+    *ret = (struct snapshot_entry_name){.kind = ENTRY_UNKNOWN};
+    if (strcmp(name, SNAPSHOT_MANIFEST) == 0) {
+        ret->kind = ENTRY_MANIFEST;
+    } else if (strcmp(name, SNAPSHOT_SUMS) == 0) {
+        ret->kind = ENTRY_SUMS;
+    } else if (strcmp(name, "") == 0 || strcmp(name, ".") == 0 || strcmp(name, LIBRARIES) == 0) {
+        ret->kind = ENTRY_DIRECTORY;
+    } else if (strncmp(name, LIBRARIES, sizeof LIBRARIES - 1) == 0) {
+        const char *id = name + sizeof LIBRARIES - 1;
+        if (strlen(id) <= UUID_TEXT || id[UUID_TEXT] != '/' || !uuid_parse(slice_of(id, UUID_TEXT), &ret->library)) {
+            return;
+        }
+        const char *file = id + UUID_TEXT + 1;
+        if (*file == '\0') {
+            ret->kind = ENTRY_DIRECTORY;
+        } else if (strcmp(file, "library.json") == 0) {
+            ret->kind = ENTRY_LIBRARY;
+        } else if (documents_number(file, &ret->number)) {
+            ret->kind = ENTRY_DOCUMENTS;
+        }
+    }
+}
+
+bool snapshot_name_valid(const char *name) {
+    static const char form[] = "snapshot_DDDDDDDD_DDDDDD" SNAPSHOT_SUFFIX;
+    if (strlen(name) != sizeof form - 1) {
+        return false;
+    }
+    for (size_t i = 0; i < sizeof form - 1; i++) {
+        bool digit = name[i] >= '0' && name[i] <= '9';
+        if (form[i] == 'D' ? !digit : name[i] != form[i]) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static const char *const index_words[] = {[INDEX_HNSW] = "hnsw", [INDEX_FLAT] = "flat"};
+static const char *const quantization_words[] = {
+    [QUANTIZATION_NONE] = "none", [QUANTIZATION_SCALAR] = "scalar", [QUANTIZATION_HYBRID] = "hybrid"};
+static const char *const failure_words[] = {[ON_FAILURE_PENDING] = "pending", [ON_FAILURE_REJECT] = "reject"};
+
+static const char *word_of(const char *const *words, uint32_t count, uint32_t number) {
+    return number < count ? words[number] : NULL;
+}
+
+static bool number_of(const char *const *words, uint32_t count, struct slice word, uint32_t *ret) {
+    for (uint32_t i = 0; i < count; i++) {
+        if (words[i] != NULL && slice_is(word, words[i])) {
+            *ret = i;
+            return true;
+        }
+    }
+    return false;
+}
+
+enum {
+    INDEX_WORDS = sizeof index_words / sizeof index_words[0],
+    QUANTIZATION_WORDS = sizeof quantization_words / sizeof quantization_words[0],
+    FAILURE_WORDS = sizeof failure_words / sizeof failure_words[0]
+};
+
+const char *snapshot_index_word(uint32_t type) {
+    return word_of(index_words, INDEX_WORDS, type);
+}
+
+bool snapshot_index_type(struct slice word, uint32_t *ret) {
+    return number_of(index_words, INDEX_WORDS, word, ret);
+}
+
+const char *snapshot_quantization_word(uint32_t strategy) {
+    return word_of(quantization_words, QUANTIZATION_WORDS, strategy);
+}
+
+bool snapshot_quantization_strategy(struct slice word, uint32_t *ret) {
+    return number_of(quantization_words, QUANTIZATION_WORDS, word, ret);
+}
+
+const char *snapshot_failure_word(uint32_t on_failure) {
+    return word_of(failure_words, FAILURE_WORDS, on_failure);
+}
+
+bool snapshot_failure_action(struct slice word, uint32_t *ret) {
+    return number_of(failure_words, FAILURE_WORDS, word, ret);
+}

@@ -1,0 +1,199 @@
+/* snapshot_list.c - which snapshots there are, and which of them are kept. Looks at names and manifests; a snapshot's manifest is
+ * its first entry, so that is quick. */
+#include "base/io.h"
+#include "durable/snapshot_archive.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+enum { LIST_FIRST_CAP = 16 };
+
+/* --- names --- */
+
+struct names {
+    char (*name)[SNAPSHOT_NAME_MAX];
+    size_t count;
+    size_t cap;
+};
+
+static bool add_name(struct names *n, const char *name, struct status *st) {
+    if (n->count == n->cap) {
+        size_t cap = n->cap == 0 ? LIST_FIRST_CAP : n->cap * 2;
+        void *grown = realloc(n->name, cap * sizeof *n->name);
+        if (grown == NULL) {
+            return status_no_memory(st);
+        }
+        n->name = (char(*)[SNAPSHOT_NAME_MAX])grown;
+        n->cap = cap;
+    }
+    memcpy(n->name[n->count++], name, strlen(name) + 1);
+    return true;
+}
+
+/* ".snapshot_....tmp" */
+static bool is_temporary(const char *name) {
+    size_t len = strlen(name);
+    size_t suffix = sizeof SNAPSHOT_TEMPORARY_SUFFIX - 1;
+    return len < SNAPSHOT_NAME_MAX && len > suffix &&
+           strncmp(name, SNAPSHOT_TEMPORARY_PREFIX, sizeof SNAPSHOT_TEMPORARY_PREFIX - 1) == 0 &&
+           strcmp(name + len - suffix, SNAPSHOT_TEMPORARY_SUFFIX) == 0;
+}
+
+static bool read_names(int dir_fd, bool (*wanted)(const char *name), struct names *ret, struct status *st) {
+    int fd = -1;
+    if (!io_open_at(dir_fd, ".", O_RDONLY | O_DIRECTORY, 0, &fd, st)) {
+        return false;
+    }
+    DIR *dir = fdopendir(fd);
+    if (dir == NULL) {
+        int err = errno;
+        io_close(&fd);
+        return status_set_errno(st, err, "cannot read the directory of snapshots");
+    }
+    bool ok = true;
+    errno = 0;
+    for (const struct dirent *e = readdir(dir); ok && e != NULL; errno = 0, e = readdir(dir)) {
+        ok = !wanted(e->d_name) || add_name(ret, e->d_name, st);
+    }
+    if (ok && errno != 0) {
+        ok = status_set_errno(st, errno, "cannot read the directory of snapshots");
+    }
+    (void)closedir(dir);
+    return ok;
+}
+
+/* --- manifests --- */
+
+static bool find_manifest(struct unpacking *u, struct buf *content, struct status *st) {
+    struct unpacked_entry entry;
+    bool end = false;
+    while (unpacking_next(u, &entry, &end, st)) {
+        if (end) {
+            return status_set(st, STATUS_MALFORMED, "snapshot %s: " SNAPSHOT_MANIFEST " is missing", u->name);
+        }
+        if (entry.what.kind == ENTRY_MANIFEST) {
+            return unpacking_read(u, &entry, content, st);
+        }
+    }
+    return false;
+}
+
+static bool read_info(int dir_fd, const char *name, struct snapshot_info *ret, struct status *st) {
+    struct unpacking u = {0};
+    struct buf content = {0};
+    struct snapshot_info info = {0};
+    int fd = -1;
+    bool ok = io_open_at(dir_fd, name, O_RDONLY | O_NOFOLLOW, 0, &fd, st) && unpacking_begin(&u, fd, name, NULL, st) &&
+              find_manifest(&u, &content, st) && snapshot_parse_manifest(buf_slice(&content), &info, st);
+    if (ok) {
+        memcpy(info.name, name, strlen(name) + 1);
+        info.bytes = u.size;
+        *ret = info;
+    }
+    unpacking_end(&u);
+    buf_fini(&content);
+    io_close(&fd);
+    return ok;
+}
+
+static int newest_first(const void *a, const void *b) {
+    const struct snapshot_info *x = (const struct snapshot_info *)a;
+    const struct snapshot_info *y = (const struct snapshot_info *)b;
+    if (x->lsn != y->lsn) {
+        return x->lsn > y->lsn ? -1 : 1;
+    }
+    return strcmp(y->name, x->name);
+}
+
+bool snapshot_list(int snapshots_dir_fd, struct snapshot_info **ret, size_t *ret_count, struct status *st) {
+    struct names names = {0};
+    struct snapshot_info *infos = NULL;
+    size_t count = 0;
+    bool ok = read_names(snapshots_dir_fd, snapshot_name_valid, &names, st);
+    if (ok) {
+        infos = (struct snapshot_info *)calloc(names.count + 1, sizeof *infos);
+        ok = infos != NULL || status_no_memory(st);
+    }
+    for (size_t i = 0; ok && i < names.count; i++) {
+        struct status failed = {0};
+        if (read_info(snapshots_dir_fd, names.name[i], &infos[count], &failed)) {
+            count++;
+        } else if (failed.code == STATUS_NO_MEMORY) {
+            ok = status_no_memory(st);
+        } /* else it is no snapshot, or none that can be read: recovery says so, a list leaves it out */
+    }
+    free(names.name);
+    if (!ok) {
+        free(infos);
+        return false;
+    }
+    qsort(infos, count, sizeof *infos, newest_first);
+    *ret = infos;
+    *ret_count = count;
+    return true;
+}
+
+bool snapshot_names(int snapshots_dir_fd, char (**ret)[SNAPSHOT_NAME_MAX], size_t *ret_count, struct status *st) {
+    struct names names = {0};
+    if (!read_names(snapshots_dir_fd, snapshot_name_valid, &names, st)) {
+        free(names.name);
+        return false;
+    }
+    *ret = names.name;
+    *ret_count = names.count;
+    return true;
+}
+
+/* --- pruning --- */
+
+/* A temporary file that nobody holds was left by a crash. */
+static bool remove_stale(int dir_fd, const char *name, uint32_t *removed, struct status *st) {
+    int fd = -1;
+    struct status failed;
+    if (!io_open_at(dir_fd, name, O_RDONLY | O_NOFOLLOW, 0, &fd, &failed)) {
+        return true; /* just renamed or removed */
+    }
+    bool stale = flock(fd, LOCK_EX | LOCK_NB) == 0;
+    io_close(&fd);
+    if (!stale) {
+        return true;
+    }
+    (*removed)++;
+    return io_unlink_at(dir_fd, name, st);
+}
+
+static bool remove_all_stale(int dir_fd, uint32_t *removed, struct status *st) {
+    struct names names = {0};
+    bool ok = read_names(dir_fd, is_temporary, &names, st);
+    for (size_t i = 0; ok && i < names.count; i++) {
+        ok = remove_stale(dir_fd, names.name[i], removed, st);
+    }
+    free(names.name);
+    return ok;
+}
+
+bool snapshot_prune(int snapshots_dir_fd, uint32_t keep, uint32_t *ret_removed, struct status *st) {
+    struct snapshot_info *infos = NULL;
+    size_t count = 0;
+    uint32_t removed = 0;
+    keep = keep > 0 ? keep : 1;
+    if (!snapshot_list(snapshots_dir_fd, &infos, &count, st)) {
+        return false;
+    }
+    bool ok = true;
+    /* The oldest first: whatever fails in between, the newest stay. */
+    for (size_t i = count; ok && i > keep; i--) {
+        ok = io_unlink_at(snapshots_dir_fd, infos[i - 1].name, st);
+        removed += ok ? 1 : 0;
+    }
+    free(infos);
+    ok = ok && remove_all_stale(snapshots_dir_fd, &removed, st) && (removed == 0 || io_fsync(snapshots_dir_fd, "snapshots/", st));
+    if (ok && ret_removed != NULL) {
+        *ret_removed = removed;
+    }
+    return ok;
+}
