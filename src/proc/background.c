@@ -1,9 +1,10 @@
 /*
  * background.c - the threads behind the commit (background.h).
  *
- * Each thread sleeps until something was published since it last looked; then it goes over all libraries, batch by batch, until a whole round finds
- * nothing to do. What one thread has claimed the others do not get, so a thread that finds nothing may sleep while others
- * still work. Wake-ups are counted and not flagged: one that comes while a thread is looking makes it look once more.
+ * Each thread sleeps until something was published since it last looked; then it goes over all libraries, batch by batch, until a
+ * whole round finds nothing to do. What one thread has claimed the others do not get, so a thread that finds nothing may sleep
+ * while others still work. Wake-ups are counted and not flagged: one that comes while a thread is looking makes it look once
+ * more.
  *
  * They run at nice 5: on a machine with nothing to spare, searches and commits go first.
  */

@@ -1,17 +1,20 @@
 /*
  * channel.h - the frames between a worker and the supervisor, over one socketpair per worker.
  *
- *   frame    = length u32 (of what follows, at most the channel's maximum), kind u8, 3 zero bytes, request u64, payload
+ *   frame    length u32 (of what follows, at most the channel's maximum), kind u8, 3 zero bytes, request u64, payload
+ *
  *   SUBMIT   worker -> supervisor: count varint; per op: op (varint length + bytes), vector count varint, dimension varint,
  *            count * dimension float32 (count 0: none)
- *   RESULTS  supervisor -> worker: count varint; per op: status code u8, subject varint, lsn varint, flags varint (1: replaced), chunks added varint,
- *            chunks deleted varint, detail (varint length + text)
+ *   RESULTS  supervisor -> worker: count varint; per op: status code u8, subject varint, lsn varint,
+ *            flags varint (1: replaced), chunks added varint, chunks deleted varint, detail (varint length + text)
  *   COMMAND  worker -> supervisor: command u8, 16 bytes
- *   ANSWER   supervisor -> worker: status code u8, subject varint, 16 bytes (task), detail (varint length + text); to a SUBMIT: all of it was refused
+ *   ANSWER   supervisor -> worker: status code u8, subject varint, 16 bytes (task), detail (varint length + text);
+ *            to a SUBMIT it means that all of it was refused
  *
- * The supervisor believes nothing in a frame: lengths are checked before anything is allocated, ops go through op_decode, vectors must be
- * finite and of the right number. A worker that sends what does not decode is a broken worker: it is killed, its frame dropped.
- * A worker has one frame under way at a time. The supervisor's end is non-blocking; a worker that reads no answer loses it.
+ * The supervisor believes nothing in a frame: lengths are checked before anything is allocated, ops go through op_decode,
+ * vectors must be finite and of the right number. A worker that sends what does not decode is a broken worker: it is killed, its
+ * frame dropped. A worker has one frame under way at a time. The supervisor's end is non-blocking; a worker that reads no answer
+ * loses it.
  */
 #ifndef QUIRE_PROC_CHANNEL_H
 #define QUIRE_PROC_CHANNEL_H
@@ -22,9 +25,11 @@
 
 #define CHANNEL_HEADER_BYTES 16
 
-/* The longest frame: an op with the vectors that were computed for it. A submission of several ops that would be longer goes in several frames; vectors that
- * do not fit are left out, and made again by the supervisor. */
-static inline uint64_t channel_max_bytes(const struct limits *limits) { return 2 * limits->max_op_bytes + 65536; }
+/* The longest frame: an op with the vectors that were computed for it. A submission of several ops that would be longer goes in
+ * several frames; vectors that do not fit are left out, and made again by the supervisor. */
+static inline uint64_t channel_max_bytes(const struct limits *limits) {
+    return 2 * limits->max_op_bytes + 65536;
+}
 
 enum channel_kind { CHANNEL_SUBMIT = 1, CHANNEL_RESULTS = 2, CHANNEL_COMMAND = 3, CHANNEL_ANSWER = 4 };
 
@@ -44,8 +49,10 @@ struct channel_header {
 void channel_frame_begin(struct buf *out, enum channel_kind kind, uint64_t request);
 void channel_frame_end(struct buf *out);
 /* The first bytes of a frame, before the rest is there. */
-MUST_CHECK bool channel_header_parse(const uint8_t header[CHANNEL_HEADER_BYTES], uint64_t max_bytes, struct channel_header *ret, struct status *st);
-/* One whole frame at the begin of `bytes`? *ret_used: its bytes. false with STATUS_OK: not whole yet; with STATUS_MALFORMED: never will be. */
+MUST_CHECK bool channel_header_parse(const uint8_t header[CHANNEL_HEADER_BYTES], uint64_t max_bytes, struct channel_header *ret,
+                                     struct status *st);
+/* One whole frame at the begin of `bytes`? *ret_used: its bytes. false with STATUS_OK: not whole yet; with STATUS_MALFORMED:
+ * never will be. */
 bool channel_frame_parse(struct slice bytes, uint64_t max_bytes, struct channel_frame *ret, size_t *ret_used, struct status *st);
 
 void channel_put_submission(struct buf *out, const struct api_submission *ops, size_t count);
@@ -60,11 +67,13 @@ struct channel_op {
     struct slice vectors;
     uint32_t vector_count, dimension;
 };
-MUST_CHECK bool channel_submission_count(struct slice payload, uint64_t max_ops, uint64_t *ret_count, struct reader *ret_rest, struct status *st);
+MUST_CHECK bool channel_submission_count(struct slice payload, uint64_t max_ops, uint64_t *ret_count, struct reader *ret_rest,
+                                         struct status *st);
 MUST_CHECK bool channel_submission_next(struct reader *rest, struct channel_op *ret, struct status *st);
 
 void channel_put_command(struct buf *out, enum api_command command, const struct uuid *argument);
-MUST_CHECK bool channel_get_command(struct slice payload, enum api_command *ret_command, struct uuid *ret_argument, struct status *st);
+MUST_CHECK bool channel_get_command(struct slice payload, enum api_command *ret_command, struct uuid *ret_argument,
+                                    struct status *st);
 void channel_put_answer(struct buf *out, const struct status *st, const struct uuid *task);
 MUST_CHECK bool channel_get_answer(struct slice payload, struct status *ret_status, struct uuid *ret_task, struct status *st);
 

@@ -1,15 +1,17 @@
 /*
  * channels.c - the supervisor's ends of the channels (channels.h).
  *
- * One thread sleeps in epoll on all of them. A frame is read in three steps: 16 bytes of header; the decision whether the queue has room
- * for its payload; the payload, straight into the memory that then travels through the committer. So a worker costs the
+ * One thread sleeps in epoll on all of them. A frame is read in three steps: 16 bytes of header; the decision whether the queue
+ * has room for its payload; the payload, straight into the memory that then travels through the committer. So a worker costs the
  * supervisor no more than what it announced within the bounds of the queue, and a frame that stalls is a broken worker's.
  *
- * Only this thread closes descriptors, so it may read without the mutex; sending threads hold the mutex and look at the generation, so an answer
- * never reaches the successor of the worker that asked. A new worker's channel arrives through a mailbox per slot.
+ * Only this thread closes descriptors, so it may read without the mutex; sending threads hold the mutex and look at the
+ * generation, so an answer never reaches the successor of the worker that asked. A new worker's channel arrives through a mailbox
+ * per slot.
  *
- * Answers are sent by the thread that has them, at once: a worker has one frame under way, so its socket is empty and takes any answer but
- * the largest; what it does not take is kept here and sent when it can be. A worker that lets answers pile up is broken.
+ * Answers are sent by the thread that has them, at once: a worker has one frame under way, so its socket is empty and takes any
+ * answer but the largest; what it does not take is kept here and sent when it can be. A worker that lets answers pile up is
+ * broken.
  */
 #include "proc/channels.h"
 
@@ -72,7 +74,7 @@ struct channels {
     int epoll_fd;
     int wake_fd;
     uint64_t max_frame;
-    uint64_t looked_us; /* atomic: when the thread last came round */
+    uint64_t looked_us;    /* atomic: when the thread last came round */
     pthread_mutex_t mutex; /* rank 7 */
     struct channel channel[CONTROL_MAX_WORKERS];
 };
@@ -173,8 +175,8 @@ static void refuse(struct channels *c, uint32_t slot, uint64_t request, const st
 /* --- commands --------------------------------------------------------------------------------------------------------- */
 
 static bool begin_snapshot(struct supervisor *s, struct uuid *ret_task, struct status *st) {
-    /* One that waits covers what is asked for now, too. */
-    if (!tasks_find_live(s->tasks, TASK_SNAPSHOT, NULL, ret_task) && !tasks_add(s->tasks, TASK_SNAPSHOT, NULL, ret_task, st)) {
+    /* One that waits covers what is asked for now, too; one that is being written does not. */
+    if (!tasks_find_pending(s->tasks, TASK_SNAPSHOT, NULL, ret_task) && !tasks_add(s->tasks, TASK_SNAPSHOT, NULL, ret_task, st)) {
         return false;
     }
     snapshotter_wake(s->snapshotter);

@@ -1,18 +1,18 @@
 /*
  * children.c - the worker processes (children.h).
  *
- * Life of a worker: spawned (STARTING), ready once it has entered its accept loop (it says so in its slot), perhaps draining (told by
- * SIGTERM to finish and go), dead, reaped. One that dies after it had been ready is replaced at once; one that dies before is replaced after a pause
- * that doubles each time, so that a worker that cannot start does not eat the machine.
+ * Life of a worker: spawned (STARTING), ready once it has entered its accept loop (it says so in its slot), perhaps draining
+ * (told by SIGTERM to finish and go), dead, reaped. One that dies after it had been ready is replaced at once; one that dies
+ * before is replaced after a pause that doubles each time, so that a worker that cannot start does not eat the machine.
  *
- * Death: waitid with WNOWAIT first names the dead without reaping them. Until then its pid is taken and its slot is its own, so what the slot
- * says of the living worker (above all its pin, which holds reclaiming up) is cleared between the death and the reaping: after it
- * nobody of that pid writes there, before it nobody new has begun. Other threads kill under the mutex, which the reaping takes, too: a kill can
- * never meet a pid that was given to another process.
+ * Death: waitid with WNOWAIT first names the dead without reaping them. Until then its pid is taken and its slot is its own, so
+ * what the slot says of the living worker (above all its pin, which holds reclaiming up) is cleared between the death and the
+ * reaping: after it nobody of that pid writes there, before it nobody new has begun. Other threads kill under the mutex, which
+ * the reaping takes, too: a kill can never meet a pid that was given to another process.
  *
- * Replacing on reload: workers carry the number of the configuration that they were started with (epoch). Workers of an older epoch are
- * drained one for each new one that is ready; the spare slots let the new ones start first. With no spare slot (128 workers) one old
- * worker goes at a time, before its successor comes.
+ * Replacing on reload: workers carry the number of the configuration that they were started with (epoch). Workers of an older
+ * epoch are drained one for each new one that is ready; the spare slots let the new ones start first. With no spare slot (128
+ * workers) one old worker goes at a time, before its successor comes.
  */
 #include "proc/children.h"
 
@@ -68,10 +68,10 @@ struct children {
     bool stopping;
     uint64_t last_generation;
     uint64_t epoch;
-    int config_fd; /* sealed memfd; -1 before children_configure */
+    int config_fd;    /* sealed memfd; -1 before children_configure */
     int64_t pause_us; /* after deaths before readiness; 0: none lately */
     int64_t not_before_us;
-    int64_t died_us;  /* when a ready worker died that is not replaced yet */
+    int64_t died_us; /* when a ready worker died that is not replaced yet */
 };
 
 uint32_t children_wanted(const struct config *c) {
@@ -338,6 +338,14 @@ static void note_ready(struct children *ch, int64_t now_us) {
     }
 }
 
+/* No worker is started for a while, twice as long as the last time. */
+static void pause_longer(struct children *ch, int64_t now_us) {
+    int64_t longest = (int64_t)ch->s->config.respawn_backoff_max_ms * US_PER_MS;
+    ch->pause_us = ch->pause_us == 0 ? FIRST_PAUSE_MS * US_PER_MS : ch->pause_us * 2;
+    ch->pause_us = ch->pause_us > longest ? longest : ch->pause_us;
+    ch->not_before_us = now_us + ch->pause_us;
+}
+
 static bool spawn_one(struct children *ch, int64_t now_us) {
     struct status st;
     for (uint32_t i = 0; i < ch->slots; i++) {
@@ -346,7 +354,7 @@ static bool spawn_one(struct children *ch, int64_t now_us) {
                 return true;
             }
             log_status(LOG_LEVEL_ERROR, "no worker", &st);
-            ch->not_before_us = now_us + FIRST_PAUSE_MS * US_PER_MS;
+            pause_longer(ch, now_us);
             return false;
         }
     }
@@ -408,7 +416,8 @@ static void log_death(const struct child *c, uint32_t slot, const siginfo_t *inf
     if (info->si_code != CLD_EXITED && !c->draining) {
         log_warn("worker %u [%ld] was killed by signal %d (%s)", slot, (long)c->pid, info->si_status, strsignal(info->si_status));
     } else if (info->si_code == CLD_EXITED && info->si_status != 0) {
-        log_error("worker %u [%ld] exited with %d%s", slot, (long)c->pid, info->si_status, c->ready ? "" : " before it was ready");
+        log_error("worker %u [%ld] exited with %d%s", slot, (long)c->pid, info->si_status,
+                  c->ready ? "" : " before it was ready");
     } else {
         log_debug("worker %u [%ld] has finished", slot, (long)c->pid);
     }
@@ -424,10 +433,7 @@ static void plan_successor(struct children *ch, const struct child *c, int64_t n
         ch->died_us = now_us;
         return;
     }
-    int64_t longest = (int64_t)ch->s->config.respawn_backoff_max_ms * US_PER_MS;
-    ch->pause_us = ch->pause_us == 0 ? FIRST_PAUSE_MS * US_PER_MS : ch->pause_us * 2;
-    ch->pause_us = ch->pause_us > longest ? longest : ch->pause_us;
-    ch->not_before_us = now_us + ch->pause_us;
+    pause_longer(ch, now_us);
 }
 
 void children_reap(struct children *ch) {
@@ -481,9 +487,9 @@ void children_kill(struct children *ch, uint32_t slot, uint64_t generation, cons
 }
 
 /* `since` comes from the worker and is believed only as far as to kill that worker itself. */
-static bool too_long(const uint64_t *since, int64_t now_us, uint64_t limit_ms) {
+static bool too_long(const uint64_t *since, int64_t now_us, uint64_t limit_us) {
     uint64_t at = load_relaxed_u64(since);
-    return at != 0 && now_us > 0 && at < (uint64_t)now_us && (uint64_t)now_us - at > limit_ms * US_PER_MS;
+    return at != 0 && now_us > 0 && at < (uint64_t)now_us && (uint64_t)now_us - at > limit_us;
 }
 
 void children_watch(struct children *ch, const struct config *c, int64_t now_us) {
@@ -493,10 +499,10 @@ void children_watch(struct children *ch, const struct config *c, int64_t now_us)
         if (ch->child[i].pid == 0) {
             continue;
         }
-        if (too_long(&slot->pin_since_us, now_us, c->watchdog_pin_ms)) {
+        if (too_long(&slot->pin_since_us, now_us, c->watchdog_pin_ms * US_PER_MS)) {
             (void)snprintf(why, sizeof why, "it kept a view for more than %llu ms", (unsigned long long)c->watchdog_pin_ms);
             children_kill(ch, i, 0, why);
-        } else if (too_long(&slot->busy_since_us, now_us, c->watchdog_request_ms)) {
+        } else if (too_long(&slot->busy_since_us, now_us, c->watchdog_request_ms * US_PER_MS)) {
             (void)snprintf(why, sizeof why, "it worked on one request for more than %llu ms",
                            (unsigned long long)c->watchdog_request_ms);
             children_kill(ch, i, 0, why);
@@ -522,9 +528,11 @@ void children_kill_all(struct children *ch) {
     }
 }
 
-void children_kill_idle(struct children *ch) {
+void children_kill_headless(struct children *ch, int64_t now_us, int64_t patience_us) {
     for (uint32_t i = 0; i < ch->slots; i++) {
-        if (ch->child[i].pid != 0 && load_relaxed_u32(&ch->s->control->worker[i].state) != WORKER_BUSY) {
+        const struct control_worker *slot = &ch->s->control->worker[i];
+        bool headless = load_relaxed_u32(&slot->state) != WORKER_BUSY;
+        if (ch->child[i].pid != 0 && headless && too_long(&slot->busy_since_us, now_us, (uint64_t)patience_us)) {
             (void)kill(ch->child[i].pid, SIGKILL);
         }
     }

@@ -1,8 +1,8 @@
 /*
  * children.h - the worker processes: spawning, watching, replacing.
  *
- * A slot is a worker's place: its mutex in the lock and its page in the control segment. There are more slots than workers wanted, so
- * that a reload can start new workers before the old ones go. Functions are the main thread's, but for those marked.
+ * A slot is a worker's place: its mutex in the lock and its page in the control segment. There are more slots than workers
+ * wanted, so that a reload can start new workers before the old ones go. Functions are the main thread's, but for those marked.
  */
 #ifndef QUIRE_PROC_CHILDREN_H
 #define QUIRE_PROC_CHILDREN_H
@@ -28,8 +28,8 @@ void children_watch(struct children *ch, const struct config *c, int64_t now_us)
 /* No more spawning; every worker is told to finish what it has in hand and go. */
 void children_drain(struct children *ch);
 void children_kill_all(struct children *ch);
-/* Kills those that wait for a client's first bytes: they have nothing in hand. */
-void children_kill_idle(struct children *ch);
+/* Kills those that have waited longer than that for the rest of a request's head: they have nothing in hand yet. */
+void children_kill_headless(struct children *ch, int64_t now_us, int64_t patience_us);
 
 uint32_t children_alive(const struct children *ch);
 uint32_t children_ready(const struct children *ch);

@@ -11,13 +11,13 @@
  *   5. publish  the last LSN, under the write lock
  *   6. answer   each worker that has no op left undecided
  *
- * When the log refuses for want of space nothing was appended and the log stands; the ops of the batch are refused, their reservations
- * dropped, and searches go on. On any other failure of the log, above all a failed sync, nobody knows what is on the disk: nothing is acknowledged, the
- * log is not touched again, every op that waits is refused with STATUS_IO, and the main thread is told to end the process. The next
- * start reads what really is there.
+ * When the log refuses for want of space nothing was appended and the log stands; the ops of the batch are refused, their
+ * reservations dropped, and searches go on. On any other failure of the log, above all a failed sync, nobody knows what is on the
+ * disk: nothing is acknowledged, the log is not touched again, every op that waits is refused with STATUS_IO, and the main thread
+ * is told to end the process. The next start reads what really is there.
  *
- * Other threads get work done between two batches by committer_call (the cut of a snapshot, the switch to a rebuilt graph), so that the
- * catalog has one writer without a lock of its own.
+ * Other threads get work done between two batches by committer_call (the cut of a snapshot, the switch to a rebuilt graph), so
+ * that the catalog has one writer without a lock of its own.
  */
 #include "proc/committer.h"
 
@@ -313,7 +313,8 @@ static void refuse_batch(struct committer *c, const struct status *st) {
 }
 
 static void latch_failure(struct committer *c, const struct status *st) {
-    log_status(LOG_LEVEL_ERROR, "the log failed; nothing is acknowledged any more and the server ends, to recover at its next start", st);
+    log_status(LOG_LEVEL_ERROR,
+               "the log failed; nothing is acknowledged any more and the server ends, to recover at its next start", st);
     c->log_failed = true;
     store_relaxed_u32(&c->s->figures->write_path_failed, 1);
     store_release_u32(&c->s->log_failed, 1); /* pairs with: LOG_FAILED; else main could end before the figures say why */

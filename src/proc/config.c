@@ -1,9 +1,9 @@
 /*
- * config.c - the table of keys, made from config.def and store/limits.def, and what needs no parsing: presets, printing, reloading,
- * and the checks that look at several keys at once.
+ * config.c - the table of keys, made from config.def and store/limits.def, and what needs no parsing: presets, printing,
+ * reloading, and the checks that look at several keys at once.
  *
- * The table is the only place that knows a key's field, kind and range, so that a key is added by one line in a .def file, and the
- * example file, -t, --set, the workers' copy and the reload follow by themselves.
+ * The table is the only place that knows a key's field, kind and range, so that a key is added by one line in a .def file, and
+ * the example file, -t, --set, the workers' copy and the reload follow by themselves.
  */
 #include "proc/config_internal.h"
 
@@ -20,15 +20,15 @@
 
 static const struct config_key keys[] = {
 #define TEXT(name, preset, help) {#name, CONFIG_TEXT, offsetof(struct config, name), preset, 0, 0, 0, NULL, NULL, help},
-#define NUMBER(name, preset, least, most, unit, help)                                                                             \
+#define NUMBER(name, preset, least, most, unit, help)                                                                            \
     {#name, CONFIG_NUMBER, offsetof(struct config, name), NULL, preset, least, most, unit, NULL, help},
-#define CHOICE(name, preset, choices, help)                                                                                       \
+#define CHOICE(name, preset, choices, help)                                                                                      \
     {#name, CONFIG_CHOICE, offsetof(struct config, name), preset, 0, 0, 0, NULL, choices, help},
 #include "proc/config.def"
 #undef TEXT
 #undef NUMBER
 #undef CHOICE
-#define LIMIT(name, preset, least, most, unit, help)                                                                              \
+#define LIMIT(name, preset, least, most, unit, help)                                                                             \
     {#name, CONFIG_NUMBER, offsetof(struct config, limits.name), NULL, preset, least, most, unit, NULL, help},
 #include "store/limits.def"
 #undef LIMIT
@@ -264,15 +264,20 @@ static bool check_socket_length(const struct config *c, struct status *st) {
     size_t most = sizeof address.sun_path - sizeof ".new";
     config_socket_path(c, path);
     return strlen(path) <= most ||
-           status_set(st, STATUS_CONFIG, "the socket's path has %zu bytes, at most %zu can be bound: %.160s", strlen(path), most, path);
+           status_set(st, STATUS_CONFIG, "the socket's path has %zu bytes, at most %zu can be bound: %.160s", strlen(path), most,
+                      path);
 }
 
-static bool check_sizes(const struct config *c, struct status *st) {
+static bool check_together(const struct config *c, struct status *st) {
     uint64_t frame = channel_max_bytes(&c->limits);
     if (c->queue_max_bytes < frame) {
         return status_set(st, STATUS_CONFIG,
                           "queue_max_bytes (%llu) must hold at least one frame of two max_op_bytes and a bit (%llu)",
                           (unsigned long long)c->queue_max_bytes, (unsigned long long)frame);
+    }
+    if (c->watchdog_request_ms <= c->write_deadline_ms) {
+        return status_set(st, STATUS_CONFIG, "watchdog_request_ms (%llu) must be longer than write_deadline_ms (%llu)",
+                          (unsigned long long)c->watchdog_request_ms, (unsigned long long)c->write_deadline_ms);
     }
     if (c->limits.worker_memory_bytes < 2 * c->limits.max_body_bytes) {
         return status_set(st, STATUS_CONFIG, "worker_memory_bytes (%llu) must be at least twice max_body_bytes (%llu)",
@@ -285,14 +290,15 @@ bool config_check(const struct config *c, struct status *st) {
     if (!check_path("data_dir", c->data_dir, false, st) || !check_path("run_dir", c->run_dir, false, st) ||
         !check_path("socket", c->socket, true, st) || !check_path("pid_file", c->pid_file, true, st) ||
         !check_path("log_file", c->log_file, true, st) || !check_path("admin_key_file", c->admin_key_file, true, st) ||
-        !check_socket_length(c, st) || !check_sizes(c, st)) {
+        !check_socket_length(c, st) || !check_together(c, st)) {
         return false;
     }
     if (c->auth == CONFIG_AUTH_OFF && !config_listens_on_loopback(c)) {
-        return status_set(st, STATUS_CONFIG,
-                          "auth = off opens everything to everyone, and listen = %.100s is not a loopback address: set auth = on, "
-                          "or let nginx listen on 127.0.0.1 or [::1] alone",
-                          c->listen);
+        return status_set(
+            st, STATUS_CONFIG,
+            "auth = off opens everything to everyone, and listen = %.100s is not a loopback address: set auth = on, "
+            "or let nginx listen on 127.0.0.1 or [::1] alone",
+            c->listen);
     }
     return true;
 }

@@ -2,8 +2,9 @@
  * config.h - quire.conf: reading, checking and printing it.
  *
  * The file holds "key = value" lines. '#' begins a comment at the start of a line or after a blank; a value that needs one stands
- * in double quotes. A number may carry a unit where its key has one: bytes take K, M, G or T (powers of 1024), durations ms, s, m, h
- * or d. A key stands in the file once; --set on the command line overrides it. Every error names file and line (or the --set).
+ * in double quotes. A number may carry a unit where its key has one: bytes take K, M, G or T (powers of 1024), durations ms, s,
+ * m, h or d. A key stands in the file once; --set on the command line overrides it. Every error names file and line (or the
+ * --set).
  *
  * The keys are those of config.def and of store/limits.def. A struct config is plain data and can be copied.
  */
@@ -43,8 +44,8 @@ enum config_kind { CONFIG_TEXT, CONFIG_NUMBER, CONFIG_CHOICE };
 struct config_key {
     const char *name;
     enum config_kind kind;
-    size_t offset;       /* of the field in struct config */
-    const char *preset;  /* TEXT and CHOICE */
+    size_t offset;      /* of the field in struct config */
+    const char *preset; /* TEXT and CHOICE */
     uint64_t preset_number, least, most;
     const char *unit;    /* NUMBER */
     const char *choices; /* CHOICE */
@@ -73,8 +74,8 @@ void config_dump(const struct config *c, struct buf *out);
 /* What config_dump wrote; for workers. */
 MUST_CHECK bool config_read_heritage(struct config *c, struct slice text, struct status *st);
 
-/* Takes over into `c` the [reload] keys (and the admin key) of `fresh`. Counts in *ret_ignored the other keys that differ, naming them in `ignored`
- * (comma-separated). Returns whether something that workers use has changed. */
+/* Takes over into `c` the [reload] keys (and the admin key) of `fresh`. Counts in *ret_ignored the other keys that differ, naming
+ * them in `ignored` (comma-separated). Returns whether something that workers use has changed. */
 bool config_reload(struct config *c, const struct config *fresh, char ignored[CONFIG_TEXT_MAX], unsigned *ret_ignored);
 
 /* Paths with their presets filled in. */

@@ -1,8 +1,8 @@
 /*
  * config_parse.c - from text to a struct config.
  *
- * Errors are for the person at the editor: file and line, what stands there, what is allowed, and for an unknown key the one that was
- * probably meant.
+ * Errors are for the person at the editor: file and line, what stands there, what is allowed, and for an unknown key the one that
+ * was probably meant.
  */
 #include "proc/config_internal.h"
 
@@ -144,7 +144,8 @@ static bool parse_number(const struct config_key *key, struct slice text, uint64
     uint64_t factor;
     size_t digits = 0;
     for (; digits < text.len && text.data[digits] >= '0' && text.data[digits] <= '9'; digits++) {
-        if (__builtin_mul_overflow(value, 10U, &value) || __builtin_add_overflow(value, text.data[digits] - (unsigned)'0', &value)) {
+        if (__builtin_mul_overflow(value, 10U, &value) ||
+            __builtin_add_overflow(value, text.data[digits] - (unsigned)'0', &value)) {
             value = UINT64_MAX;
         }
     }
@@ -182,10 +183,11 @@ static bool set_choice(struct config *c, const struct config_key *key, struct sl
     return true;
 }
 
-static bool set_text(struct config *c, const struct config_key *key, struct slice value, const struct place *at, struct status *st) {
+static bool set_text(struct config *c, const struct config_key *key, struct slice value, const struct place *at,
+                     struct status *st) {
     if (value.len >= CONFIG_TEXT_MAX) {
-        return status_set(st, STATUS_CONFIG, "%s: the value of %s has %zu bytes, at most %d are taken", at->where, key->name, value.len,
-                          CONFIG_TEXT_MAX - 1);
+        return status_set(st, STATUS_CONFIG, "%s: the value of %s has %zu bytes, at most %d are taken", at->where, key->name,
+                          value.len, CONFIG_TEXT_MAX - 1);
     }
     /* What could not be written back as a quoted value is refused, so that the workers' copy says the same. */
     if (!utf8_valid(value) || utf8_has_control(value) || (value.len > 0 && memchr(value.data, '"', value.len) != NULL)) {
@@ -244,7 +246,7 @@ static bool split_assignment(struct slice line, struct slice *ret_key, struct sl
 struct parse {
     struct config *config;
     const char *origin;
-    bool heritage;                   /* the workers' copy */
+    bool heritage;                     /* the workers' copy */
     unsigned line_of[CONFIG_MAX_KEYS]; /* where a key was set; 0: not yet */
 };
 
@@ -269,7 +271,8 @@ static bool read_line(struct parse *p, struct slice line, unsigned number, struc
     }
     (void)snprintf(at.where, sizeof at.where, "%s:%u", p->origin, number);
     if (!split_assignment(line, &word, &value)) {
-        return status_set(st, STATUS_CONFIG, "%s: expected 'key = value', found '%.*s'", at.where, shown_length(line), shown(line));
+        return status_set(st, STATUS_CONFIG, "%s: expected 'key = value', found '%.*s'", at.where, shown_length(line),
+                          shown(line));
     }
     if (!bare_value(&value)) {
         return status_set(st, STATUS_CONFIG, "%s: the quotes around the value do not match", at.where);
@@ -328,7 +331,8 @@ bool config_set(struct config *c, const char *assignment, struct status *st) {
     struct slice word;
     struct slice value;
     if (!split_assignment(slice_str(assignment), &word, &value)) {
-        return status_set(st, STATUS_CONFIG, "--set takes key=value, not '%.*s'", shown_length(slice_str(assignment)), assignment);
+        return status_set(st, STATUS_CONFIG, "--set takes key=value, not '%.*s'", shown_length(slice_str(assignment)),
+                          assignment);
     }
     const struct config_key *key = find_key(word);
     if (key == NULL) {

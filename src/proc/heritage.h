@@ -5,14 +5,16 @@
  *   3   the listening FastCGI socket
  *   4   the control segment (memfd)
  *   5   the channel: this worker's end of a SOCK_STREAM socketpair
- *   6   the data directory, O_PATH|O_DIRECTORY or O_RDONLY
+ *   6   the data directory, O_RDONLY|O_DIRECTORY
  *   7   the configuration as the supervisor holds it: a sealed memfd with "key = value" lines, so that a worker started after a
  *       half-done edit of quire.conf still has the running configuration
- *   2   standard error: the log (a file the supervisor has open, or journald)
+ *   2   standard error: the log (a file the supervisor has open, or journald). When the supervisor reopens a file, it replaces
+ *       its workers, new ones first, so that no worker needs the right to open it
  *
  * argv: { "quired: worker", "--worker", "<slot>", "<supervisor pid>" }. The environment is emptied but for QUIRE_IO_FAULT.
- * The child sets PR_SET_PDEATHSIG to SIGKILL before exec (it survives exec of a binary without set-user-id), and the worker then compares getppid() with the pid it was
- * given, because its parent may have died before that. SIGPIPE ignored, SIGTERM and SIGQUIT at their worker meaning (drain, stop), the mask empty.
+ * The child sets PR_SET_PDEATHSIG to SIGKILL before exec (it survives exec of a binary without set-user-id), and the worker then
+ * compares getppid() with the pid it was given, because its parent may have died before that. SIGPIPE, SIGINT and SIGHUP are
+ * ignored, SIGTERM and SIGQUIT have their worker's meaning (finish and go, go), the mask is empty.
  */
 #ifndef QUIRE_PROC_HERITAGE_H
 #define QUIRE_PROC_HERITAGE_H

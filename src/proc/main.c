@@ -1,8 +1,9 @@
 /*
  * main.c - the program `quired`: its command line.
  *
- * Exit codes are those of sysexits.h: 0 stopped in order, 64 wrong command line, 65 damaged data, 70 a bug, 71 the system refused,
- * 73 a directory cannot be made, 74 input or output failed, 75 somebody else holds the data directory, 78 wrong configuration.
+ * Exit codes are those of sysexits.h: 0 stopped in order, 64 wrong command line, 65 damaged data, 70 a bug, 71 the system
+ * refused, 73 a directory cannot be made, 74 input or output failed, 75 somebody else holds the data directory, 78 wrong
+ * configuration.
  */
 #include <config.h> /* in angle brackets: beside this file lies another config.h */
 
@@ -47,7 +48,7 @@ static void print_help(void) {
                  PRESET_PATH);
 }
 
-/* The first descriptors are the heritage's and the log's: none of 0, 1 and 2 may be free, or a file opened later would become it. */
+/* None of 0, 1 and 2 may be free, or a file that is opened later would become what others write to. */
 static bool fill_standard_descriptors(void) {
     int fd = open("/dev/null", O_RDWR);
     while (fd >= 0 && fd <= STDERR_FILENO) {

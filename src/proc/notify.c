@@ -1,8 +1,8 @@
 /*
  * notify.c - the sd_notify protocol: one datagram of "KEY=value" lines to the unix socket that $NOTIFY_SOCKET names.
  *
- * Written here and not taken from libsystemd: the protocol is these few lines and is documented as stable, while the library would
- * bring its own dependencies (liblzma, libzstd, libgcrypt) into every process that answers requests.
+ * Written here and not taken from libsystemd: the protocol is these few lines and is documented as stable, while the library
+ * would bring its own dependencies (liblzma, libzstd, libgcrypt) into every process that answers requests.
  */
 #include "proc/notify.h"
 

@@ -1,5 +1,6 @@
 /*
- * rebuild.c - rebuilding an index (rebuild.h): the linkers do the work, this thread says when it begins and when it is switched to.
+ * rebuild.c - rebuilding an index (rebuild.h): the linkers do the work, this thread says when it begins and when it is switched
+ * to.
  *
  *   begin   backlog_rebuild_begin with the library's settings as they stand (a change of settings is an op before it)
  *   wait    progress into the task; a cancelled task, a deleted library or a stop gives it up

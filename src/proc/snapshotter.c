@@ -1,12 +1,13 @@
 /*
  * snapshotter.c - when snapshots are taken, and the thread that writes them (snapshotter.h).
  *
- * Due are: what a client asked for; snapshot_every_ops library operations since the last cut; snapshot_interval seconds since the last cut,
- * when anything was committed since. After a failure the next try waits, so that a full disk is not filled again and again.
+ * Due are: what a client asked for; snapshot_every_ops library operations since the last cut; snapshot_interval seconds since the
+ * last cut, when anything was committed since. After a failure the next try waits, so that a full disk is not filled again and
+ * again.
  *
- * A snapshot is cut on the committer's thread, between two batches, so it holds one LSN wholly; the counts of what is new begin again
- * there. It is written here while commits go on. Only when it is durable is the log told that older records may go, again on the committer's thread,
- * which is the only one that touches the log.
+ * A snapshot is cut on the committer's thread, between two batches, so it holds one LSN wholly; the counts of what is new begin
+ * again there. It is written here while commits go on. Only when it is durable is the log told that older records may go, again
+ * on the committer's thread, which is the only one that touches the log.
  */
 #include "proc/snapshotter.h"
 
@@ -35,8 +36,8 @@ struct snapshotter {
     int64_t not_before_us;
     uint64_t wakes;
     bool stopping;
-    struct uuid task;     /* that the one under way is for; zero: none */
-    bool cancel;          /* atomic: snapshot_write looks at it */
+    struct uuid task; /* that the one under way is for; zero: none */
+    bool cancel;      /* atomic: snapshot_write looks at it */
 };
 
 static void set_cancel(struct snapshotter *sn, bool value) {
@@ -156,8 +157,8 @@ static bool take(struct snapshotter *sn, struct snapshot_info *ret, struct statu
     }
     int64_t took = clock_monotonic_us() - begun;
     show(sn, ret, took);
-    log_info("snapshot %s: %u libraries, %llu documents, %llu chunks, %llu bytes, up to LSN %llu, in %lld ms", ret->name, ret->libraries,
-             (unsigned long long)ret->documents, (unsigned long long)ret->chunks, (unsigned long long)ret->bytes,
+    log_info("snapshot %s: %u libraries, %llu documents, %llu chunks, %llu bytes, up to LSN %llu, in %lld ms", ret->name,
+             ret->libraries, (unsigned long long)ret->documents, (unsigned long long)ret->chunks, (unsigned long long)ret->bytes,
              (unsigned long long)ret->lsn, (long long)(took / US_PER_MS));
     clean_up(sn, ret->lsn);
     return true;

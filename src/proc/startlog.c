@@ -58,8 +58,9 @@ void startlog_banner(const struct supervisor *s, bool io_fault_armed) {
 static void log_library(const struct recovered_library *l) {
     char id[UUID_TEXT + 1];
     uuid_format(&l->id, id);
-    log_info("library \"%s\" (%s): %u document%s, %u chunk%s, %u embedding%s kept, %u to be regenerated", l->name, id, l->documents,
-             plural(l->documents), l->chunks, plural(l->chunks), l->vectors_kept, plural(l->vectors_kept), l->vectors_pending);
+    log_info("library \"%s\" (%s): %u document%s, %u chunk%s, %u embedding%s kept, %u to be regenerated", l->name, id,
+             l->documents, plural(l->documents), l->chunks, plural(l->chunks), l->vectors_kept, plural(l->vectors_kept),
+             l->vectors_pending);
 }
 
 static void log_source(const struct recovery_report *r) {
@@ -68,8 +69,9 @@ static void log_source(const struct recovery_report *r) {
                  r->library_count == 1 ? "y" : "ies");
         return;
     }
-    log_info("restoring %zu librar%s from %s and %llu operation%s of the log", r->library_count, r->library_count == 1 ? "y" : "ies",
-             r->snapshot[0] != '\0' ? r->snapshot : "no snapshot", (unsigned long long)r->replayed_ops, plural(r->replayed_ops));
+    log_info("restoring %zu librar%s from %s and %llu operation%s of the log", r->library_count,
+             r->library_count == 1 ? "y" : "ies", r->snapshot[0] != '\0' ? r->snapshot : "no snapshot",
+             (unsigned long long)r->replayed_ops, plural(r->replayed_ops));
     if (r->why_not_checkpoint[0] != '\0') {
         log_info("the saved arenas were not taken as they are: %s", r->why_not_checkpoint);
     }
@@ -81,7 +83,8 @@ static void log_losses(const struct recovery_report *r) {
                  (unsigned long long)r->torn_bytes);
     }
     if (r->lost_records_bound > 0) {
-        log_error("--repair gave up at most %llu operations of the log that once were durable", (unsigned long long)r->lost_records_bound);
+        log_error("--repair gave up at most %llu operations of the log that once were durable",
+                  (unsigned long long)r->lost_records_bound);
     }
 }
 
@@ -101,12 +104,13 @@ void startlog_restored(const struct supervisor *s, const struct recovery_report 
         kept += l->vectors_kept;
         pending += l->vectors_pending;
     }
-    log_info("restoration complete in %.1f ms: log opened in %.1f, checkpoint looked at in %.1f, snapshot loaded in %.1f, log replayed in %.1f",
+    log_info("restoration complete in %.1f ms: log opened in %.1f, checkpoint looked at in %.1f, snapshot loaded in %.1f, log "
+             "replayed in %.1f",
              milliseconds(took_us), milliseconds(report->wal_open_us), milliseconds(report->checkpoint_us),
              milliseconds(report->snapshot_us), milliseconds(report->replay_us));
-    log_info("%llu document%s with %llu chunk%s, %llu embedding%s kept, %llu to be regenerated, LSN %llu", (unsigned long long)documents,
-             plural(documents), (unsigned long long)chunks, plural(chunks), (unsigned long long)kept, plural(kept),
-             (unsigned long long)pending, (unsigned long long)report->last_lsn);
+    log_info("%llu document%s with %llu chunk%s, %llu embedding%s kept, %llu to be regenerated, LSN %llu",
+             (unsigned long long)documents, plural(documents), (unsigned long long)chunks, plural(chunks),
+             (unsigned long long)kept, plural(kept), (unsigned long long)pending, (unsigned long long)report->last_lsn);
 }
 
 /* --- regenerating ----------------------------------------------------------------------------------------------------- */
@@ -160,7 +164,8 @@ bool reembed_new(struct supervisor *s, const struct recovery_report *report, str
              s->models.model[s->models.default_model].name);
     struct uuid none;
     struct uuid library;
-    r->has_task = tasks_add(s->tasks, TASK_REEMBED, NULL, &none, st) && tasks_begin_next(s->tasks, TASK_REEMBED, &r->task, &library);
+    r->has_task =
+        tasks_add(s->tasks, TASK_REEMBED, NULL, &none, st) && tasks_begin_next(s->tasks, TASK_REEMBED, &r->task, &library);
     *ret = r;
     return true;
 }
@@ -215,7 +220,8 @@ bool reembed_look(struct reembed *r, int64_t now_us) {
         double speed = rate(done, took);
         r->line_us = now_us;
         log_info("regenerated %llu of %llu embeddings (%.0f %%), %.0f/s, about %.0f s left", (unsigned long long)done,
-                 (unsigned long long)r->total, 100.0 * (double)done / (double)r->total, speed, speed > 0 ? (double)left / speed : 0.0);
+                 (unsigned long long)r->total, 100.0 * (double)done / (double)r->total, speed,
+                 speed > 0 ? (double)left / speed : 0.0);
     }
     return true;
 }

@@ -1,9 +1,9 @@
 /*
  * submission.c - decoding what a worker submits, believing none of it.
  *
- * A worker may be broken into, so everything that later code relies on is checked here: each op decodes whole (op_decode), is one that a
- * worker may send, and the vectors beside it are as many as its chunks and finite. Whether their dimension is the library's only the
- * committer can tell, since the library may be created by an op that still waits.
+ * A worker may be broken into, so everything that later code relies on is checked here: each op decodes whole (op_decode), is one
+ * that a worker may send, and the vectors beside it are as many as its chunks and finite. Whether their dimension is the
+ * library's only the committer can tell, since the library may be created by an op that still waits.
  */
 #include "proc/submission.h"
 
@@ -43,7 +43,8 @@ static bool check_op(const struct op *op, const struct channel_op *frame, struct
     if (frame->vector_count == 0) {
         return true;
     }
-    if (op->type != OP_DOCUMENT_PUT || op->as.document.vector_dimension != 0 || frame->vector_count != op->as.document.num_chunks) {
+    if (op->type != OP_DOCUMENT_PUT || op->as.document.vector_dimension != 0 ||
+        frame->vector_count != op->as.document.num_chunks) {
         return status_set(st, STATUS_MALFORMED, "%u vectors beside a %s", frame->vector_count, op_type_name(op->type));
     }
     return true;

@@ -11,8 +11,8 @@
  *   snapshot        writes snapshots, lets the log before them go                   snapshotter.c
  *   recovery, stop  one at the start, one at the end; nobody else is at work        supervisor.c
  *
- * Locks, in the order in which they may be taken: a thread that holds one takes only such as stand below it. All are held for short
- * work in memory; none while a file is synced or a text embedded.
+ * Locks, in the order in which they may be taken: a thread that holds one takes only such as stand below it. All are held for
+ * short work in memory; none while a file is synced or a text embedded.
  *
  *   rank  lock                    guards                                                   taken by
  *    1    committer.mutex         the queue of submissions and calls                       channels, committer, snapshot, rebuild
@@ -53,7 +53,7 @@ struct tunables {
 };
 
 struct supervisor {
-    struct config config;      /* main thread only, but for its [start] keys, which do not change */
+    struct config config; /* main thread only, but for its [start] keys, which do not change */
     struct tunables tunables;
     struct embed_registry models;
     int data_dir_fd, vectors_dir_fd, snapshots_dir_fd;
@@ -62,7 +62,7 @@ struct supervisor {
     struct control *control;
     struct service_figures *figures; /* in the control segment */
     struct catalog *catalog;
-    struct oplog *log;               /* after recovery */
+    struct oplog *log; /* after recovery */
     struct listener listener;
     char pid_path[CONFIG_PATH_MAX];
     bool pid_written;
@@ -75,14 +75,14 @@ struct supervisor {
     struct snapshotter *snapshotter;
     struct tasks *tasks;
 
-    int wake_fd;          /* eventfd: something for the main thread to look at */
-    uint32_t log_failed;  /* atomic: the log has latched an error, written by the committer */
+    int wake_fd;         /* eventfd: something for the main thread to look at */
+    uint32_t log_failed; /* atomic: the log has latched an error, written by the committer */
 };
 
 /* What main.c hands over. */
 struct supervisor_options {
-    const char *config_path;          /* NULL: presets */
-    const char *const *sets;          /* --set */
+    const char *config_path; /* NULL: presets */
+    const char *const *sets; /* --set */
     size_t set_count;
     bool repair;
 };

@@ -1,8 +1,8 @@
 /*
  * tasks.c - the table of tasks (tasks.h).
  *
- * The table is the supervisor's own; workers read the copy in the figures, which nothing is decided by. A copy is written under a sequence
- * number: odd while it is being written, so that a reader who met the middle of it sees that and tries again.
+ * The table is the supervisor's own; workers read the copy in the figures, which nothing is decided by. A copy is written under a
+ * sequence number: odd while it is being written, so that a reader who met the middle of it sees that and tries again.
  */
 #include "proc/tasks.h"
 
@@ -111,18 +111,27 @@ out:
     return ok;
 }
 
-bool tasks_find_live(struct tasks *t, enum task_kind kind, const struct uuid *library, struct uuid *ret_id) {
+static bool find_kind(struct tasks *t, enum task_kind kind, bool running_too, const struct uuid *library, struct uuid *ret_id) {
     bool found = false;
     (void)pthread_mutex_lock(&t->mutex);
     for (size_t i = 0; i < FIGURES_TASKS && !found; i++) {
         const struct task *task = &t->task[i];
-        found = is_live(task) && task->shown.kind == (uint32_t)kind && (library == NULL || uuid_equal(library, &task->shown.library));
+        found = (task->shown.state == TASK_PENDING || (running_too && task->shown.state == TASK_RUNNING)) &&
+                task->shown.kind == (uint32_t)kind && (library == NULL || uuid_equal(library, &task->shown.library));
         if (found) {
             *ret_id = task->shown.id;
         }
     }
     (void)pthread_mutex_unlock(&t->mutex);
     return found;
+}
+
+bool tasks_find_pending(struct tasks *t, enum task_kind kind, const struct uuid *library, struct uuid *ret_id) {
+    return find_kind(t, kind, false, library, ret_id);
+}
+
+bool tasks_find_live(struct tasks *t, enum task_kind kind, const struct uuid *library, struct uuid *ret_id) {
+    return find_kind(t, kind, true, library, ret_id);
 }
 
 bool tasks_begin_next(struct tasks *t, enum task_kind kind, struct uuid *ret_id, struct uuid *ret_library) {

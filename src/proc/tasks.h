@@ -13,13 +13,17 @@ struct tasks;
 MUST_CHECK bool tasks_new(struct service_figures *figures, struct tasks **ret, struct status *st);
 void tasks_free(struct tasks *t); /* takes NULL */
 
-/* A new task, pending, in the place of the oldest finished one. STATUS_BUSY when all are pending or running. library may be NULL. */
-MUST_CHECK bool tasks_add(struct tasks *t, enum task_kind kind, const struct uuid *library, struct uuid *ret_id, struct status *st);
-/* Is there a pending or running one of that kind (for that library, unless NULL)? */
+/* A new task, pending, in the place of the oldest finished one. STATUS_BUSY when all are pending or running. library may be NULL.
+ */
+MUST_CHECK bool tasks_add(struct tasks *t, enum task_kind kind, const struct uuid *library, struct uuid *ret_id,
+                          struct status *st);
+/* Is there a pending one of that kind (for that library, unless NULL)? A pending or running one? */
+bool tasks_find_pending(struct tasks *t, enum task_kind kind, const struct uuid *library, struct uuid *ret_id);
 bool tasks_find_live(struct tasks *t, enum task_kind kind, const struct uuid *library, struct uuid *ret_id);
 /* The oldest pending one of that kind becomes running. */
 bool tasks_begin_next(struct tasks *t, enum task_kind kind, struct uuid *ret_id, struct uuid *ret_library);
-/* A pending one is cancelled at once; a running one is asked to stop (tasks_cancel_wanted). STATUS_NOT_FOUND, or STATUS_CONFLICT when it is over. */
+/* A pending one is cancelled at once; a running one is asked to stop (tasks_cancel_wanted). STATUS_NOT_FOUND, or STATUS_CONFLICT
+ * when it is over. */
 MUST_CHECK bool tasks_cancel(struct tasks *t, const struct uuid *id, enum task_kind *ret_kind, struct status *st);
 bool tasks_cancel_wanted(struct tasks *t, const struct uuid *id);
 void tasks_progress(struct tasks *t, const struct uuid *id, uint64_t done, uint64_t total);

@@ -1,9 +1,10 @@
 /*
  * worker.c - the worker role: one process, one request at a time. The only file that uses libfcgi.
  *
- * How it differs from the usual libfcgi loop (DESIGN 7): FCGX_Accept_r accepts by itself and then reads without a deadline, so one silent
- * client parks a worker for ever, and SIGTERM does not free it. Here the worker accepts, checks who is there (SO_PEERCRED), sets both
- * timeouts, waits for the first bytes with SIGTERM let in, looks at them, and only then hands the descriptor to libfcgi:
+ * How it differs from the usual libfcgi loop (DESIGN 7): FCGX_Accept_r accepts by itself and then reads without a deadline, so
+ * one silent client parks a worker for ever, and SIGTERM does not free it. Here the worker accepts, checks who is there
+ * (SO_PEERCRED), sets both timeouts, waits for the first bytes with SIGTERM let in, looks at them, and only then hands the
+ * descriptor to libfcgi:
  *
  *   request.ipcFd = fd              FCGX_Accept_r parses from it instead of accepting
  *   request.listen_sock = -1        a bad begin makes it accept again, which fails, and it returns
@@ -11,11 +12,12 @@
  *   FCGX_Detach                     closes without its lingering read (up to 2 s for a silent client)
  *
  * The first record must be the begin of a responder's request. So FCGI_GET_VALUES, whose answer overflows a stack buffer of
- * libfcgi 2.4.2, never reaches it in the first place; nginx sends none, and who else may connect is decided by the socket's permissions.
+ * libfcgi 2.4.2, never reaches it in the first place; nginx sends none, and who else may connect is decided by the socket's
+ * permissions.
  *
- * Signals: SIGTERM (finish what is in hand and go) is blocked except while the worker sleeps, because a socket with a timeout does not
- * restart its read after a signal, and a request would be lost. SIGQUIT ends at once. The worker may be killed at any instruction; what
- * that leaves in shared memory is the supervisor's to clear.
+ * Signals: SIGTERM (finish what is in hand and go) is blocked except while the worker sleeps, because a socket with a timeout
+ * does not restart its read after a signal, and a request would be lost. SIGQUIT ends at once. The worker may be killed at any
+ * instruction; what that leaves in shared memory is the supervisor's to clear.
  */
 #include "proc/worker.h"
 
@@ -31,8 +33,8 @@
 #include "shm/atomics.h"
 
 #include <errno.h>
-#include <fcgiapp.h>
 #include <fastcgi.h>
+#include <fcgiapp.h>
 #include <fcntl.h>
 #include <malloc.h>
 #include <poll.h>
@@ -56,6 +58,9 @@
 
 enum {
     US_PER_MS = 1000,
+    NS_PER_MS = 1000000,
+    MS_PER_SECOND = 1000,
+    LAST_MOMENT_MS = 100,
     CONFIG_MAX_BYTES = 1048576,
     READ_STEP = 65536,
     TRIM_BYTES = 4194304,    /* after a larger request memory is given back to the system */
@@ -328,20 +333,26 @@ static bool peer_allowed(const struct worker *w, int fd) {
 
 static bool set_timeouts(const struct worker *w, int fd) {
     uint64_t ms = w->config.peer_timeout_ms;
-    struct timeval limit = {.tv_sec = (time_t)(ms / 1000), .tv_usec = (suseconds_t)(ms % 1000 * US_PER_MS)};
+    struct timeval limit = {.tv_sec = (time_t)(ms / MS_PER_SECOND), .tv_usec = (suseconds_t)(ms % MS_PER_SECOND * US_PER_MS)};
     return setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) == 0 &&
            setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit) == 0;
 }
 
-/* Waits until the peer has sent something, with signals let in. */
+/* Waits until the peer has sent something, with signals let in. One that has just connected when the worker is told to go has a
+ * moment left to send its request. */
 static bool wait_for_bytes(const struct worker *w, int fd) {
     struct pollfd p = {.fd = fd, .events = POLLIN};
-    struct timespec limit = {.tv_sec = (time_t)(w->config.peer_timeout_ms / 1000),
-                             .tv_nsec = (long)(w->config.peer_timeout_ms % 1000) * 1000000};
-    return ppoll(&p, 1, &limit, &w->sleeping) == 1;
+    struct timespec limit = {.tv_sec = (time_t)(w->config.peer_timeout_ms / MS_PER_SECOND),
+                             .tv_nsec = (long)(w->config.peer_timeout_ms % MS_PER_SECOND) * NS_PER_MS};
+    int n = draining == 0 ? ppoll(&p, 1, &limit, &w->sleeping) : -1;
+    if (n < 0 && draining != 0) {
+        n = poll(&p, 1, LAST_MOMENT_MS);
+    }
+    return n == 1;
 }
 
-/* Whether the connection begins with the begin of a responder's request. Looks without taking: nginx has mostly sent it already. */
+/* Whether the connection begins with the begin of a responder's request. Looks without taking: nginx has mostly sent it already.
+ */
 static bool begins_well(const struct worker *w, int fd) {
     union {
         FCGI_BeginRequestRecord record;
@@ -386,6 +397,7 @@ static void accept_loop(struct worker *w) {
         got = take_connection(w);
         if (!got && !may_go(w, true)) {
             (void)epoll_pwait(w->epoll_fd, &event, 1, -1, &w->sleeping);
+            got = true; /* perhaps; whoever is told to go looks once more */
         }
     }
 }
@@ -533,7 +545,8 @@ int worker_main(const char *slot, const char *parent) {
     long number = 0;
     long pid = 0;
     int code = EX_OK;
-    if (!parse_number(slot, &number) || number >= CONTROL_MAX_WORKERS || !parse_number(parent, &pid) || fcntl(HERITAGE_CONFIG, F_GETFD) < 0) {
+    if (!parse_number(slot, &number) || number >= CONTROL_MAX_WORKERS || !parse_number(parent, &pid) ||
+        fcntl(HERITAGE_CONFIG, F_GETFD) < 0) {
         (void)fprintf(stderr, "quired: --worker is for quired itself\n");
         return EX_USAGE;
     }

@@ -2,8 +2,8 @@
  * worker_link.c - the worker's end of its channel (worker_link.h).
  *
  * One frame at a time: it is written, then the answer of the same request number is awaited, all within the write deadline. What
- * does not come in time is unknown (the write may still be done), and its answer, when it comes after all, is recognised by its number
- * and dropped before the next one is looked for.
+ * does not come in time is unknown (the write may still be done), and its answer, when it comes after all, is recognised by its
+ * number and dropped before the next one is looked for.
  *
  * Ops that together exceed a frame go in several, one after the other; each op has its own result anyway.
  */
@@ -32,7 +32,8 @@ void worker_link_fini(struct worker_link *l) {
 }
 
 static bool unanswered(const struct worker_link *l, struct status *st) {
-    return status_set(st, STATUS_BUSY, "no acknowledgement within %lld ms; the write may still be done", (long long)l->deadline_ms);
+    return status_set(st, STATUS_BUSY, "no acknowledgement within %lld ms; the write may still be done",
+                      (long long)l->deadline_ms);
 }
 
 /* Waits for the channel. False: the deadline has passed. */
@@ -65,7 +66,8 @@ static bool send_frame(struct worker_link *l, int64_t deadline_us, struct status
         } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
             if (!wait_for(l, POLLOUT, deadline_us)) {
                 l->broken = sent > 0;
-                return status_set(st, STATUS_BUSY, "the write could not be handed over within %lld ms", (long long)l->deadline_ms);
+                return status_set(st, STATUS_BUSY, "the write could not be handed over within %lld ms",
+                                  (long long)l->deadline_ms);
             }
         } else if (errno != EINTR) {
             l->broken = true;
@@ -97,7 +99,8 @@ static void drop_received(struct worker_link *l, size_t used) {
 }
 
 /* Waits for the frame that answers the last request. It lies in l->in until drop_received(*ret_used). */
-static bool await_answer(struct worker_link *l, int64_t deadline_us, struct channel_frame *ret, size_t *ret_used, struct status *st) {
+static bool await_answer(struct worker_link *l, int64_t deadline_us, struct channel_frame *ret, size_t *ret_used,
+                         struct status *st) {
     uint64_t most = l->max_bytes < ANSWER_LEAST_BYTES ? ANSWER_LEAST_BYTES : l->max_bytes;
     for (;;) {
         size_t used = 0;
@@ -175,7 +178,8 @@ static bool submit_frame(struct worker_link *l, const struct api_submission *ops
 }
 
 /* One op alone in a frame, without its vectors where they do not fit. */
-static bool submit_alone(struct worker_link *l, const struct api_submission *op, struct api_op_result *result, struct status *st) {
+static bool submit_alone(struct worker_link *l, const struct api_submission *op, struct api_op_result *result,
+                         struct status *st) {
     struct api_submission lean = *op;
     if (channel_submission_bytes(op) + FRAME_OVERHEAD > l->max_bytes) {
         lean.vectors = NULL;
@@ -203,7 +207,8 @@ bool worker_link_submit(void *ctx, const struct api_submission *ops, size_t coun
                         struct status *st) {
     struct worker_link *l = (struct worker_link *)ctx;
     size_t done = 0;
-    if (load_acquire_u32(&l->control->accepting) == 0) { /* pairs with: CONTROL_STATE; else a write begins that nobody waits for */
+    if (load_acquire_u32(&l->control->accepting) ==
+        0) { /* pairs with: CONTROL_STATE; else a write begins that nobody waits for */
         return status_set(st, STATUS_NOT_READY, "the server is stopping");
     }
     while (done < count) {

@@ -12,10 +12,11 @@ struct worker_link {
     uint64_t request;    /* the number of the last frame sent */
     bool broken;         /* a frame was cut short: nothing more can be sent */
     struct buf out;
-    struct buf in;       /* bytes received, not taken yet */
+    struct buf in; /* bytes received, not taken yet */
 };
 
-void worker_link_init(struct worker_link *l, int fd, const struct control *control, const struct limits *limits, uint64_t deadline_ms);
+void worker_link_init(struct worker_link *l, int fd, const struct control *control, const struct limits *limits,
+                      uint64_t deadline_ms);
 void worker_link_fini(struct worker_link *l);
 
 /* For struct api_host; ctx is the link. */

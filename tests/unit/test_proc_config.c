@@ -1,4 +1,5 @@
-/* test_proc_config.c - quire.conf: values and units, errors that name their place, the workers' copy, reloading, the example file. */
+/* test_proc_config.c - quire.conf: values and units, errors that name their place, the workers' copy, reloading, the example
+ * file. */
 #include "base/io.h"
 #include "proc/config.h"
 
@@ -184,9 +185,11 @@ static void keys_together(void **state) {
     expect_together("auth = off\nlisten = 127.0.0.1.example.org:443", "loopback");
     expect_together("listen = 0.0.0.0:443", NULL);
     expect_together("queue_max_bytes = 64M", "queue_max_bytes");
+    expect_together("watchdog_request_ms = 5s\nwrite_deadline_ms = 5s", "longer");
     expect_together("worker_memory_bytes = 128M\nmax_body_bytes = 128M", "worker_memory_bytes");
-    expect_together("run_dir = /a/very/long/path/that/no/unix/socket/can/have/because/an/address/has/room/for/one/hundred/and/eight/bytes",
-                 "path");
+    expect_together(
+        "run_dir = /a/very/long/path/that/no/unix/socket/can/have/because/an/address/has/room/for/one/hundred/and/eight/bytes",
+        "path");
 }
 
 static void the_workers_copy_says_the_same(void **state) {

@@ -48,6 +48,8 @@ static void a_task_from_begin_to_end(void **state) {
     assert_true(tasks_begin_next(t, TASK_REBUILD, &running, &of));
     assert_true(uuid_equal(&running, &id) && uuid_equal(&of, &library));
     assert_int_equal(shown(&id)->state, TASK_RUNNING);
+    assert_true(tasks_find_live(t, TASK_REBUILD, &library, &running));
+    assert_false(tasks_find_pending(t, TASK_REBUILD, &library, &running));
     tasks_progress(t, &id, 3, 9);
     assert_int_equal(shown(&id)->done, 3);
     assert_int_equal(shown(&id)->total, 9);
