@@ -17,6 +17,8 @@
 
 #include <stdlib.h>
 
+#define LINK_ATTEMPTS 8
+
 /* --- who is at work --- */
 
 static void busy_enter(struct library *lib) {
@@ -238,29 +240,47 @@ static void stripe_leave(void *ctx, uint32_t slot) {
     (void)pthread_mutex_unlock(&((pthread_mutex_t *)ctx)[slot & (GRAPH_STRIPES - 1)]);
 }
 
-static bool link_claimed(struct link_claim *claim, struct backlog_linker *l, struct status *st) {
+/* The published view, cut to what the graph has nodes for: one that a switch has replaced gets no more. */
+static void take_view(struct link_claim *claim) {
+    claim->view = published_view(claim->lib);
+    (void)pthread_mutex_lock(&claim->lib->graph_mutex);
+    uint32_t nodes = claim->graph->slots;
+    (void)pthread_mutex_unlock(&claim->lib->graph_mutex);
+    claim->view.chunk_slots = nodes < claim->view.chunk_slots ? nodes : claim->view.chunk_slots;
+}
+
+/* Links one slot. Others may have linked so much that is newer than the claim's view that there is nothing to begin from: then
+ * the view is taken anew. Failing again and again can only be memory. */
+static bool link_slot(struct link_claim *claim, uint32_t slot, struct backlog_linker *l) {
     struct library *lib = claim->lib;
     struct hnsw_guard guard = {.enter = stripe_enter, .leave = stripe_leave, .ctx = lib->catalog->stripes};
-    struct hnsw_graph graph = graph_work_graph(claim->graph);
-    struct vector_rows rows = arena_vectors(&lib->arena, &claim->view);
-    size_t linked = 0;
-    bool ok = true;
-    while (ok && linked < claim->count) {
-        ok = hnsw_insert(&graph, &rows, claim->view.chunk_slots, claim->slots[linked], graph.head->ef_construction, &guard,
-                         l->scratch);
-        linked += ok ? 1 : 0;
+    for (unsigned attempt = 0; attempt < LINK_ATTEMPTS; attempt++) {
+        struct hnsw_graph graph = graph_work_graph(claim->graph);
+        struct vector_rows rows = arena_vectors(&lib->arena, &claim->view);
+        if (hnsw_insert(&graph, &rows, claim->view.chunk_slots, slot, graph.head->ef_construction, &guard, l->scratch)) {
+            return true;
+        }
+        take_view(claim);
     }
+    return false;
+}
+
+static bool link_claimed(struct link_claim *claim, struct backlog_linker *l, struct status *st) {
+    size_t linked = 0;
+    while (linked < claim->count && link_slot(claim, claim->slots[linked], l)) {
+        linked++;
+    }
+    bool ok = linked == claim->count;
     link_queue_finish(claim, linked);
     return ok || status_no_memory(st);
 }
 
 static bool link_in(struct library *lib, bool building, struct backlog_linker *l, size_t batch, size_t *done, struct status *st) {
-    /* The view is taken before the graph: whichever graph it then is, it has a node for every slot that the view counts. */
-    struct link_claim claim = {.lib = lib, .view = published_view(lib)};
-    claim.graph = library_graph(lib, building);
+    struct link_claim claim = {.lib = lib, .graph = library_graph(lib, building)};
     if (claim.graph == NULL) {
         return true;
     }
+    take_view(&claim);
     bool ok = link_queue_claim(&claim, batch, st);
     if (ok && claim.count > 0) {
         ok = link_claimed(&claim, l, st);

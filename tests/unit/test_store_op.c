@@ -1,0 +1,459 @@
+/* test_store_op.c - the op encoding: what is written is read back, and nothing else is read. */
+#include "store/op.h"
+
+#include "base/bytes.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stddef.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "store_fixture.h"
+
+enum { MUTATIONS = 60000, OP_KINDS = 8 };
+
+static const struct uuid library = {{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}};
+
+static struct library_definition a_definition(void) {
+    return (struct library_definition){.created_at = 1700000000000000,
+                                       .index = {.type = INDEX_HNSW, .m = 16, .ef_construction = 200, .ef_search = 64},
+                                       .quantization = {.strategy = QUANTIZATION_HYBRID, .bits = 8, .rerank_top_k = 300},
+                                       .on_embedding_failure = ON_FAILURE_REJECT,
+                                       .snapshot_vectors = true,
+                                       .dimension = 384,
+                                       .name = slice_str("a n\xc3\xa4me"),
+                                       .description = slice_str("what it is"),
+                                       .embedding_model = slice_str("hash-384"),
+                                       .language = slice_str("de"),
+                                       .metadata = slice_str("{\"a\":1}")};
+}
+
+static void put_document_op(struct buf *out, uint32_t dimension) {
+    struct buf id = {0};
+    float values[2 * 3] = {1, 0, 0, 0, -1, 0};
+    struct op_document d = {.mode = PUT_REPLACE,
+                            .created_at = -5,
+                            .id = fixture_id(&id, "01890a5d-ac96-774b-bcce-b302099a8057"),
+                            .title = slice_str("title"),
+                            .author = slice_str("author"),
+                            .document_type = slice_str("text"),
+                            .source_url = slice_str("https://example.org/"),
+                            .tags = slice_str("[\"x\"]"),
+                            .metadata = slice_str("{}"),
+                            .num_chunks = 2};
+    op_encode_document(out, &library, &d);
+    struct op_chunk first = {
+        .id = fixture_id(&id, "chunk"), .text = slice_str("some text"), .metadata = slice_str("{\"p\":2}"), .page_number = 0};
+    op_encode_chunk(out, &first);
+    struct op_chunk second = {.id = fixture_id(&id, "c2"), .page_number = -1};
+    op_encode_chunk(out, &second);
+    op_encode_vectors(out, values, 2, dimension);
+    buf_fini(&id);
+}
+
+/* One valid op of each kind. */
+static void an_op(int kind, struct buf *out) {
+    struct library_definition d = a_definition();
+    struct buf id = {0};
+    struct slice ids[2];
+    struct buf other = {0};
+    switch (kind) {
+    case 0:
+        op_encode_library(out, OP_LIBRARY_CREATE, &library, &d);
+        break;
+    case 1:
+        op_encode_library(out, OP_LIBRARY_UPDATE, &library, &d);
+        break;
+    case 2:
+        op_encode_library_delete(out, &library);
+        break;
+    case 3:
+        put_document_op(out, 0);
+        break;
+    case 4:
+        put_document_op(out, 3);
+        break;
+    case 5:
+        op_encode_document_delete(out, &library, fixture_id(&id, "doc"));
+        break;
+    case 6:
+        ids[0] = fixture_id(&id, "one");
+        ids[1] = fixture_id(&other, "two");
+        op_encode_chunks_delete(out, &library, ids, 2);
+        break;
+    default:
+        op_encode_log_close(out);
+        break;
+    }
+    buf_fini(&id);
+    buf_fini(&other);
+}
+
+/* Encodes again what was decoded. */
+static void encode_again(const struct op *op, struct buf *out) {
+    struct slice ids[64];
+    uint32_t count = 0;
+    size_t at = 0;
+    switch (op->type) {
+    case OP_LIBRARY_CREATE:
+    case OP_LIBRARY_UPDATE:
+        op_encode_library(out, (enum op_type)op->type, &op->library, &op->as.definition);
+        break;
+    case OP_LIBRARY_DELETE:
+        op_encode_library_delete(out, &op->library);
+        break;
+    case OP_DOCUMENT_PUT: {
+        struct chunk_walk walk = {.bytes = op->as.document.chunks, .base = op->as.document.chunks_offset};
+        struct op_chunk c;
+        op_encode_document(out, &op->library, &op->as.document);
+        while (chunk_walk_next(&walk, &c)) {
+            assert_int_equal(out->len, c.offset);
+            op_encode_chunk(out, &c);
+            count++;
+        }
+        assert_int_equal(count, op->as.document.num_chunks);
+        assert_int_equal(out->len, op->as.document.record_length);
+        float *values = (float *)malloc(op->as.document.vectors.len + 1);
+        assert_non_null(values);
+        if (op->as.document.vectors.len > 0) {
+            memcpy(values, op->as.document.vectors.data, op->as.document.vectors.len);
+        }
+        op_encode_vectors(out, values, count, op->as.document.vector_dimension);
+        free(values);
+        break;
+    }
+    case OP_DOCUMENT_DELETE:
+        op_encode_document_delete(out, &op->library, op->as.document_id);
+        break;
+    case OP_CHUNKS_DELETE:
+        while (count < 64 && chunk_ids_next(op->as.chunk_ids.ids, &at, &ids[count])) {
+            count++;
+        }
+        assert_int_equal(count, op->as.chunk_ids.count);
+        op_encode_chunks_delete(out, &op->library, ids, count);
+        break;
+    default:
+        op_encode_log_close(out);
+        break;
+    }
+}
+
+static void assert_encodes_again(const struct op *op, struct slice bytes) {
+    struct buf again = {0};
+    encode_again(op, &again);
+    assert_true(buf_ok(&again));
+    assert_int_equal(again.len, bytes.len);
+    assert_memory_equal(again.data, bytes.data, bytes.len);
+    buf_fini(&again);
+}
+
+static void test_round_trip(void **state) {
+    (void)state;
+    struct limits limits;
+    limits_default(&limits);
+    for (int kind = 0; kind < OP_KINDS; kind++) {
+        struct buf bytes = {0};
+        struct op op;
+        struct status st = {0};
+        an_op(kind, &bytes);
+        assert_true(op_decode(buf_slice(&bytes), &limits, &op, &st));
+        assert_encodes_again(&op, buf_slice(&bytes));
+        assert_true(op_decode(buf_slice(&bytes), NULL, &op, &st));
+        buf_fini(&bytes);
+    }
+}
+
+static void test_fields(void **state) {
+    (void)state;
+    struct limits limits;
+    limits_default(&limits);
+    struct buf bytes = {0};
+    struct op op;
+    struct status st = {0};
+    struct op_chunk c;
+    put_document_op(&bytes, 3);
+    assert_true(op_decode(buf_slice(&bytes), &limits, &op, &st));
+    const struct op_document *d = &op.as.document;
+    assert_int_equal(d->mode, PUT_REPLACE);
+    assert_int_equal(d->created_at, -5);
+    assert_int_equal(d->id.len, 1 + UUID_BYTES);
+    assert_true(slice_is(d->source_url, "https://example.org/"));
+    assert_int_equal(d->vector_dimension, 3);
+    assert_int_equal(d->vectors.len, 2 * 3 * sizeof(float));
+    struct chunk_walk walk = {.bytes = d->chunks, .base = d->chunks_offset};
+    assert_true(chunk_walk_next(&walk, &c));
+    assert_int_equal(c.page_number, 0);
+    assert_true(slice_is(c.text, "some text"));
+    assert_true(chunk_walk_next(&walk, &c));
+    assert_int_equal(c.page_number, -1);
+    assert_int_equal(c.text.len, 0);
+    assert_false(chunk_walk_next(&walk, &c));
+
+    /* the record: the op without its vectors */
+    struct op_document record;
+    assert_true(op_document_decode(slice_of(bytes.data, d->record_length), &record));
+    assert_true(slice_equal(record.chunks, d->chunks));
+    assert_int_equal(record.chunks_offset, d->chunks_offset);
+    assert_true(slice_is(record.title, "title"));
+    assert_true(op_chunk_decode(slice_of(bytes.data + c.offset, c.length), &c));
+    buf_fini(&bytes);
+}
+
+static void test_prefixes_and_tails_are_refused(void **state) {
+    (void)state;
+    struct limits limits;
+    limits_default(&limits);
+    for (int kind = 0; kind < OP_KINDS; kind++) {
+        struct buf bytes = {0};
+        struct op op;
+        struct status st = {0};
+        an_op(kind, &bytes);
+        for (size_t len = 0; len < bytes.len; len++) {
+            /* in a block of its own, so that the sanitizer sees one byte too many */
+            uint8_t *copy = (uint8_t *)malloc(len + 1);
+            assert_non_null(copy);
+            memcpy(copy + 1, bytes.data, len);
+            st = (struct status){0};
+            assert_false(op_decode(slice_of(copy + 1, len), &limits, &op, &st));
+            assert_int_equal(st.code, STATUS_MALFORMED);
+            free(copy);
+        }
+        buf_put_u8(&bytes, 0);
+        assert_false(op_decode(buf_slice(&bytes), &limits, &op, &st));
+        assert_int_equal(st.code, STATUS_MALFORMED);
+        buf_fini(&bytes);
+    }
+}
+
+/* Bytes changed, cut out, doubled. What is still accepted must be what the encoder writes. */
+static void test_mutations(void **state) {
+    (void)state;
+    struct limits limits;
+    limits_default(&limits);
+    uint64_t random = 42;
+    unsigned accepted = 0;
+    for (int i = 0; i < MUTATIONS; i++) {
+        struct buf bytes = {0};
+        struct op op;
+        struct status st = {0};
+        an_op((int)(fixture_random(&random) % OP_KINDS), &bytes);
+        for (uint64_t n = 1 + fixture_random(&random) % 4; n > 0; n--) {
+            size_t at = (size_t)(fixture_random(&random) % bytes.len);
+            uint64_t what = fixture_random(&random) % 4;
+            if (what == 0 && bytes.len > 1) {
+                memmove(bytes.data + at, bytes.data + at + 1, bytes.len - at - 1);
+                bytes.len--;
+            } else if (what == 1) {
+                bytes.data[at] = (uint8_t)(bytes.data[at] ^ (1U << (fixture_random(&random) % 8)));
+            } else if (what == 2) {
+                static const uint8_t edges[] = {0, 1, 0x7f, 0x80, 0xff};
+                bytes.data[at] = edges[fixture_random(&random) % sizeof edges];
+            } else {
+                bytes.data[at] = (uint8_t)fixture_random(&random);
+            }
+        }
+        uint8_t *copy = (uint8_t *)malloc(bytes.len);
+        assert_non_null(copy);
+        memcpy(copy, bytes.data, bytes.len);
+        if (op_decode(slice_of(copy, bytes.len), &limits, &op, &st)) {
+            assert_encodes_again(&op, slice_of(copy, bytes.len));
+            accepted++;
+        } else {
+            assert_int_not_equal(st.code, STATUS_OK);
+            assert_true(st.detail[0] != '\0');
+        }
+        free(copy);
+        buf_fini(&bytes);
+    }
+    assert_true(accepted > MUTATIONS / 50); /* else the test looks at refusals only */
+}
+
+static enum status_code decode_code(const struct buf *bytes, const struct limits *limits) {
+    struct op op;
+    struct status st = {0};
+    return op_decode(buf_slice(bytes), limits, &op, &st) ? STATUS_OK : st.code;
+}
+
+/* With one limit, at this offset in struct limits, set to a value. */
+static enum status_code code_with(const struct buf *bytes, size_t limit, uint64_t value) {
+    struct limits limits;
+    limits_default(&limits);
+    memcpy((uint8_t *)&limits + limit, &value, sizeof value);
+    return decode_code(bytes, &limits);
+}
+
+static void test_limits(void **state) {
+    (void)state;
+    struct limits limits;
+    struct buf bytes = {0};
+    size_t url_bytes = strlen("https://example.org/");
+    limits_default(&limits);
+    put_document_op(&bytes, 3);
+    assert_int_equal(decode_code(&bytes, &limits), STATUS_OK);
+    assert_int_equal(code_with(&bytes, offsetof(struct limits, max_op_bytes), bytes.len - 1), STATUS_TOO_LARGE);
+    assert_int_equal(code_with(&bytes, offsetof(struct limits, max_title_bytes), url_bytes - 1), STATUS_TOO_LARGE);
+    assert_int_equal(code_with(&bytes, offsetof(struct limits, max_title_bytes), url_bytes), STATUS_OK);
+    assert_int_equal(code_with(&bytes, offsetof(struct limits, max_text_bytes), strlen("some text") - 1), STATUS_TOO_LARGE);
+    assert_int_equal(code_with(&bytes, offsetof(struct limits, max_chunks_per_document), 1), STATUS_TOO_LARGE);
+    assert_int_equal(code_with(&bytes, offsetof(struct limits, max_metadata_bytes), 3), STATUS_TOO_LARGE);
+    assert_int_equal(code_with(&bytes, offsetof(struct limits, max_dimension), 2), STATUS_INVALID);
+    assert_int_equal(code_with(&bytes, offsetof(struct limits, max_id_bytes), 4), STATUS_TOO_LARGE);
+    /* what is logged already is read whatever the limits are today */
+    assert_int_equal(decode_code(&bytes, NULL), STATUS_OK);
+    buf_fini(&bytes);
+}
+
+static enum status_code definition_code(const struct library_definition *d) {
+    struct buf bytes = {0};
+    struct limits limits;
+    limits_default(&limits);
+    op_encode_library(&bytes, OP_LIBRARY_CREATE, &library, d);
+    enum status_code code = decode_code(&bytes, &limits);
+    buf_fini(&bytes);
+    return code;
+}
+
+static void test_definitions(void **state) {
+    (void)state;
+    struct library_definition d = a_definition();
+    assert_int_equal(definition_code(&d), STATUS_OK);
+    d.index.m = 3;
+    assert_int_equal(definition_code(&d), STATUS_INVALID);
+    d.index.type = INDEX_FLAT; /* needs no graph's settings */
+    d.index.m = 0;
+    d.index.ef_construction = 0;
+    d.index.ef_search = 0;
+    assert_int_equal(definition_code(&d), STATUS_OK);
+    d.index.type = 3;
+    assert_int_equal(definition_code(&d), STATUS_MALFORMED);
+    d = a_definition();
+    d.name = slice_of("\xff", 1);
+    assert_int_equal(definition_code(&d), STATUS_MALFORMED);
+    d = a_definition();
+    d.created_at = INT64_MAX;
+    assert_int_equal(definition_code(&d), STATUS_MALFORMED);
+    d = a_definition();
+    d.quantization.strategy = 9;
+    assert_int_equal(definition_code(&d), STATUS_MALFORMED);
+}
+
+static void test_vectors_are_finite(void **state) {
+    (void)state;
+    struct limits limits;
+    limits_default(&limits);
+    const float bad[] = {NAN, INFINITY, -INFINITY};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        struct buf bytes = {0};
+        put_document_op(&bytes, 3);
+        memcpy(bytes.data + bytes.len - sizeof(float), &bad[i], sizeof(float));
+        assert_int_equal(decode_code(&bytes, &limits), STATUS_MALFORMED);
+        buf_fini(&bytes);
+    }
+}
+
+static void test_counts_are_bounded_by_bytes(void **state) {
+    (void)state;
+    struct limits limits;
+    limits_default(&limits);
+    struct buf bytes = {0};
+    op_encode_chunks_delete(&bytes, &library, NULL, 0);
+    bytes.len--; /* the count */
+    buf_put_varint(&bytes, UINT64_MAX);
+    assert_int_equal(decode_code(&bytes, &limits), STATUS_MALFORMED);
+    buf_fini(&bytes);
+    /* a varint that is longer than it need be has the same meaning and other bytes */
+    struct buf longer = {0};
+    op_encode_chunks_delete(&longer, &library, NULL, 0);
+    longer.data[longer.len - 1] = 0x80;
+    buf_put_u8(&longer, 0);
+    assert_int_equal(decode_code(&longer, &limits), STATUS_MALFORMED);
+    buf_fini(&longer);
+}
+
+/* --- ids --- */
+
+static bool encodes(const char *text) {
+    struct buf out = {0};
+    bool ok = item_id_encode(slice_str(text), &out);
+    assert_true(!ok || item_id_valid(buf_slice(&out)));
+    buf_fini(&out);
+    return ok;
+}
+
+static void test_ids(void **state) {
+    (void)state;
+    struct buf a = {0};
+    struct buf b = {0};
+    char text[ITEM_ID_TEXT_MAX + 1];
+    char longest[ITEM_ID_TEXT_MAX + 2];
+    assert_true(encodes("x"));
+    assert_true(encodes("D\xc3\xbcrer"));
+    assert_false(encodes(""));
+    assert_false(encodes("a\nb"));
+    assert_false(encodes("\xc2\x85")); /* a control character of two bytes */
+    assert_false(encodes("\xff"));
+    memset(longest, 'y', sizeof longest);
+    longest[ITEM_ID_TEXT_MAX + 1] = '\0';
+    assert_false(encodes(longest));
+    longest[ITEM_ID_TEXT_MAX] = '\0';
+    assert_true(encodes(longest));
+    (void)fixture_id(&a, longest);
+    assert_int_equal(item_id_text(buf_slice(&a), text), ITEM_ID_TEXT_MAX);
+    assert_string_equal(text, longest);
+
+    /* a canonical UUID takes 17 bytes; the same id in capitals is another id, and a text */
+    const char *uuid = "01890a5d-ac96-774b-bcce-b302099a8057";
+    (void)fixture_id(&a, uuid);
+    assert_int_equal(a.len, 1 + UUID_BYTES);
+    (void)item_id_text(buf_slice(&a), text);
+    assert_string_equal(text, uuid);
+    (void)fixture_id(&b, "01890A5D-AC96-774B-BCCE-B302099A8057");
+    assert_int_equal(b.data[0], ITEM_ID_TEXT);
+
+    /* the text form of a UUID is no valid encoding */
+    buf_reset(&b);
+    buf_put_u8(&b, ITEM_ID_TEXT);
+    buf_put_str(&b, uuid);
+    assert_false(item_id_valid(buf_slice(&b)));
+    buf_reset(&b);
+    buf_put_u8(&b, 3);
+    buf_put_str(&b, "abc");
+    assert_false(item_id_valid(buf_slice(&b)));
+
+    /* the order is that of the texts */
+    (void)fixture_id(&b, "0");
+    assert_true(item_id_compare(buf_slice(&b), buf_slice(&a)) < 0);
+    (void)fixture_id(&b, "01890a5d-ac96-774b-bcce-b302099a805");
+    assert_true(item_id_compare(buf_slice(&b), buf_slice(&a)) < 0);
+    (void)fixture_id(&b, "02");
+    assert_true(item_id_compare(buf_slice(&b), buf_slice(&a)) > 0);
+    assert_int_equal(item_id_compare(buf_slice(&a), buf_slice(&a)), 0);
+    buf_fini(&a);
+    buf_fini(&b);
+}
+
+static void test_text_hash(void **state) {
+    (void)state;
+    assert_true(text_hash(slice_str("")) != 0);
+    assert_true(text_hash(slice_str("a")) != text_hash(slice_str("b")));
+    /* SHA-256 of "abc" begins with ba7816bf 8f01cfea */
+    assert_true(text_hash(slice_str("abc")) == 0xeacf018fbf1678baULL);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_fields),
+        cmocka_unit_test(test_prefixes_and_tails_are_refused),
+        cmocka_unit_test(test_mutations),
+        cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_definitions),
+        cmocka_unit_test(test_vectors_are_finite),
+        cmocka_unit_test(test_counts_are_bounded_by_bytes),
+        cmocka_unit_test(test_ids),
+        cmocka_unit_test(test_text_hash),
+    };
+    return cmocka_run_group_tests_name("store op", tests, NULL, NULL);
+}
