@@ -98,7 +98,8 @@ WITH_AVX512 static inline void step_avx512(struct sum_avx512 *s, const float *ro
 
 /* Which lanes of a register are filled when `left` floats remain. */
 static inline __mmask16 lanes_filled(size_t left) {
-    return left >= AVX512_FLOATS ? (__mmask16)0xffff : (__mmask16)((1U << left) - 1U);
+    unsigned lanes = left >= AVX512_FLOATS ? 0xffffU : (1U << left) - 1U;
+    return (__mmask16)lanes;
 }
 
 /* What does not fill two registers: one whole or part of one, then part of the other. Lanes beyond the end are not read. */
