@@ -19,6 +19,8 @@
 #define OVERLAP_SHARE 8 /* where max_tokens is given alone and small, the overlap is at most this part of it */
 
 static const char *const document_reserved[] = {"title", "author", "created_at", "document_type", "source_url", "tags", NULL};
+static const char *const document_not_null[] = {"document_type", "tags", "chunking", NULL};
+static const char *const chunking_not_null[] = {"max_tokens", "overlap", NULL};
 static const char *const chunk_reserved[] = {"created_at", "chunk_index", "source_document_id", NULL};
 
 /* The members of the object that is read. */
@@ -148,6 +150,7 @@ static void read_chunking(struct parsing *p, uint32_t *max_tokens, uint32_t *ove
     if (p->m.chunking == NULL || !json_in_members(p->x, &at, p->m.chunking, members, sizeof members / sizeof members[0])) {
         return;
     }
+    json_in_no_nulls(p->x, &at, p->m.chunking, chunking_not_null);
     struct place tokens_at = place_member(&at, "max_tokens");
     struct place over_at = place_member(&at, "overlap");
     (void)json_in_uint(p->x, &tokens_at, tokens, 1, CHUNK_TOKENS_MAX, max_tokens);
@@ -423,6 +426,7 @@ bool document_parse(struct exchange *x, const struct place *at, struct json_obje
         return true;
     }
     unsigned before = x->problems.count;
+    json_in_no_nulls(x, at, object, document_not_null);
     read_fields(&p, id);
     if (ret->fields.id.len == 0 && x->problems.count == before) {
         return status_no_memory(st);

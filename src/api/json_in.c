@@ -59,6 +59,17 @@ bool json_in_members(struct exchange *x, const struct place *at, struct json_obj
     return true;
 }
 
+void json_in_no_nulls(struct exchange *x, const struct place *at, struct json_object *object, const char *const *names) {
+    struct json_object *value = NULL;
+    for (unsigned i = 0; names[i] != NULL; i++) {
+        if (json_object_is_type(object, json_type_object) && json_object_object_get_ex(object, names[i], &value) &&
+            value == NULL) {
+            struct place member = place_member(at, names[i]);
+            problem_add(x, &member, "must not be null");
+        }
+    }
+}
+
 bool json_in_require(struct exchange *x, const struct place *at, const char *name, struct json_object *value) {
     if (value != NULL) {
         return true;

@@ -2,6 +2,9 @@
  * json_in.h - reading what json-c parsed, strictly: a member of a wrong type, out of range or unknown becomes a problem with its
  * JSON pointer.
  *
+ * null means "none". It is as good as leaving the member out where there can be none (a description, a threshold); a member that
+ * always has a value (k, index_type) cannot be none, and json_in_no_nulls refuses it there.
+ *
  * A reader given NULL (the member is absent, or null) says nothing and returns false; whoever needs the member asks
  * json_in_require.
  */
@@ -20,6 +23,8 @@ MUST_CHECK bool json_in_body(struct exchange *x, struct status *st);
 /* Distributes the members of `object` (a problem when it is none); unknown ones are problems. False: it is no object. */
 bool json_in_members(struct exchange *x, const struct place *at, struct json_object *object, const struct member *members,
                      size_t count);
+/* The members named (NULL-terminated) may be left out, but not null. */
+void json_in_no_nulls(struct exchange *x, const struct place *at, struct json_object *object, const char *const *names);
 bool json_in_require(struct exchange *x, const struct place *at, const char *name, struct json_object *value);
 
 bool json_in_text(struct exchange *x, const struct place *at, struct json_object *v, uint64_t least, uint64_t most,

@@ -74,11 +74,13 @@ bool index_type_read(struct exchange *x, const struct place *at, struct json_obj
 }
 
 void index_config_read(struct exchange *x, const struct place *at, struct json_object *v, struct index_settings *settings) {
+    static const char *const not_null[] = {"M", "ef_construction", "ef_search", NULL};
     struct json_object *m = NULL, *construction = NULL, *search = NULL;
     const struct member members[] = {{"M", &m}, {"ef_construction", &construction}, {"ef_search", &search}};
     if (v == NULL || !json_in_members(x, at, v, members, sizeof members / sizeof members[0])) {
         return;
     }
+    json_in_no_nulls(x, at, v, not_null);
     struct place m_at = place_member(at, "M");
     struct place construction_at = place_member(at, "ef_construction");
     struct place search_at = place_member(at, "ef_search");
@@ -90,11 +92,13 @@ void index_config_read(struct exchange *x, const struct place *at, struct json_o
 static void read_quantization(struct exchange *x, const struct place *at, struct json_object *v,
                               struct quantization_settings *q) {
     static const char *const strategies[] = {"none", "scalar", "hybrid", NULL}; /* in the order of the enum */
+    static const char *const not_null[] = {"strategy", "bits", "rerank_top_k", NULL};
     struct json_object *strategy = NULL, *bits = NULL, *rerank = NULL;
     const struct member members[] = {{"strategy", &strategy}, {"bits", &bits}, {"rerank_top_k", &rerank}};
     if (v == NULL || !json_in_members(x, at, v, members, sizeof members / sizeof members[0])) {
         return;
     }
+    json_in_no_nulls(x, at, v, not_null);
     struct place strategy_at = place_member(at, "strategy");
     struct place bits_at = place_member(at, "bits");
     struct place rerank_at = place_member(at, "rerank_top_k");
@@ -146,6 +150,8 @@ static void read_name_and_rest(struct exchange *x, struct json_object *name, str
 }
 
 static bool read_definition(struct exchange *x, struct library_definition *d, struct status *st) {
+    static const char *const not_null[] = {
+        "index_type", "embedding_model", "quantization", "index_config", "on_embedding_failure", "snapshot_vectors", NULL};
     static const char *const failures[] = {"pending", "reject", NULL}; /* in the order of the enum */
     struct json_object *name = NULL, *description = NULL, *type = NULL, *model = NULL, *language = NULL, *metadata = NULL;
     struct json_object *quantization = NULL, *config = NULL, *failure = NULL, *vectors = NULL;
@@ -169,6 +175,7 @@ static bool read_definition(struct exchange *x, struct library_definition *d, st
         .on_embedding_failure = ON_FAILURE_PENDING,
     };
     (void)json_in_members(x, NULL, x->document.root, members, sizeof members / sizeof members[0]);
+    json_in_no_nulls(x, NULL, x->document.root, not_null);
     (void)json_in_require(x, NULL, "name", name);
     read_name_and_rest(x, name, description, metadata, d);
     struct place type_at = place_member(NULL, "index_type");
@@ -305,13 +312,9 @@ static bool present_definition(struct exchange *x, const struct uuid *id, struct
     return good;
 }
 
-/* null clears what may be absent, and is refused for the name. */
+/* null clears what may be absent. */
 static void clear_nulls(struct exchange *x, struct library_definition *d) {
     struct json_object *v = NULL;
-    if (json_object_object_get_ex(x->document.root, "name", &v) && v == NULL) {
-        struct place at = place_member(NULL, "name");
-        problem_add(x, &at, "must be a string");
-    }
     if (json_object_object_get_ex(x->document.root, "description", &v) && v == NULL) {
         d->description = (struct slice){NULL, 0};
     }
@@ -324,6 +327,7 @@ bool handle_library_patch(struct exchange *x, struct status *st) {
     struct uuid id;
     struct library_definition d;
     struct api_op_result result;
+    static const char *const not_null[] = {"name", "index_config", NULL};
     struct json_object *name = NULL, *description = NULL, *metadata = NULL, *config = NULL;
     const struct member members[] = {
         {"name", &name}, {"description", &description}, {"metadata", &metadata}, {"index_config", &config}};
@@ -331,6 +335,7 @@ bool handle_library_patch(struct exchange *x, struct status *st) {
         return false;
     }
     (void)json_in_members(x, NULL, x->document.root, members, sizeof members / sizeof members[0]);
+    json_in_no_nulls(x, NULL, x->document.root, not_null);
     clear_nulls(x, &d);
     read_name_and_rest(x, name, description, metadata, &d);
     struct place config_at = place_member(NULL, "index_config");
@@ -370,6 +375,7 @@ bool handle_index_rebuild(struct exchange *x, struct status *st) {
     struct uuid id, task;
     struct library_definition d;
     struct api_op_result result = {0};
+    static const char *const not_null[] = {"index_type", "index_config", NULL};
     struct json_object *type = NULL, *config = NULL;
     const struct member members[] = {{"index_type", &type}, {"index_config", &config}};
     if (!library_param(x, &id, st) || !present_definition(x, &id, &d, st)) {
@@ -381,6 +387,7 @@ bool handle_index_rebuild(struct exchange *x, struct status *st) {
             return false;
         }
         (void)json_in_members(x, NULL, x->document.root, members, sizeof members / sizeof members[0]);
+        json_in_no_nulls(x, NULL, x->document.root, not_null);
         struct place type_at = place_member(NULL, "index_type");
         struct place config_at = place_member(NULL, "index_config");
         (void)index_type_read(x, &type_at, type, &d.index.type);

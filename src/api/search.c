@@ -101,6 +101,8 @@ static void distribute(struct exchange *x, const struct place *at, struct json_o
     }
 }
 
+static const char *const not_null[] = {"k", "mode", "exact", "offset", "include_embeddings", "metadata_filters", NULL};
+
 static void read_numbers(struct exchange *x, const struct place *at, const struct search_members *m, struct search_input *in) {
     const struct limits *l = x->api->host.limits;
     struct place k = place_member(at, "k");
@@ -133,6 +135,7 @@ static bool read_search(struct exchange *x, const struct place *at, struct json_
         in->k = (uint32_t)x->api->host.limits->max_k;
     }
     distribute(x, at, object, shape, &m);
+    json_in_no_nulls(x, at, object, not_null);
     refuse_later(x, at, &m);
     read_filters(x, at, m.filters);
     read_numbers(x, at, &m, in);

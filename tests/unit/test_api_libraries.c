@@ -93,6 +93,8 @@ static void test_create_refusals(void **state) {
                 {"{\"name\":\"a\",\"x/y~z\":1}", "/x~1y~0z"},
                 {"{\"name\":\"a\",\"index_type\":\"ivf\"}", "/index_type"},
                 {"{\"name\":\"a\",\"index_type\":1}", "/index_type"},
+                {"{\"name\":\"a\",\"index_type\":null}", "/index_type"},
+                {"{\"name\":\"a\",\"quantization\":{\"bits\":null}}", "/quantization/bits"},
                 {"{\"name\":\"a\",\"embedding_model\":\"gpt\"}", "/embedding_model"},
                 {"{\"name\":\"a\",\"metadata\":[]}", "/metadata"},
                 {"{\"name\":\"a\",\"metadata\":\"x\"}", "/metadata"},

@@ -55,7 +55,7 @@ static void test_text(void **state) {
     assert_true(s->response.is_search && !s->response.is_write);
     assert_true(s->response.candidates > 0);
     assert_int_equal(s->response.embedded, 1);
-    (void)expect(s, 200, "POST", join(path, "/search"), "{\"query\":\"fox\"}");
+    (void)expect(s, 200, "POST", join(path, "/search"), "{\"query\":\"fox\",\"distance_threshold\":null}");
     assert_int_equal(number_at(s->json, "/total_results"), 5); /* k is 10 */
 }
 
@@ -127,6 +127,7 @@ static void test_refusals(void **state) {
                 {"/search", "{\"query\":\"a\",\"k\":\"5\"}", "/k"},
                 {"/search", "{\"query\":\"a\",\"k\":5.0}", "/k"},
                 {"/search", "{\"query\":\"a\",\"k\":-3}", "/k"},
+                {"/search", "{\"query\":\"a\",\"k\":null}", "/k"},
                 {"/search", "{\"query\":\"a\",\"offset\":995}", "/offset"},
                 {"/search", "{\"query\":\"a\",\"offset\":-1}", "/offset"},
                 {"/search", "{\"query\":\"a\",\"ef_search\":0}", "/ef_search"},
