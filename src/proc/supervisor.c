@@ -319,7 +319,7 @@ int supervisor_run(const struct supervisor_options *options, const struct config
                            .wake_fd = -1,
                            .listener = LISTENER_CLOSED}};
     (void)pthread_mutex_init(&r.progress_mutex, NULL);
-    (void)umask(FILE_MASK);
+    (void)umask(umask(FILE_MASK) | FILE_MASK); /* a stricter one stays */
     notify_init();
     supervisor_set_tunables(&r.s);
     const char *failed = supervisor_start(&r, &st);

@@ -35,9 +35,10 @@
 #include <sys/eventfd.h>
 #include <sys/random.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-enum { DIRECTORY_MODE = 0750, RUN_DIRECTORY_MODE = 0755, PID_FILE_MODE = 0644, LOG_FILE_MODE = 0640 };
+enum { DIRECTORY_MODE = 0750, RUN_DIRECTORY_MODE = 0755, PID_FILE_MODE = 0644, PUBLIC_MASK = 022, LOG_FILE_MODE = 0640 };
 
 /* --- configuration ---------------------------------------------------------------------------------------------------- */
 
@@ -294,8 +295,11 @@ static bool open_run_directory(struct supervisor *s, struct status *st) {
     char path[CONFIG_PATH_MAX];
     gid_t group;
     config_socket_path(&s->config, path);
-    return io_mkdir_at(AT_FDCWD, s->config.run_dir, RUN_DIRECTORY_MODE, st) && write_pid_file(s, st) &&
-           listener_group(s->config.socket_group, &group, st) && listener_bind(&s->listener, path, group, st);
+    /* nginx must be able to walk to the socket, whose own mode says who may use it; others may read the pid. */
+    mode_t mask = umask(PUBLIC_MASK);
+    bool made = io_mkdir_at(AT_FDCWD, s->config.run_dir, RUN_DIRECTORY_MODE, st) && write_pid_file(s, st);
+    (void)umask(mask);
+    return made && listener_group(s->config.socket_group, &group, st) && listener_bind(&s->listener, path, group, st);
 }
 
 static bool make_control(struct supervisor *s, struct status *st) {
