@@ -78,8 +78,8 @@ struct hnsw_scratch *hnsw_scratch_new(void);
 void hnsw_scratch_free(struct hnsw_scratch *s);
 
 /* Algorithm 1. Links slot (initialised, with a vector); a slot that is linked already is left alone. `slots`: number of initialised slots.
- * guard NULL: nobody else inserts meanwhile. False: no memory (or all that is linked lies beyond `slots`: take a fresh count); nothing has
- * changed then. */
+ * guard NULL: nobody else inserts meanwhile. False: no memory, or so much of what is linked around it lies beyond `slots` that there is no
+ * place for it (take a fresh count); nothing has changed then. */
 bool hnsw_insert(const struct hnsw_graph *g, const struct vector_rows *rows, uint32_t slots, uint32_t slot,
                  uint32_t ef_construction, const struct hnsw_guard *guard, struct hnsw_scratch *scratch);
 

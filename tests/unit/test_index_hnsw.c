@@ -1,0 +1,437 @@
+/*
+ * test_index_hnsw.c - building and searching a graph: recall, what lies at the edges (nothing, one node, copies, zeros),
+ * deletions, views that are older than the graph. After every building the validator and a walk over every layer must find it
+ * whole.
+ */
+#include "index/distance.h"
+#include "index/scan.h"
+#include "index_fixture.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { EF = HNSW_DEFAULT_EF_SEARCH, K = 10, SMALL = 600 };
+
+static void test_levels(void **unused) {
+    uint32_t counts[HNSW_MAX_LEVEL + 1] = {0};
+    uint64_t words = 0;
+
+    (void)unused;
+    for (uint32_t slot = 0; slot < 160000; slot++) {
+        uint32_t level = hnsw_level_of(slot, 16);
+        assert_true(level <= HNSW_MAX_LEVEL);
+        counts[level]++;
+        words += level * 16;
+    }
+    /* One in 16 reaches layer 1, one in 256 layer 2: within five standard deviations. */
+    assert_in_range(160000 - counts[0], 10000 - 500, 10000 + 500);
+    assert_in_range(160000 - counts[0] - counts[1], 625 - 125, 625 + 125);
+    assert_int_equal(hnsw_upper_words_for(0, 160000, 16), words);
+    assert_int_equal(hnsw_upper_words_for(0, 99, 16) + hnsw_upper_words_for(99, 160000, 16), words);
+    assert_int_equal(hnsw_upper_words_for(7, 7, 16), 0);
+}
+
+/* Levels stand in files: the same slots must reach the same layers in every version. */
+static void test_levels_never_change(void **unused) {
+    static const uint32_t reach_two[] = {381, 470, 889, 918, 982, 1047, 1502, 1769};
+    size_t n = 0;
+
+    (void)unused;
+    for (uint32_t slot = 0; slot < 2000; slot++) {
+        if (hnsw_level_of(slot, 16) >= 2) {
+            assert_true(n < sizeof reach_two / sizeof *reach_two);
+            assert_int_equal(slot, reach_two[n++]);
+        }
+    }
+    assert_int_equal(n, sizeof reach_two / sizeof *reach_two);
+}
+
+static void check_recall(uint32_t count, uint32_t dimension, double at_least) {
+    struct fixture f;
+
+    fixture_init(&f, count, 200, dimension, HNSW_DEFAULT_M);
+    fixture_insert(&f, 0, count);
+    fixture_assert_sound(&f, count);
+    double recall = fixture_recall(&f, K, EF);
+    print_message("# recall@%d of %u x %u at ef %d: %.4f\n", K, count, dimension, EF, recall);
+    assert_true(recall >= at_least);
+    assert_true(fixture_recall(&f, K, 4 * EF) >= recall);
+    fixture_fini(&f);
+}
+
+static void test_recall_64(void **unused) {
+    (void)unused;
+    check_recall(5000, 64, 0.97);
+}
+
+static void test_recall_384(void **unused) {
+    (void)unused;
+    check_recall(2000, 384, 0.97);
+}
+
+/* The smallest M: short lists, many layers, and little room for children. */
+static void test_smallest_m(void **unused) {
+    struct fixture f;
+
+    (void)unused;
+    fixture_init(&f, 2000, 100, 32, HNSW_MIN_M);
+    fixture_insert(&f, 0, f.count);
+    fixture_assert_sound(&f, f.count);
+    assert_true(fixture_recall(&f, K, 200) > 0.9);
+    fixture_fini(&f);
+}
+
+static void test_largest_m(void **unused) {
+    struct fixture f;
+
+    (void)unused;
+    fixture_init(&f, SMALL, 50, 32, HNSW_MAX_M);
+    fixture_insert(&f, 0, f.count);
+    fixture_assert_sound(&f, f.count);
+    assert_true(fixture_recall(&f, K, EF) > 0.99);
+    fixture_fini(&f);
+}
+
+static void test_few(void **unused) {
+    struct fixture f;
+    uint32_t found[K];
+    struct hnsw_statistics s;
+
+    (void)unused;
+    fixture_init(&f, 3, 1, 24, HNSW_DEFAULT_M);
+    assert_int_equal(fixture_search(&f, fixture_query(&f, 0), K, EF, NULL, found), 0);
+    fixture_assert_sound(&f, 3);
+    hnsw_statistics(&f.graph, 3, &s);
+    assert_true(s.nodes == 0 && s.levels == 0 && s.links == 0 && s.isolated == 0);
+
+    fixture_insert(&f, 1, 2);
+    assert_int_equal(fixture_search(&f, fixture_query(&f, 0), K, EF, NULL, found), 1);
+    assert_int_equal(found[0], 1);
+    fixture_assert_sound(&f, 3);
+    hnsw_statistics(&f.graph, 3, &s);
+    assert_true(s.nodes == 1 && s.isolated == 0);
+
+    fixture_insert(&f, 0, 3); /* 1 is linked already, and is left alone */
+    assert_int_equal(fixture_search(&f, fixture_row(&f, 2), K, EF, NULL, found), 3);
+    assert_int_equal(found[0], 2);
+    fixture_assert_sound(&f, 3);
+    hnsw_statistics(&f.graph, 3, &s);
+    assert_true(s.nodes == 3 && s.nodes_at_level[0] == 3 && s.isolated == 0 && s.max_degree == 2);
+    fixture_fini(&f);
+}
+
+static void test_inserting_twice_changes_nothing(void **unused) {
+    struct fixture f;
+    size_t bytes = SMALL * hnsw_base_block_bytes(HNSW_DEFAULT_M);
+    uint8_t *before = malloc(bytes);
+
+    (void)unused;
+    assert_non_null(before);
+    fixture_init(&f, SMALL, 1, 24, HNSW_DEFAULT_M);
+    fixture_insert(&f, 0, SMALL);
+    memcpy(before, f.graph.base, bytes);
+    fixture_insert(&f, 0, SMALL);
+    assert_memory_equal(f.graph.base, before, bytes);
+    free(before);
+    fixture_fini(&f);
+}
+
+static void test_same_input_same_graph(void **unused) {
+    struct fixture a;
+    struct fixture b;
+
+    (void)unused;
+    fixture_init(&a, SMALL, 1, 24, HNSW_DEFAULT_M);
+    fixture_init(&b, SMALL, 1, 24, HNSW_DEFAULT_M);
+    fixture_insert(&a, 0, SMALL);
+    fixture_insert(&b, 0, SMALL);
+    assert_memory_equal(a.graph.base, b.graph.base, SMALL * hnsw_base_block_bytes(HNSW_DEFAULT_M));
+    assert_memory_equal(a.graph.upper, b.graph.upper, a.graph.upper_words * sizeof(uint32_t));
+    fixture_fini(&a);
+    fixture_fini(&b);
+}
+
+/* --- copies and zeros ------------------------------------------------------------------------------------------------- */
+
+struct only {
+    const uint8_t *wanted;
+};
+
+static bool accepts_wanted(const void *ctx, uint32_t slot) {
+    return ((const struct only *)ctx)->wanted[slot] != 0;
+}
+
+/* Each of the first `copies` slots can be found, alone, by a walk that passes through all others. */
+static void assert_each_findable(struct fixture *f, uint32_t copies, uint32_t step) {
+    uint8_t *wanted = calloc(f->count, 1);
+    struct only only = {wanted};
+    struct slot_filter filter = {accepts_wanted, &only};
+
+    assert_non_null(wanted);
+    for (uint32_t slot = 0; slot < copies; slot += step) {
+        uint32_t found[1];
+        wanted[slot] = 1;
+        assert_int_equal(fixture_search(f, fixture_row(f, slot), 1, 1, &filter, found), 1);
+        assert_int_equal(found[0], slot);
+        wanted[slot] = 0;
+    }
+    free(wanted);
+}
+
+/* copies of one vector, then others, or the others first. */
+static void check_copies(bool others_first, bool zero) {
+    struct fixture f;
+    uint32_t found[K];
+    const uint32_t copies = 1000;
+
+    fixture_init(&f, 2000, 50, 32, HNSW_DEFAULT_M);
+    for (uint32_t slot = 0; slot < copies; slot++) {
+        if (zero) {
+            memset(fixture_row(&f, slot), 0, 32 * sizeof(float));
+        } else {
+            memcpy(fixture_row(&f, slot), fixture_row(&f, 0), 32 * sizeof(float));
+        }
+    }
+    fixture_insert(&f, others_first ? copies : 0, others_first ? f.count : copies);
+    fixture_insert(&f, others_first ? 0 : copies, others_first ? copies : f.count);
+    fixture_assert_sound(&f, f.count);
+    assert_each_findable(&f, copies, 37);
+    assert_int_equal(fixture_search(&f, fixture_row(&f, 5), K, EF, NULL, found), K);
+    if (!zero) {
+        for (size_t i = 0; i < K; i++) {
+            assert_true(found[i] < copies);
+        }
+        /* The copies must not hide the others. */
+        assert_true(fixture_recall(&f, K, EF) > 0.85);
+    }
+    fixture_fini(&f);
+}
+
+static void test_copies_first(void **unused) {
+    (void)unused;
+    check_copies(false, false);
+}
+
+static void test_copies_last(void **unused) {
+    (void)unused;
+    check_copies(true, false);
+}
+
+static void test_zeros_first(void **unused) {
+    (void)unused;
+    check_copies(false, true);
+}
+
+static void test_zeros_last(void **unused) {
+    (void)unused;
+    check_copies(true, true);
+}
+
+/* Nothing but copies: no outsider holds them together. */
+static void test_only_copies(void **unused) {
+    struct fixture f;
+
+    (void)unused;
+    fixture_init(&f, 1000, 1, 32, HNSW_DEFAULT_M);
+    for (uint32_t slot = 1; slot < f.count; slot++) {
+        memcpy(fixture_row(&f, slot), fixture_row(&f, 0), 32 * sizeof(float));
+    }
+    fixture_insert(&f, 0, f.count);
+    fixture_assert_sound(&f, f.count);
+    assert_each_findable(&f, f.count, 41);
+    fixture_fini(&f);
+}
+
+/* Two groups far apart, each too large for any list: the nodes of one must not forget the way to the other. */
+static void test_two_islands(void **unused) {
+    struct fixture f;
+
+    (void)unused;
+    fixture_init(&f, 1000, 1, 32, HNSW_DEFAULT_M);
+    for (uint32_t slot = 0; slot < f.count; slot++) {
+        float *row = fixture_row(&f, slot);
+        for (size_t i = 0; i < 32; i++) {
+            row[i] = row[i] * 0.001F + (i == (slot < f.count / 2 ? 3 : 4) ? 1.0F : 0.0F);
+        }
+        (void)vector_normalize(row, 32);
+    }
+    fixture_insert(&f, 0, f.count);
+    fixture_assert_sound(&f, f.count);
+    assert_each_findable(&f, f.count, 7);
+    fixture_fini(&f);
+}
+
+/* --- deletions and views ---------------------------------------------------------------------------------------------- */
+
+static void check_deletions(struct fixture *f, uint8_t *wanted, uint32_t left) {
+    struct only only = {wanted};
+    struct slot_filter filter = {accepts_wanted, &only};
+    uint32_t found[K];
+    uint32_t expected = left < K ? left : K;
+
+    for (uint32_t q = 0; q < f->queries; q++) {
+        assert_int_equal(fixture_search(f, fixture_query(f, q), K, EF, &filter, found), expected);
+        for (uint32_t i = 0; i < expected; i++) {
+            assert_true(wanted[found[i]]);
+        }
+    }
+}
+
+static void test_deletions(void **unused) {
+    struct fixture f;
+    uint32_t left;
+    uint8_t *wanted = malloc(2000);
+
+    (void)unused;
+    assert_non_null(wanted);
+    fixture_init(&f, 2000, 20, 32, HNSW_DEFAULT_M);
+    fixture_insert(&f, 0, f.count);
+    memset(wanted, 1, f.count);
+    left = f.count;
+    for (uint32_t keep_every = 2; keep_every < 5000; keep_every *= 3) {
+        for (uint32_t slot = 0; slot < f.count; slot++) {
+            if (wanted[slot] && slot % keep_every != keep_every / 2) {
+                wanted[slot] = 0;
+                left--;
+            }
+        }
+        check_deletions(&f, wanted, left);
+    }
+    assert_int_equal(left, 0);
+    free(wanted);
+    fixture_fini(&f);
+}
+
+/* Searches in view of the first `view` slots only, of which those below `below` are offered. */
+static size_t search_view(struct fixture *f, uint32_t view, uint32_t below, uint32_t q, uint32_t *found) {
+    struct neighbor storage[K];
+    struct topk best;
+
+    topk_init(&best, storage, K);
+    assert_true(hnsw_search(&f->graph, &f->rows, view, below, fixture_query(f, q), EF, NULL, f->scratch, &best) != UINT64_MAX);
+    size_t count = topk_finish(&best);
+    for (size_t i = 0; i < count; i++) {
+        found[i] = storage[i].slot;
+    }
+    return count;
+}
+
+static void test_older_view(void **unused) {
+    struct fixture f;
+    uint32_t found[K];
+
+    (void)unused;
+    fixture_init(&f, 2000, 20, 32, HNSW_DEFAULT_M);
+    fixture_insert(&f, 0, f.count);
+    uint32_t entry = (uint32_t)f.graph.head->entry;
+    assert_true(entry >= 100 && entry < 1900); /* so that the views below lie on both sides of it */
+    const uint32_t views[] = {2000, entry + 1, entry, 1000, 100};
+    for (size_t v = 0; v < sizeof views / sizeof *views; v++) {
+        for (uint32_t below = views[v]; below > K; below /= 2) {
+            for (uint32_t q = 0; q < f.queries; q++) {
+                size_t count = search_view(&f, views[v], below, q, found);
+                assert_int_equal(count, K);
+                for (size_t i = 0; i < count; i++) {
+                    assert_true(found[i] < below);
+                }
+            }
+        }
+    }
+    assert_int_equal(search_view(&f, 0, 0, 0, found), 0);
+    fixture_fini(&f);
+}
+
+/* A linker that knows fewer slots than others have linked must not touch what it does not know, nor lose it. */
+static void test_older_count_inserts(void **unused) {
+    struct fixture f;
+
+    (void)unused;
+    fixture_init(&f, SMALL, 1, 32, HNSW_DEFAULT_M);
+    fixture_insert(&f, 100, SMALL);
+    /* Nothing that is linked is known: refused, and nothing changed. */
+    assert_false(hnsw_insert(&f.graph, &f.rows, 50, 7, EF, NULL, f.scratch));
+    assert_int_equal(fixture_list(&f, 7, 0)[0], HNSW_NONE);
+    /* With most of them known it finds its place among those, whether the entry point is one or not. */
+    for (uint32_t slot = 0; slot < 100; slot++) {
+        assert_true(hnsw_insert(&f.graph, &f.rows, 400 + slot, slot, EF, NULL, f.scratch));
+    }
+    fixture_assert_sound(&f, SMALL);
+    assert_each_findable(&f, SMALL, 1);
+    fixture_fini(&f);
+}
+
+static void test_statistics(void **unused) {
+    struct fixture f;
+    struct hnsw_statistics s;
+    uint64_t links = 0;
+
+    (void)unused;
+    fixture_init(&f, SMALL, 1, 32, HNSW_DEFAULT_M);
+    fixture_insert(&f, 0, 500);
+    hnsw_statistics(&f.graph, SMALL, &s);
+    assert_int_equal(s.nodes, 500);
+    assert_int_equal(s.nodes_at_level[0], 500);
+    assert_int_equal(s.levels, (f.graph.head->entry >> 32) + 1);
+    assert_int_equal(s.isolated, 0);
+    assert_in_range(s.max_degree, 1, 2 * HNSW_DEFAULT_M);
+    for (uint32_t slot = 0; slot < 500; slot++) {
+        for (uint32_t i = 0; i < 2 * HNSW_DEFAULT_M && fixture_list(&f, slot, 0)[i] != HNSW_NONE; i++) {
+            links++;
+        }
+    }
+    assert_true(s.mean_degree > (double)links / 500 - 0.001 && s.mean_degree < (double)links / 500 + 0.001);
+    assert_true(s.links > links);
+    fixture_fini(&f);
+}
+
+static void test_head(void **unused) {
+    struct hnsw_head *head = calloc(1, HNSW_HEAD_BYTES);
+
+    (void)unused;
+    assert_non_null(head);
+    assert_false(hnsw_head_valid(head));
+    hnsw_head_init(head, 16, 200);
+    assert_true(hnsw_head_valid(head));
+    head->m = HNSW_MAX_M + 1;
+    assert_false(hnsw_head_valid(head));
+    head->m = HNSW_MIN_M - 1;
+    assert_false(hnsw_head_valid(head));
+    hnsw_head_init(head, 16, 0);
+    assert_false(hnsw_head_valid(head));
+    hnsw_head_init(head, 16, 200);
+    head->format++;
+    assert_false(hnsw_head_valid(head));
+    free(head);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_levels),
+        cmocka_unit_test(test_levels_never_change),
+        cmocka_unit_test(test_recall_64),
+        cmocka_unit_test(test_recall_384),
+        cmocka_unit_test(test_smallest_m),
+        cmocka_unit_test(test_largest_m),
+        cmocka_unit_test(test_few),
+        cmocka_unit_test(test_inserting_twice_changes_nothing),
+        cmocka_unit_test(test_same_input_same_graph),
+        cmocka_unit_test(test_copies_first),
+        cmocka_unit_test(test_copies_last),
+        cmocka_unit_test(test_zeros_first),
+        cmocka_unit_test(test_zeros_last),
+        cmocka_unit_test(test_only_copies),
+        cmocka_unit_test(test_two_islands),
+        cmocka_unit_test(test_deletions),
+        cmocka_unit_test(test_older_view),
+        cmocka_unit_test(test_older_count_inserts),
+        cmocka_unit_test(test_statistics),
+        cmocka_unit_test(test_head),
+    };
+    (void)distance_init(NULL);
+    return cmocka_run_group_tests_name("index_hnsw", tests, NULL, NULL);
+}
