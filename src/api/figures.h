@@ -53,7 +53,7 @@ struct service_figures {
     uint64_t lock_waits;                  /* times the writer had to wait beyond watchdog_lock_ms */
     uint64_t dead_readers;                /* mutexes taken over from dead workers */
     /* log and snapshots */
-    uint64_t wal_lsn, wal_bytes, wal_segments;
+    uint64_t wal_lsn, wal_bytes, wal_segments, wal_appended_bytes; /* the last: of records, since start */
     uint64_t snapshots_taken, snapshot_failures;
     int64_t snapshot_at, snapshot_us;
     uint64_t snapshot_lsn, snapshot_bytes;

@@ -67,6 +67,8 @@ static const struct figure figures[] = {
     {"quire_wal_lsn", "gauge", "The last LSN in the log.", FORM_U64, AT(wal_lsn)},
     {"quire_wal_bytes", "gauge", "Bytes of all log segments.", FORM_U64, AT(wal_bytes)},
     {"quire_wal_segments", "gauge", "Log segments.", FORM_U64, AT(wal_segments)},
+    {"quire_wal_appended_bytes_total", "counter", "Bytes of records appended to the log since start.", FORM_U64,
+     AT(wal_appended_bytes)},
     {"quire_snapshots_taken_total", "counter", "Snapshots taken since start.", FORM_U64, AT(snapshots_taken)},
     {"quire_snapshot_failures_total", "counter", "Snapshots that failed since start.", FORM_U64, AT(snapshot_failures)},
     {"quire_snapshot_last_time_seconds", "gauge", "When the last snapshot was taken, in seconds since 1970; 0: none.", FORM_US,

@@ -396,6 +396,7 @@ static void show_commit(struct committer *c, int64_t begun_us) {
     store_relaxed_u64(&f->wal_lsn, position.durable_lsn);
     store_relaxed_u64(&f->wal_bytes, position.bytes);
     store_relaxed_u64(&f->wal_segments, position.segments);
+    store_relaxed_u64(&f->wal_appended_bytes, position.appended_bytes);
     control_histogram_add(&f->batch_ops, (int64_t)c->batch.count);
     control_histogram_add(&f->commit_time, clock_monotonic_us() - begun_us);
 }
