@@ -85,7 +85,7 @@ def main():
     seconds = float(sys.argv[1])
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else int.from_bytes(os.urandom(4), "little")
     rng = random.Random(seed)
-    instance = Instance("workers=4", "watchdog_pin_ms=500", "watchdog_request_ms=1000", "watchdog_lock_ms=50")
+    instance = Instance("workers=4", "watchdog_pin_ms=500", "write_deadline_ms=1000", "watchdog_request_ms=1500", "watchdog_lock_ms=50")
     faults = []
     oracle = Oracle()
     kills = stops = 0
