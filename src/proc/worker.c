@@ -29,6 +29,7 @@
 #include "proc/config.h"
 #include "proc/heritage.h"
 #include "proc/peers.h"
+#include "proc/sandbox.h"
 #include "proc/worker_link.h"
 #include "shm/atomics.h"
 
@@ -422,7 +423,7 @@ static bool read_heritage_config(struct worker *w, struct status *st) {
     return ok;
 }
 
-/* What a worker that is broken into cannot get any more. */
+/* What a worker that is broken into cannot get any more. A sanitizer needs memory, files and processes of its own. */
 static bool give_up_rights(const struct worker *w, struct status *st) {
     const struct rlimit no_core = {0, 0};
     const struct rlimit memory = {w->config.limits.worker_memory_bytes, w->config.limits.worker_memory_bytes};
@@ -430,10 +431,13 @@ static bool give_up_rights(const struct worker *w, struct status *st) {
         return status_set_errno(st, errno, "cannot give up rights");
     }
 #ifdef UNDER_SANITIZER
-    (void)memory; /* the sanitizer's own memory counts, too */
+    (void)memory;
     return true;
 #else
-    return setrlimit(RLIMIT_DATA, &memory) == 0 || status_set_errno(st, errno, "cannot limit memory");
+    if (setrlimit(RLIMIT_DATA, &memory) != 0) {
+        return status_set_errno(st, errno, "cannot limit memory");
+    }
+    return sandbox_enter(st);
 #endif
 }
 

@@ -133,9 +133,14 @@ class Server:
         return self
 
     def __exit__(self, kind, error, _):
+        log = self.log()
         if error is not None:
-            print("\n".join("# " + line for line in self.log().splitlines()[-40:]))
+            print("\n".join("# " + line for line in log.splitlines()[-40:]))
         self.close()
+        sanitizer = [line for line in log.splitlines() if "Sanitizer" in line or "runtime error:" in line]
+        if error is None and sanitizer:
+            print("\n".join("# " + line for line in log.splitlines()[-80:]))
+            raise Failure(sanitizer[0])
 
 
 def state_of(pid):
@@ -213,7 +218,7 @@ def test_killed_workers_come_back():
         documents = s.request("GET", "/v1/libraries/%s/documents?limit=1000" % library).json()
         check(len(documents) >= min(1000, len(acknowledged)))
         served = [int(w.split(" ms after the death")[0].split()[-1]) for w in s.log().splitlines() if "ms after the death" in w]
-        check(len(served) >= 40, "replacements:", len(served))
+        check(len(served) >= 20, "replacements of workers that had served:", len(served))
         print("# served after death, ms: median %d, longest %d of %d" % (sorted(served)[len(served) // 2], max(served), len(served)))
         check(sorted(served)[len(served) * 95 // 100] <= 100, "too late:", sorted(served)[-5:])
         check(s.stop() == 0)
@@ -403,7 +408,10 @@ def test_heritage():
             with open("/proc/%d/environ" % w, "rb") as f:
                 check(f.read() == b"")
             with open("/proc/%d/status" % w) as f:
-                check("NoNewPrivs:\t1" in f.read())
+                status = f.read()
+                check("NoNewPrivs:\t1" in status)
+                # Sanitizers need what the sandbox takes away.
+                check("Seccomp:\t2" in status or "asan" in open("/proc/%d/maps" % w).read(), status)
             with open("/proc/%d/maps" % w) as f:
                 check(not [m for m in f if "/vectors/" in m and "w" in m.split()[1]], "an arena is mapped for writing")
 
