@@ -11,6 +11,8 @@
 #include <unistd.h>
 
 bool fixture_model_fails;
+void (*fixture_while_embedding)(void *ctx);
+void *fixture_while_embedding_ctx;
 
 _Noreturn void fixture_die(const char *what, const struct status *st) {
     (void)fprintf(stderr, "fixture: %s: %s\n", what, st != NULL ? st->detail : "");
@@ -55,6 +57,9 @@ static bool embed_texts(const struct embedder *e, enum embed_role role, const st
     for (size_t i = 0; i < count; i++) {
         fixture_embed(texts[i], out + i * FIXTURE_DIMENSION);
     }
+    if (fixture_while_embedding != NULL) {
+        fixture_while_embedding(fixture_while_embedding_ctx);
+    }
     return true;
 }
 
@@ -92,6 +97,7 @@ int fixture_set_up(void **state) {
     f->models.model[0] = (struct embedder){
         .name = "test", .dimension = FIXTURE_DIMENSION, .fingerprint = 77, .where = "here", .embed = embed_texts};
     fixture_model_fails = false;
+    fixture_while_embedding = NULL;
     (void)distance_init(NULL);
     open_control(f);
     open_catalog(f);

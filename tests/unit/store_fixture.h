@@ -36,9 +36,13 @@ int fixture_tear_down(void **state);
 /* Closes the catalog and opens an empty one over the same files. */
 void fixture_reopen(struct fixture *f);
 
-/* The model "test": a pseudo-random unit vector that depends on the text alone. fixture_model_fails makes it fail from then on. */
+/* The model "test": a pseudo-random unit vector that depends on the text alone. fixture_model_fails makes it fail from then on.
+ */
 void fixture_embed(struct slice text, float out[FIXTURE_DIMENSION]);
 extern bool fixture_model_fails;
+/* Called by the model while it embeds, when set; cleared by fixture_set_up. */
+extern void (*fixture_while_embedding)(void *ctx);
+extern void *fixture_while_embedding_ctx;
 
 /* The whole way of a write: decode, check, reserve, apply, publish. */
 bool fixture_try(struct fixture *f, struct buf *op, struct status *st);

@@ -205,6 +205,32 @@ static void test_model_that_fails(void **state) {
     catalog_release(f->catalog, lib);
 }
 
+static void delete_meanwhile(void *ctx) {
+    struct uuid library = fixture_library_id(1);
+    fixture_delete_chunk((struct fixture *)ctx, &library, "a/1");
+}
+
+/* A chunk that is deleted while its vector is being made is taken off the missing ones once. */
+static void test_deleted_while_embedded(void **state) {
+    struct fixture *f = (struct fixture *)*state;
+    struct uuid library = fixture_library_id(1);
+    struct status st = {0};
+    size_t done = 0;
+    fixture_create(f, &library, INDEX_HNSW, "test");
+    f->pending = true;
+    fixture_put(f, &library, PUT_CREATE, "a", 5, "text");
+    struct library *lib = catalog_acquire(f->catalog, &library);
+    fixture_while_embedding = delete_meanwhile;
+    fixture_while_embedding_ctx = f;
+    assert_true(backlog_embed_some(lib, &f->models, 3, &done, &st));
+    fixture_while_embedding = NULL;
+    assert_int_equal(backlog_pending_vectors(lib), 2);
+    catalog_release(f->catalog, lib);
+    fixture_catch_up(f, &library);
+    assert_graph(f, &library, 1);
+    assert_vectors(f, &library);
+}
+
 /* The linkers pass slots without a vector by, and come back for them. */
 static void test_links_wait_for_vectors(void **state) {
     struct fixture *f = (struct fixture *)*state;
@@ -494,6 +520,7 @@ static void test_rebuild_cancelled(void **state) {
     assert_true(backlog_rebuild_begin(lib, &settings, &st));
     fixture_catch_up(f, &library);
     assert_true(backlog_rebuild_switch(f->catalog, lib, &st));
+    assert_graph(f, &library, 1); /* until the publication, a new reader still finds the old one */
     catalog_publish(f->catalog, f->lsn, 1000000, NULL, NULL);
     assert_graph(f, &library, 3);
     /* deleted in the middle of a rebuild */
@@ -511,6 +538,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_two_threads, fixture_set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(test_model_that_fails, fixture_set_up, fixture_tear_down),
+        cmocka_unit_test_setup_teardown(test_deleted_while_embedded, fixture_set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(test_links_wait_for_vectors, fixture_set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(test_watermark_and_pins, fixture_set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(test_links_after_restart, fixture_set_up, fixture_tear_down),
