@@ -177,40 +177,13 @@ static void test_copies(void **unused) {
     shared_fini(&s);
 }
 
-/* Slots 2i and 2i + 1 are near each other and far from all others, and are inserted at the same time: each must find the other.
- */
-static void test_twins(void **unused) {
-    struct shared s;
-    uint32_t apart = 0;
-
-    (void)unused;
-    shared_init(&s, 3000, 64, HNSW_DEFAULT_M, INSERTERS);
-    for (uint32_t slot = 0; slot < s.f.count; slot += 2) {
-        float *one = fixture_row(&s.f, slot);
-        float *other = fixture_row(&s.f, slot + 1);
-        memcpy(other, one, 64 * sizeof(float));
-        other[slot / 2 % 64] += 0.05F;
-        (void)vector_normalize(other, 64);
-    }
-    run_threads(&s, INSERTERS, false);
-    for (uint32_t slot = 0; slot < s.f.count; slot++) {
-        uint32_t found[2];
-        assert_int_equal(fixture_search(&s.f, fixture_row(&s.f, slot), 2, EF, NULL, found), 2);
-        apart += found[0] != (slot ^ 1U) && found[1] != (slot ^ 1U);
-    }
-    print_message("# %u of %u did not find their twin\n", apart, s.f.count);
-    assert_in_range(apart, 0, s.f.count / 200);
-    fixture_assert_sound(&s.f, s.f.count);
-    shared_fini(&s);
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_insert_and_search),
         cmocka_unit_test(test_crowded),
         cmocka_unit_test(test_first_inserts),
         cmocka_unit_test(test_copies),
-        cmocka_unit_test(test_twins),
+
     };
     (void)distance_init(NULL);
     return cmocka_run_group_tests_name("index_hnsw_threads", tests, NULL, NULL);
