@@ -57,10 +57,16 @@ static bool try_files(void) {
            refused(mkfifo(other, 0600));
 }
 
+/* valgrind ends a process whose execve fails when it should not. */
+static bool under_valgrind(void) {
+    const char *preload = getenv("LD_PRELOAD");
+    return preload != NULL && strstr(preload, "vgpreload") != NULL;
+}
+
 static bool try_processes(void) {
     char *argv[] = {(char[]){"true"}, NULL};
-    return refused(fork()) && refused(execv("/bin/true", argv)) && refused(kill(parent, SIGTERM)) && refused(kill(-1, SIGTERM)) &&
-           refused(kill(0, SIGTERM)) && kill(getpid(), 0) == 0;
+    return refused(fork()) && (under_valgrind() || refused(execv("/bin/true", argv))) && refused(kill(parent, SIGTERM)) &&
+           refused(kill(-1, SIGTERM)) && refused(kill(0, SIGTERM)) && kill(getpid(), 0) == 0;
 }
 
 static void *write_seven(void *arg) {
