@@ -136,6 +136,12 @@ class Client:
             return None, None
 
 
+    def read(self, path):
+        """A GET; once more where the kept-open connection was closed meanwhile, as any client does."""
+        status, reply = self.request("GET", path)
+        return (status, reply) if status is not None else self.request("GET", path)
+
+
 class Oracle:
     """What may be stored under each id. None stands for 'no such document'."""
 
@@ -183,7 +189,7 @@ class Oracle:
                 continue
             if ids is not None and id not in ids and len(may) == 1:
                 continue
-            status, document = client.request("GET", "/v1/libraries/%s/documents/%s" % (library, id))
+            status, document = client.read("/v1/libraries/%s/documents/%s" % (library, id))
             if status != 200:
                 faults.append("listed, but get gives %s: %s" % (status, id))
                 continue
@@ -200,7 +206,7 @@ class Oracle:
 
     @staticmethod
     def page(client, path):
-        status, page = client.request("GET", path)
+        status, page = client.read(path)
         if status != 200:
             return status, None, None
         following = None
