@@ -71,6 +71,8 @@ uint64_t catalog_published_lsn(const struct catalog *c);
 /* --- for recovery and checkpoints --- */
 /* Takes over an arena on disk as `view` says (its files were verified by the caller). */
 MUST_CHECK bool catalog_adopt(struct catalog *c, const struct library_view *view, struct status *st);
+/* Whether it would, as far as the view and the library's definition tell: is its model still the same? Asked for all before the first is taken over. */
+MUST_CHECK bool catalog_can_adopt(struct catalog *c, const struct library_view *view, const struct library_definition *d, struct status *st);
 
 /* --- for background threads --- */
 size_t catalog_library_count(struct catalog *c);

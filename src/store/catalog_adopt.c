@@ -22,17 +22,24 @@ static bool open_arena(struct library *lib, struct status *st) {
            graph_work_open(lib->arena.dir_fd, lib->view.graph_generation, lib->slots, &lib->serving, st);
 }
 
+static bool check_model(const struct embedder *model, const struct library_view *view, struct status *st) {
+    bool same = model == NULL || (model->dimension == view->dimension && model->fingerprint == view->model_fingerprint);
+    return same || status_set(st, STATUS_CORRUPT, "the library's vectors are of another version of the model %s", model->name);
+}
+
 static bool adopt_definition(struct library *lib, struct status *st) {
     struct library_definition d;
     if (!library_definition_decode(arena_record(&lib->arena, lib->view.definition, lib->view.definition_length), &d)) {
         return status_set(st, STATUS_CORRUPT, "a library's definition does not decode");
     }
     library_set_model(lib, &d);
-    if (lib->model != NULL &&
-        (lib->model->dimension != lib->view.dimension || lib->model->fingerprint != lib->view.model_fingerprint)) {
-        return status_set(st, STATUS_CORRUPT, "the library's vectors are of another version of the model %s", lib->model->name);
-    }
-    return true;
+    return check_model(lib->model, &lib->view, st);
+}
+
+bool catalog_can_adopt(struct catalog *c, const struct library_view *view, const struct library_definition *d, struct status *st) {
+    const struct embedder *model =
+        slice_is(d->embedding_model, "none") ? NULL : embed_find(c->options.models, d->embedding_model);
+    return check_view(view, st) && check_model(model, view, st);
 }
 
 bool catalog_adopt(struct catalog *c, const struct library_view *view, struct status *st) {
