@@ -17,13 +17,13 @@ struct oplog_record {
 typedef bool (*oplog_record_fn)(const struct oplog_record *record, void *ctx, struct status *st);
 
 struct oplog_position {
-    uint64_t durable_lsn;   /* the last one that is on disk; 0: none */
-    uint64_t oldest_lsn;    /* the first that can be read */
-    uint64_t bytes;         /* of all segments */
+    uint64_t durable_lsn; /* the last one that is on disk; 0: none */
+    uint64_t oldest_lsn;  /* the first that can be read */
+    uint64_t bytes;       /* of all segments */
     uint64_t segments;
     uint64_t appended_bytes; /* records since start */
     uint64_t syncs;
-    uint64_t sync_us;        /* in all */
+    uint64_t sync_us; /* in all */
 };
 
 struct oplog;
@@ -32,8 +32,9 @@ struct oplog_driver {
     /* The right to append; the embedded driver holds the directory's LOCK already. */
     bool (*acquire)(struct oplog *log, struct status *st);
     bool (*renew)(struct oplog *log, struct status *st);
-    /* Appends all records (LSNs ascending by one) and makes them durable, in one write and one sync. On failure none counts as appended:
-     * STATUS_NO_SPACE leaves the log usable (cut back to its last good offset); anything else (a failed sync above all) latches: every later append fails. */
+    /* Appends all records (LSNs ascending by one) and makes them durable, in one write and one sync. On failure none counts as
+     * appended: STATUS_NO_SPACE leaves the log usable (cut back to its last good offset); anything else (a failed sync above all)
+     * latches: every later append fails. */
     bool (*append)(struct oplog *log, const struct oplog_record *records, size_t count, struct status *st);
     /* All records with lsn >= from, in order. */
     bool (*read_from)(struct oplog *log, uint64_t from, oplog_record_fn fn, void *ctx, struct status *st);
@@ -55,7 +56,9 @@ static inline MUST_CHECK bool oplog_read_from(struct oplog *l, uint64_t from, op
 static inline MUST_CHECK bool oplog_publish_snapshot(struct oplog *l, uint64_t lsn, struct status *st) {
     return l->driver->publish_snapshot(l, lsn, st);
 }
-static inline void oplog_position_get(struct oplog *l, struct oplog_position *ret) { l->driver->position(l, ret); }
+static inline void oplog_position_get(struct oplog *l, struct oplog_position *ret) {
+    l->driver->position(l, ret);
+}
 static inline void oplog_close(struct oplog *l) {
     if (l != NULL)
         l->driver->close(l);

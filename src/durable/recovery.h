@@ -2,12 +2,13 @@
  * recovery.h - from what lies in a data directory to libraries that serve: checkpointed arenas, or snapshot and log.
  *
  *   1. wal_open finds the durable end and cuts a torn tail.
- *   2. A checkpoint (<data>/vectors/checkpoint, written at an orderly stop, removed before the first change after a start) that verifies (format, LSN = the log's last,
- *      checksums of every file up to its used bytes, model fingerprints) -> the arenas are adopted as they are.
- *   3. Otherwise the newest snapshot that verifies is loaded (older ones are tried, and it is said), then the log after its LSN is replayed. The old
- *      arenas are set aside (vectors/<id>.old), and each chunk's vector is kept when chunk id, text hash, model fingerprint, dimension and the vector's CRC match.
- *      What is left is pending: the backlog embeds it while workers serve. Old arenas are removed at the end.
- * Idempotent: killed at any point, it starts again from the same files.
+ *   2. A checkpoint (<data>/vectors/checkpoint, written at an orderly stop, removed before the first change after a start) that
+ * verifies (format, LSN = the log's last, checksums of every file up to its used bytes, model fingerprints) -> the arenas are
+ * adopted as they are.
+ *   3. Otherwise the newest snapshot that verifies is loaded (older ones are tried, and it is said), then the log after its LSN
+ * is replayed. The old arenas are set aside (vectors/<id>.old), and each chunk's vector is kept when chunk id, text hash, model
+ * fingerprint, dimension and the vector's CRC match. What is left is pending: the backlog embeds it while workers serve. Old
+ * arenas are removed at the end. Idempotent: killed at any point, it starts again from the same files.
  */
 #ifndef QUIRE_DURABLE_RECOVERY_H
 #define QUIRE_DURABLE_RECOVERY_H
@@ -47,14 +48,17 @@ struct recovery_report {
     uint64_t lost_records_bound;
 };
 
-/* Creates what is missing in the data directory (wal/, snapshots/, vectors/). The catalog is empty before and published after. *ret_log is open for appending. */
-MUST_CHECK bool recovery_run(const struct recovery_options *options, struct catalog *c, struct oplog **ret_log, struct recovery_report *ret, struct status *st);
+/* Creates what is missing in the data directory (wal/, snapshots/, vectors/). The catalog is empty before and published after.
+ * *ret_log is open for appending. */
+MUST_CHECK bool recovery_run(const struct recovery_options *options, struct catalog *c, struct oplog **ret_log,
+                             struct recovery_report *ret, struct status *st);
 void recovery_report_fini(struct recovery_report *r);
 
 /* At an orderly stop, with no commits, indexers or re-embedders at work: sync all arenas, then write the checkpoint. */
 MUST_CHECK bool checkpoint_write(int data_dir_fd, struct catalog *c, uint64_t lsn, struct status *st);
 
-/* The LOCK file of a data directory: held (flock, and the pid within) until the descriptor is closed. STATUS_CONFLICT names the holder. */
+/* The LOCK file of a data directory: held (flock, and the pid within) until the descriptor is closed. STATUS_CONFLICT names the
+ * holder. */
 MUST_CHECK bool data_lock(int data_dir_fd, int *ret_fd, struct status *st);
 
 #endif

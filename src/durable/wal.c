@@ -88,7 +88,7 @@ struct wal *wal_new(const struct wal_options *options) {
         return NULL;
     }
     w->log.driver = &wal_driver;
-    w->dir_fd = options->dir_fd;
+    w->dir_fd = -1;
     w->segment_bytes = whole_pages(options->segment_bytes < SEGMENT_LEAST ? SEGMENT_LEAST : options->segment_bytes);
     w->max_record_bytes = options->max_record_bytes;
     w->fd = -1;
@@ -107,6 +107,7 @@ void wal_free(struct wal *w) {
     wal_spare_stop(w);
     io_close(&w->fd);
     io_close(&w->successor_fd);
+    io_close(&w->dir_fd);
     buf_fini(&w->batch);
     free(w->segments);
     (void)pthread_cond_destroy(&w->changed);

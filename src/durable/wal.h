@@ -12,12 +12,14 @@
 #define WAL_FORMAT 1
 
 struct wal_options {
-    int dir_fd;             /* <data>/wal, borrowed */
+    int dir_fd;             /* <data>/wal, borrowed for the call */
     uint64_t segment_bytes; /* a batch larger than that gets a segment of its own size */
     uint64_t max_record_bytes;
     uint64_t expect_lsn; /* what a snapshot or checkpoint already covers: the log must reach at least that or begin right after
                           * it; a log that ends before it although it once held it is damage */
-    bool repair;         /* cut damage off instead of refusing, and report it */
+    uint64_t
+        reached_lsn; /* more than that which is known to have been durable: by a checkpoint whose arenas cannot be used; else 0 */
+    bool repair;     /* cut damage off instead of refusing, and report it */
 };
 
 struct wal_report {

@@ -195,11 +195,17 @@ static void judge_place(struct opening *o, size_t i) {
     }
 }
 
+/* The LSN up to which the log is known to have been durable. */
+static uint64_t must_reach(const struct opening *o) {
+    const struct wal_options *options = o->options;
+    return options->reached_lsn > options->expect_lsn ? options->reached_lsn : options->expect_lsn;
+}
+
 /* The last segment: is what follows its last valid record a torn tail or damage? */
 static void judge_tail(struct opening *o, size_t i) {
     const struct found *f = &o->found[i];
     uint64_t next = f->scan.next_lsn;
-    uint64_t expect = o->options->expect_lsn;
+    uint64_t expect = must_reach(o);
     if (f->scan.ended) {
         set_fault(o, FAULT_MISSING, i, next, "the segment that follows %s is missing: it begins with LSN %" PRIu64,
                   f->segment.name, next);
@@ -370,7 +376,7 @@ static bool keep_copy(struct opening *o, size_t i, struct status *st) {
 
 /* The highest LSN that anything in the log says has existed. */
 static uint64_t highest_known(struct opening *o) {
-    uint64_t highest = o->highest;
+    uint64_t highest = o->highest > must_reach(o) ? o->highest : must_reach(o);
     for (size_t i = o->fault.index; i < o->count; i++) {
         const struct found *f = &o->found[i];
         uint64_t by_name = f->name_lsn - 1;
@@ -528,12 +534,12 @@ static bool judge(struct opening *o, struct wal_report *report, struct status *s
     if (!list_segments(o, st)) {
         return false;
     }
-    if (o->count == 0 && o->options->expect_lsn > 0 && !o->options->repair) {
+    if (o->count == 0 && must_reach(o) > 0 && !o->options->repair) {
         return status_set(st, STATUS_CORRUPT,
                           "there is no log in wal/, but a snapshot or checkpoint covers LSN %" PRIu64
                           " and later changes may have been in "
                           "it. Put it back, or start once with `quired --repair` to go on without it",
-                          o->options->expect_lsn);
+                          must_reach(o));
     }
     if (!judge_all(o, st)) {
         return false;
@@ -568,7 +574,8 @@ bool wal_open(const struct wal_options *options, struct oplog **ret, struct wal_
         (void)status_no_memory(st);
         goto out;
     }
-    if (!wal_spare_find(w, st) || !stand_ready(&o, w, st)) {
+    if (!io_open_at(options->dir_fd, ".", O_RDONLY | O_DIRECTORY, 0, &w->dir_fd, st) || !wal_spare_find(w, st) ||
+        !stand_ready(&o, w, st)) {
         goto out;
     }
     w->durable_end = w->offset;

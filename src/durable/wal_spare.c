@@ -7,7 +7,8 @@
  * superfluous is used again as it is, which spares even the zeros: the random id of its next life tells its old records from new
  * ones.
  *
- * A crash leaves at most WAL_FILLING_NAME (of no use, removed at the next start) and WAL_SPARE_NAME (whole, used again).
+ * A crash leaves at most WAL_FILLING_NAME or WAL_LARGE_NAME (of no use, removed at the next start) and WAL_SPARE_NAME (whole,
+ * used again).
  */
 #include "durable/wal_internal.h"
 
@@ -181,7 +182,7 @@ bool wal_spare_find(struct wal *w, struct status *st) {
     int fd = -1;
     off_t size = 0;
     struct status absent;
-    if (!io_unlink_at(w->dir_fd, WAL_FILLING_NAME, st)) {
+    if (!io_unlink_at(w->dir_fd, WAL_FILLING_NAME, st) || !io_unlink_at(w->dir_fd, WAL_LARGE_NAME, st)) {
         return false;
     }
     if (!io_open_at(w->dir_fd, WAL_SPARE_NAME, O_RDONLY | O_NOFOLLOW, 0, &fd, &absent)) {

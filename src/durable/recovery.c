@@ -1,0 +1,537 @@
+/*
+ * recovery.c - from what lies in a data directory to libraries that serve. The steps stand in recovery.h.
+ *
+ * Which of the files is believed:
+ *   - A checkpoint says that everything up to its LSN was durable, also when its arenas turn out to be no good: the log must
+ * reach it.
+ *   - A snapshot counts only when all its sums hold. The log must continue right behind it, or hold its LSN.
+ *   - The log is judged by wal_open, which is told both. What it refuses is not touched.
+ * So nothing is set aside or built before the log is open: a start that is refused changes nothing but a torn tail.
+ *
+ * Killed anywhere, it starts again from the same files: the checkpoint goes before the first arena is set aside; snapshots and
+ * log are only read; what was set aside stays until everything is rebuilt (salvage.c).
+ */
+#include "durable/recovery.h"
+
+#include "base/clock.h"
+#include "base/io.h"
+#include "base/log.h"
+#include "base/utf8.h"
+#include "durable/checkpoint.h"
+#include "durable/salvage.h"
+#include "durable/snapshot_read.h"
+#include "durable/wal.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { DIRECTORY_MODE = 0700, PROGRESS_US = 100000, PROGRESS_OPS = 256, PATIENCE_US = 1000000, PATH_BYTES = 128 };
+
+struct recovery {
+    const struct recovery_options *options;
+    struct catalog *catalog;
+    int wal_fd;
+    int snapshots_fd;
+    int vectors_fd;
+    struct oplog *log;
+    struct salvage *salvage;
+    struct checkpoint checkpoint;
+    uint64_t reached_lsn; /* of a checkpoint that could be read */
+    struct recovery_report report;
+    /* while ops are applied */
+    uint64_t lsn; /* of a snapshot's ops: the snapshot's */
+    uint64_t done;
+    uint64_t total;
+    int64_t told_us;
+    const char *doing;
+    bool no_way_on; /* what failed does not lie in the snapshot that was being loaded */
+};
+
+static void tell(struct recovery *r, const char *what, double fraction) {
+    r->told_us = clock_monotonic_us();
+    if (r->options->progress != NULL) {
+        r->options->progress(r->options->progress_ctx, what, fraction);
+    }
+}
+
+static void count_op(struct recovery *r) {
+    if (++r->done % PROGRESS_OPS == 0 && clock_monotonic_us() - r->told_us > PROGRESS_US) {
+        tell(r, r->doing, r->total > 0 && r->done < r->total ? (double)r->done / (double)r->total : 1.0);
+    }
+}
+
+/* --- directories --- */
+
+static bool open_directory(int data_dir_fd, const char *name, int *ret_fd, struct status *st) {
+    return io_mkdir_at(data_dir_fd, name, DIRECTORY_MODE, st) &&
+           io_open_at(data_dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, ret_fd, st);
+}
+
+static bool open_directories(struct recovery *r, struct status *st) {
+    int fd = r->options->data_dir_fd;
+    return open_directory(fd, "wal", &r->wal_fd, st) && open_directory(fd, "snapshots", &r->snapshots_fd, st) &&
+           open_directory(fd, "vectors", &r->vectors_fd, st) && io_fsync_dir(fd, ".", st);
+}
+
+/* Closes the log first when it was open. */
+static bool open_log(struct recovery *r, uint64_t expect_lsn, struct status *st) {
+    struct wal_options options = {.dir_fd = r->wal_fd,
+                                  .segment_bytes = r->options->wal_segment_bytes,
+                                  .max_record_bytes = r->options->max_record_bytes,
+                                  .expect_lsn = expect_lsn,
+                                  .reached_lsn = r->reached_lsn,
+                                  .repair = r->options->repair};
+    struct wal_report report = {0};
+    int64_t begin = clock_monotonic_us();
+    oplog_close(r->log);
+    r->log = NULL;
+    bool ok = wal_open(&options, &r->log, &report, st);
+    r->report.wal_open_us += clock_monotonic_us() - begin;
+    r->report.torn_bytes += report.torn_bytes;
+    r->report.lost_records_bound += report.lost_records_bound;
+    return ok;
+}
+
+static uint64_t last_lsn(const struct recovery *r) {
+    struct oplog_position p;
+    oplog_position_get(r->log, &p);
+    return p.durable_lsn;
+}
+
+/* --- the arenas as they are --- */
+
+static bool why_not(struct recovery *r, const char *why) {
+    (void)snprintf(r->report.why_not_checkpoint, sizeof r->report.why_not_checkpoint, "%.199s", why);
+    return true;
+}
+
+/* The definition that a checkpointed view points to. */
+static bool read_definition(const struct recovery *r, const struct library_view *view, struct buf *content,
+                            struct library_definition *ret, struct status *st) {
+    char id[UUID_TEXT + 1];
+    char path[PATH_BYTES];
+    int fd = -1;
+    uuid_format(&view->id, id);
+    (void)snprintf(path, sizeof path, "%s/records.mmap", id);
+    buf_reset(content);
+    if (!buf_reserve(content, view->definition_length)) {
+        return status_no_memory(st);
+    }
+    content->len = view->definition_length;
+    bool ok = io_open_at(r->vectors_fd, path, O_RDONLY | O_NOFOLLOW, 0, &fd, st) &&
+              io_pread_full(fd, content->data, content->len, (off_t)view->definition, st);
+    io_close(&fd);
+    return ok &&
+           (library_definition_decode(buf_slice(content), ret) || status_set(st, STATUS_CORRUPT, "a definition does not decode"));
+}
+
+/* Whether every library's view and model are such that its arena can be taken over. */
+static bool all_adoptable(struct recovery *r, struct status *why) {
+    struct buf content = {0};
+    bool ok = true;
+    for (size_t i = 0; ok && i < r->checkpoint.library_count; i++) {
+        const struct library_view *view = &r->checkpoint.libraries[i].view;
+        struct library_definition d;
+        ok = read_definition(r, view, &content, &d, why) && catalog_can_adopt(r->catalog, view, &d, why);
+    }
+    buf_fini(&content);
+    return ok;
+}
+
+/* *ret_usable: the checkpoint verifies with all its files. */
+static bool judge_checkpoint(struct recovery *r, bool *ret_usable, struct status *st) {
+    char why[CHECKPOINT_WHY_MAX] = "";
+    struct status failed = {0};
+    bool there = false;
+    bool sound = false;
+    *ret_usable = false;
+    tell(r, "checking the saved arenas", 0);
+    if (!checkpoint_read(r->options->data_dir_fd, &r->checkpoint, &there, why, st)) {
+        return false;
+    }
+    if (!there) {
+        return why_not(r, why);
+    }
+    r->reached_lsn = r->checkpoint.lsn;
+    if (!checkpoint_verify(r->options->data_dir_fd, &r->checkpoint, &sound, why, st)) {
+        return false;
+    }
+    if (!sound) {
+        return why_not(r, why);
+    }
+    if (!all_adoptable(r, &failed)) {
+        return failed.code == STATUS_NO_MEMORY ? status_no_memory(st) : why_not(r, failed.detail);
+    }
+    *ret_usable = true;
+    return true;
+}
+
+static bool only_closed(const struct oplog_record *record, void *ctx, struct status *st) {
+    (void)ctx;
+    return (record->op.len > 0 && record->op.data[0] == OP_LOG_CLOSE) || status_set(st, STATUS_CONFLICT, "there is more");
+}
+
+/* Nothing but the end of an orderly stop was logged after the checkpoint. */
+static bool log_ends_at_checkpoint(struct recovery *r) {
+    struct status ignored;
+    return last_lsn(r) == r->checkpoint.lsn ||
+           (last_lsn(r) > r->checkpoint.lsn && oplog_read_from(r->log, r->checkpoint.lsn + 1, only_closed, NULL, &ignored));
+}
+
+static bool adopt_all(struct recovery *r, struct status *st) {
+    for (size_t i = 0; i < r->checkpoint.library_count; i++) {
+        if (!catalog_adopt(r->catalog, &r->checkpoint.libraries[i].view, st)) {
+            /* Some may be taken over already, so this start cannot go another way. The next one will: it finds no checkpoint. */
+            struct status ignored;
+            (void)!checkpoint_remove(r->options->data_dir_fd, &ignored);
+            return false;
+        }
+    }
+    r->report.from_checkpoint = true;
+    return checkpoint_remove(r->options->data_dir_fd, st);
+}
+
+/* The arenas, where they can be taken as they are; *ret_done false: they cannot. */
+static bool take_arenas(struct recovery *r, bool *ret_done, struct status *st) {
+    bool usable = false;
+    *ret_done = false;
+    if (!judge_checkpoint(r, &usable, st)) {
+        return false;
+    }
+    if (!usable) {
+        return true;
+    }
+    if (!open_log(r, r->checkpoint.lsn, st)) {
+        return false;
+    }
+    if (!log_ends_at_checkpoint(r)) {
+        return why_not(r, "the log goes on behind the checkpoint");
+    }
+    *ret_done = adopt_all(r, st);
+    return *ret_done;
+}
+
+/* --- applying ops --- */
+
+static bool reserve(struct recovery *r, const struct op *op, struct status *st) {
+    struct status failed = {0};
+    if (catalog_reserve(r->catalog, op, &failed)) {
+        return true;
+    }
+    catalog_abandon(r->catalog);
+    /* The old arenas take as much room as the new ones. Their vectors can be made again, a server that does not start cannot. */
+    if (failed.code == STATUS_NO_SPACE && salvage_sacrifice(r->salvage)) {
+        log_warn("there is no room for the old vectors beside the new ones: they are given up and will be computed again");
+        return catalog_reserve(r->catalog, op, st);
+    }
+    if (st != NULL) {
+        *st = failed;
+    }
+    return false;
+}
+
+/* The view of the library that a document goes to. */
+static bool view_of(struct recovery *r, const struct uuid *id, struct library_view *ret) {
+    struct library *lib = catalog_acquire(r->catalog, id);
+    struct reading rd;
+    if (lib == NULL) {
+        return false;
+    }
+    library_reading(lib, &rd);
+    *ret = rd.view;
+    catalog_release(r->catalog, lib);
+    return true;
+}
+
+/* The vectors of a document that come with it, or are still in the old arena. */
+static bool find_vectors(struct recovery *r, const struct snapshot_op *item, const float **ret, struct status *st) {
+    struct library_view view;
+    *ret = NULL;
+    if (item->op->type != OP_DOCUMENT_PUT || item->op->as.document.vector_dimension != 0 ||
+        !view_of(r, &item->op->library, &view)) {
+        return true;
+    }
+    bool same_model = item->dimension == view.dimension && item->model_fingerprint == view.model_fingerprint;
+    return salvage_vectors(r->salvage, item->op, &view, same_model ? item->vectors : NULL, ret, st);
+}
+
+static bool apply(struct recovery *r, const struct snapshot_op *item, uint64_t lsn, int64_t time_us, struct status *st) {
+    const float *vectors = NULL;
+    if (!reserve(r, item->op, st) || !find_vectors(r, item, &vectors, st)) {
+        r->no_way_on = true;
+        return false;
+    }
+    catalog_apply(r->catalog, item->op, lsn, time_us, vectors, NULL);
+    if (item->op->type == OP_LIBRARY_CREATE || item->op->type == OP_LIBRARY_DELETE) {
+        /* So that the next ones find its dimension and model, or its files gone. Nobody is looking yet. */
+        catalog_publish(r->catalog, lsn, PATIENCE_US, NULL, NULL);
+    }
+    count_op(r);
+    return true;
+}
+
+/* --- the snapshot --- */
+
+static bool apply_from_snapshot(const struct snapshot_op *item, void *ctx, struct status *st) {
+    struct recovery *r = (struct recovery *)ctx;
+    struct status why = {0};
+    /* Of what an archive from outside may say, only an id that comes twice, or vectors that do not fit, could put a library at
+     * odds with itself. That a limit is lower today, or a model not configured, is no reason to lose what was once admitted. */
+    if (item->op->type == OP_DOCUMENT_PUT && !catalog_check(r->catalog, item->op, &why) && why.code != STATUS_TOO_LARGE) {
+        if (st != NULL) {
+            *st = why;
+        }
+        return false;
+    }
+    return apply(r, item, r->lsn, 0, st);
+}
+
+/* Takes back what a snapshot that failed half-way has left in the catalog. */
+static bool drop_all(struct recovery *r, struct status *st) {
+    struct library **libraries = NULL;
+    size_t count = 0;
+    struct buf bytes = {0};
+    if (!catalog_acquire_all(r->catalog, &libraries, &count, st)) {
+        return false;
+    }
+    bool ok = true;
+    for (size_t i = 0; ok && i < count; i++) {
+        struct reading rd;
+        struct op op;
+        library_reading(libraries[i], &rd);
+        buf_reset(&bytes);
+        op_encode_library_delete(&bytes, &rd.view.id);
+        ok = buf_check(&bytes, st) && op_decode(buf_slice(&bytes), NULL, &op, st);
+        catalog_release(r->catalog, libraries[i]);
+        if (ok) {
+            catalog_apply(r->catalog, &op, r->lsn, 0, NULL, NULL);
+        }
+    }
+    catalog_publish(r->catalog, r->lsn, PATIENCE_US, NULL, NULL);
+    free(libraries);
+    buf_fini(&bytes);
+    return ok;
+}
+
+/* What another snapshot can do nothing about. */
+static bool hopeless(const struct recovery *r, const struct status *st) {
+    return r->no_way_on || st->code == STATUS_NO_MEMORY;
+}
+
+static bool prepare_rebuild(struct recovery *r, struct status *st) {
+    return r->salvage != NULL ||
+           (checkpoint_remove(r->options->data_dir_fd, st) && salvage_begin(r->vectors_fd, &r->salvage, st));
+}
+
+/* Loads a snapshot that was verified, behind which the log was opened. *ret_loaded false: its content is no good, nothing of it
+ * is left. */
+static bool load(struct recovery *r, int fd, const struct verified *v, bool *ret_loaded, struct status *st) {
+    struct status failed = {0};
+    *ret_loaded = false;
+    if (!prepare_rebuild(r, st)) {
+        return false;
+    }
+    r->lsn = v->info.lsn > 0 ? v->info.lsn : 1;
+    r->done = 0;
+    r->total = v->info.documents + v->info.libraries;
+    r->doing = "loading the snapshot";
+    tell(r, r->doing, 0);
+    if (snapshot_load_verified(fd, v, r->options->limits, apply_from_snapshot, r, &failed)) {
+        memcpy(r->report.snapshot, v->info.name, sizeof r->report.snapshot);
+        r->report.snapshot_lsn = v->info.lsn;
+        *ret_loaded = true;
+        return true;
+    }
+    if (hopeless(r, &failed)) {
+        if (st != NULL) {
+            *st = failed;
+        }
+        return false;
+    }
+    log_status(LOG_LEVEL_WARN, "the snapshot cannot be loaded, another is tried", &failed);
+    return drop_all(r, st);
+}
+
+/* One candidate: verify, open the log behind it, load. */
+static bool try_snapshot(struct recovery *r, const char *name, bool *ret_loaded, struct status *st) {
+    struct status failed = {0};
+    struct verified v = {0};
+    int fd = -1;
+    int64_t begin = clock_monotonic_us();
+    int64_t log_us = r->report.wal_open_us;
+    bool ok = true;
+    *ret_loaded = false;
+    tell(r, "verifying the snapshot", 0);
+    if (!snapshot_open_verified(r->snapshots_fd, name, r->options->limits, &fd, &v, &failed)) {
+        log_status(LOG_LEVEL_WARN, "a snapshot does not verify, an older one is tried", &failed);
+        ok = !hopeless(r, &failed);
+        if (!ok && st != NULL) {
+            *st = failed;
+        }
+    } else {
+        ok = open_log(r, v.info.lsn, st) && load(r, fd, &v, ret_loaded, st);
+    }
+    verified_fini(&v);
+    io_close(&fd);
+    r->report.snapshot_us += clock_monotonic_us() - begin - (r->report.wal_open_us - log_us);
+    return ok;
+}
+
+static bool listed(const struct snapshot_info *infos, size_t count, const char *name) {
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(infos[i].name, name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Says which files bear a snapshot's name without being one. */
+static bool tell_unreadable(struct recovery *r, const struct snapshot_info *infos, size_t count, struct status *st) {
+    char(*names)[SNAPSHOT_NAME_MAX] = NULL;
+    size_t names_count = 0;
+    if (!snapshot_names(r->snapshots_fd, &names, &names_count, st)) {
+        return false;
+    }
+    for (size_t i = 0; i < names_count; i++) {
+        if (!listed(infos, count, names[i])) {
+            log_warn("%s cannot be read and is passed over", names[i]);
+        }
+    }
+    free(names);
+    return true;
+}
+
+static bool load_newest(struct recovery *r, struct status *st) {
+    struct snapshot_info *infos = NULL;
+    size_t count = 0;
+    bool loaded = false;
+    if (!snapshot_list(r->snapshots_fd, &infos, &count, st)) {
+        return false;
+    }
+    bool ok = tell_unreadable(r, infos, count, st);
+    for (size_t i = 0; ok && !loaded && i < count; i++) {
+        ok = try_snapshot(r, infos[i].name, &loaded, st);
+    }
+    free(infos);
+    /* Without any, the log must hold everything from its first record on. */
+    return ok && (loaded || (open_log(r, 0, st) && prepare_rebuild(r, st)));
+}
+
+/* --- the log --- */
+
+static bool replay_record(const struct oplog_record *record, void *ctx, struct status *st) {
+    struct recovery *r = (struct recovery *)ctx;
+    struct op op;
+    struct snapshot_op item = {.op = &op};
+    struct status failed = {0};
+    if (!op_decode(record->op, NULL, &op, &failed)) {
+        return status_set(st, failed.code == STATUS_NO_MEMORY ? STATUS_NO_MEMORY : STATUS_CORRUPT,
+                          "the log's record %" PRIu64 ": %.250s", record->lsn, failed.detail);
+    }
+    if (op.type == OP_LOG_CLOSE) {
+        return true;
+    }
+    r->report.replayed_ops++;
+    return apply(r, &item, record->lsn, record->time_us, st);
+}
+
+static bool replay(struct recovery *r, struct status *st) {
+    int64_t begin = clock_monotonic_us();
+    uint64_t from = r->report.snapshot_lsn + 1;
+    r->done = 0;
+    r->total = last_lsn(r) >= from ? last_lsn(r) - from + 1 : 0;
+    r->doing = "replaying the log";
+    tell(r, r->doing, 0);
+    bool ok = oplog_read_from(r->log, from, replay_record, r, st);
+    r->report.replay_us = clock_monotonic_us() - begin;
+    return ok;
+}
+
+static bool rebuild(struct recovery *r, struct status *st) {
+    return load_newest(r, st) && replay(r, st) && salvage_end(r->salvage, st);
+}
+
+/* --- the report --- */
+
+static bool describe(struct recovery *r, struct library *lib, struct recovered_library *ret, struct status *st) {
+    struct reading rd;
+    struct library_definition d;
+    uint32_t embedded = 0;
+    uint32_t total = 0;
+    library_reading(lib, &rd);
+    if (!reading_definition(&rd, &d, st)) {
+        return false;
+    }
+    reading_coverage(&rd, &embedded, &total);
+    ret->id = rd.view.id;
+    size_t len = utf8_prefix(d.name, sizeof ret->name - 1);
+    memcpy(ret->name, d.name.data, len);
+    ret->name[len] = '\0';
+    ret->documents = rd.view.live_documents;
+    ret->chunks = rd.view.live_chunks;
+    ret->vectors_kept = embedded;
+    ret->vectors_pending = total - embedded;
+    (void)r;
+    return true;
+}
+
+static bool describe_all(struct recovery *r, struct status *st) {
+    struct library **libraries = NULL;
+    size_t count = 0;
+    if (!catalog_acquire_all(r->catalog, &libraries, &count, st)) {
+        return false;
+    }
+    r->report.libraries = (struct recovered_library *)calloc(count + 1, sizeof *r->report.libraries);
+    bool ok = r->report.libraries != NULL || status_no_memory(st);
+    for (size_t i = 0; i < count; i++) {
+        ok = ok && describe(r, libraries[i], &r->report.libraries[i], st);
+        catalog_release(r->catalog, libraries[i]);
+    }
+    r->report.library_count = ok ? count : 0;
+    free(libraries);
+    return ok;
+}
+
+void recovery_report_fini(struct recovery_report *r) {
+    free(r->libraries);
+    *r = (struct recovery_report){0};
+}
+
+/* --- the whole --- */
+
+static bool recover(struct recovery *r, struct status *st) {
+    bool adopted = false;
+    int64_t begin = clock_monotonic_us();
+    if (!open_directories(r, st) || !take_arenas(r, &adopted, st)) {
+        return false;
+    }
+    r->report.checkpoint_us = clock_monotonic_us() - begin - r->report.wal_open_us;
+    if (!adopted && !rebuild(r, st)) {
+        return false;
+    }
+    r->report.last_lsn = last_lsn(r);
+    catalog_publish(r->catalog, r->report.last_lsn, PATIENCE_US, NULL, NULL);
+    return salvage_remove_strays(r->vectors_fd, r->catalog, st) && describe_all(r, st);
+}
+
+bool recovery_run(const struct recovery_options *options, struct catalog *c, struct oplog **ret_log, struct recovery_report *ret,
+                  struct status *st) {
+    struct recovery r = {.options = options, .catalog = c, .wal_fd = -1, .snapshots_fd = -1, .vectors_fd = -1};
+    bool ok = recover(&r, st);
+    checkpoint_fini(&r.checkpoint);
+    salvage_free(r.salvage);
+    io_close(&r.wal_fd);
+    io_close(&r.snapshots_fd);
+    io_close(&r.vectors_fd);
+    if (ok) {
+        *ret_log = r.log;
+        *ret = r.report;
+    } else {
+        oplog_close(r.log);
+        recovery_report_fini(&r.report);
+    }
+    return ok;
+}

@@ -1,0 +1,430 @@
+/*
+ * salvage.c - see salvage.h.
+ *
+ * Names in vectors/, and what a recovery that is killed leaves:
+ *   <id>          the arena in use, or one that such a recovery had begun to build
+ *   <id>.old      set aside by a rename, whole. Where both are there, the old one has all vectors and the other was copied from
+ * it: the other goes. <id>.trash    on its way out. A tree is removed file by file, so it first gets a name under which nobody
+ * will look for vectors So no kill ever costs a vector: at each moment the arena that has them stands under <id> or <id>.old,
+ * whole.
+ *
+ * An old arena was left by a crash, perhaps of the machine, so nothing in it is taken for granted: its head must say the same
+ * model and dimension, rows are those that lie within both files, and a vector must have the CRC that its row has. The row names
+ * the text by 64 bits of SHA-256 and the id by its hash.
+ */
+#include "durable/salvage.h"
+
+#include "base/crc32c.h"
+#include "base/io.h"
+#include "base/log.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define OLD_SUFFIX ".old"
+#define TRASH_SUFFIX ".trash"
+enum { NAME_BYTES = UUID_TEXT + 8, DIRECTORIES_FIRST_CAP = 16, TABLE_LEAST = 64, TABLE_TIMES = 2 };
+
+/* --- names --- */
+
+enum directory_kind { DIRECTORY_ARENA, DIRECTORY_OLD, DIRECTORY_TRASH };
+
+struct directory {
+    struct uuid id;
+    enum directory_kind kind;
+};
+
+struct directories {
+    struct directory *at;
+    size_t count;
+    size_t cap;
+};
+
+static void directory_name(const struct uuid *id, enum directory_kind kind, char out[NAME_BYTES]) {
+    static const char *const suffixes[] = {
+        [DIRECTORY_ARENA] = "", [DIRECTORY_OLD] = OLD_SUFFIX, [DIRECTORY_TRASH] = TRASH_SUFFIX};
+    char text[UUID_TEXT + 1];
+    uuid_format(id, text);
+    (void)snprintf(out, NAME_BYTES, "%s%s", text, suffixes[kind]);
+}
+
+static bool parse_name(const char *name, struct directory *ret) {
+    size_t len = strlen(name);
+    if (len < UUID_TEXT || !uuid_parse(slice_of(name, UUID_TEXT), &ret->id)) {
+        return false;
+    }
+    const char *suffix = name + UUID_TEXT;
+    if (*suffix == '\0') {
+        ret->kind = DIRECTORY_ARENA;
+    } else if (strcmp(suffix, OLD_SUFFIX) == 0) {
+        ret->kind = DIRECTORY_OLD;
+    } else if (strcmp(suffix, TRASH_SUFFIX) == 0) {
+        ret->kind = DIRECTORY_TRASH;
+    } else {
+        return false;
+    }
+    return true;
+}
+
+static bool add_directory(struct directories *d, const struct directory *found, struct status *st) {
+    if (d->count == d->cap) {
+        size_t cap = d->cap == 0 ? DIRECTORIES_FIRST_CAP : d->cap * 2;
+        struct directory *grown = (struct directory *)realloc(d->at, cap * sizeof *grown);
+        if (grown == NULL) {
+            return status_no_memory(st);
+        }
+        d->at = grown;
+        d->cap = cap;
+    }
+    d->at[d->count++] = *found;
+    return true;
+}
+
+static bool list_directories(int vectors_dir_fd, struct directories *ret, struct status *st) {
+    int fd = -1;
+    if (!io_open_at(vectors_dir_fd, ".", O_RDONLY | O_DIRECTORY, 0, &fd, st)) {
+        return false;
+    }
+    DIR *dir = fdopendir(fd);
+    if (dir == NULL) {
+        int err = errno;
+        io_close(&fd);
+        return status_set_errno(st, err, "cannot read the directory vectors/");
+    }
+    bool ok = true;
+    errno = 0;
+    for (const struct dirent *e = readdir(dir); ok && e != NULL; errno = 0, e = readdir(dir)) {
+        struct directory found;
+        ok = !parse_name(e->d_name, &found) || add_directory(ret, &found, st);
+    }
+    if (ok && errno != 0) {
+        ok = status_set_errno(st, errno, "cannot read the directory vectors/");
+    }
+    (void)closedir(dir);
+    return ok;
+}
+
+static bool has(const struct directories *d, const struct uuid *id, enum directory_kind kind) {
+    for (size_t i = 0; i < d->count; i++) {
+        if (d->at[i].kind == kind && uuid_equal(&d->at[i].id, id)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool rename_directory(int fd, const struct uuid *id, enum directory_kind from, enum directory_kind to, struct status *st) {
+    char old_name[NAME_BYTES];
+    char new_name[NAME_BYTES];
+    directory_name(id, from, old_name);
+    directory_name(id, to, new_name);
+    return io_rename_at(fd, old_name, fd, new_name, st);
+}
+
+static bool remove_directory(int fd, const struct uuid *id, enum directory_kind kind, struct status *st) {
+    char trash[NAME_BYTES];
+    directory_name(id, DIRECTORY_TRASH, trash);
+    if (kind != DIRECTORY_TRASH && (!io_remove_tree(fd, trash, st) || !rename_directory(fd, id, kind, DIRECTORY_TRASH, st))) {
+        return false;
+    }
+    return io_remove_tree(fd, trash, st);
+}
+
+/* Every arena gets the name <id>.old. */
+static bool set_aside(int fd, struct directories *d, struct status *st) {
+    bool changed = false;
+    for (size_t i = 0; i < d->count; i++) {
+        struct directory *found = &d->at[i];
+        if (found->kind == DIRECTORY_TRASH) {
+            if (!remove_directory(fd, &found->id, DIRECTORY_TRASH, st)) {
+                return false;
+            }
+        } else if (found->kind == DIRECTORY_ARENA) {
+            bool again = has(d, &found->id, DIRECTORY_OLD);
+            if (again ? !remove_directory(fd, &found->id, DIRECTORY_ARENA, st)
+                      : !rename_directory(fd, &found->id, DIRECTORY_ARENA, DIRECTORY_OLD, st)) {
+                return false;
+            }
+            changed = true;
+        }
+    }
+    return !changed || io_fsync(fd, "vectors/", st);
+}
+
+/* --- old arenas --- */
+
+struct old_arena {
+    struct uuid id;
+    bool looked_at;
+    bool usable;
+    struct mapfile chunks;
+    struct mapfile vectors;
+    uint32_t dimension;
+    size_t stride;
+    uint32_t *table; /* open addressing by chunk_key; row + 1, 0: free */
+    size_t mask;
+};
+
+struct salvage {
+    int vectors_dir_fd;
+    struct old_arena *arenas; /* ascending by id */
+    size_t count;
+    float *rows; /* of the document at hand */
+    size_t rows_cap;
+};
+
+static int by_id(const void *a, const void *b) {
+    return memcmp(((const struct old_arena *)a)->id.b, ((const struct old_arena *)b)->id.b, UUID_BYTES);
+}
+
+static void close_arena(struct old_arena *a) {
+    mapfile_close(&a->chunks);
+    mapfile_close(&a->vectors);
+    free(a->table);
+    a->table = NULL;
+    a->usable = false;
+}
+
+static const struct chunk_row *old_row(const struct old_arena *a, uint32_t row) {
+    return (const struct chunk_row *)(const void *)mapfile_base(&a->chunks) + row;
+}
+
+static const float *old_vector(const struct old_arena *a, uint32_t row) {
+    return (const float *)(const void *)(mapfile_base(&a->vectors) + VECTORS_HEAD_BYTES) + row * a->stride;
+}
+
+static size_t chunk_key(uint64_t id_hash, uint64_t text) {
+    return (size_t)(id_hash ^ text >> 17 ^ text << 47); /* both are well mixed already */
+}
+
+static bool has_vector(const struct chunk_row *row) {
+    return (row->state & CHUNK_HAS_VECTOR) != 0 && row->text_hash != 0;
+}
+
+static bool build_table(struct old_arena *a, uint32_t rows, struct status *st) {
+    size_t wanted = 0;
+    for (uint32_t row = 0; row < rows; row++) {
+        wanted += has_vector(old_row(a, row)) ? 1 : 0;
+    }
+    size_t room = TABLE_LEAST;
+    while (room < wanted * TABLE_TIMES) {
+        room *= 2;
+    }
+    a->table = (uint32_t *)calloc(room, sizeof *a->table);
+    if (a->table == NULL) {
+        return status_no_memory(st);
+    }
+    a->mask = room - 1;
+    for (uint32_t row = 0; row < rows; row++) {
+        const struct chunk_row *r = old_row(a, row);
+        if (has_vector(r)) {
+            size_t at = chunk_key(r->id_hash, r->text_hash) & a->mask;
+            while (a->table[at] != 0) {
+                at = (at + 1) & a->mask;
+            }
+            a->table[at] = row + 1;
+        }
+    }
+    return true;
+}
+
+static bool head_fits(const struct old_arena *a, const struct library_view *view) {
+    if (a->vectors.size < VECTORS_HEAD_BYTES) {
+        return false;
+    }
+    const struct vectors_head *head = (const struct vectors_head *)(const void *)mapfile_base(&a->vectors);
+    return head->magic == VECTORS_MAGIC && head->format == ARENA_FORMAT && head->dimension == view->dimension &&
+           head->stride == arena_stride(view->dimension) && head->model_fingerprint == view->model_fingerprint;
+}
+
+static uint32_t rows_in_both(const struct old_arena *a) {
+    uint64_t rows = a->chunks.size / sizeof(struct chunk_row);
+    uint64_t vectors = (a->vectors.size - VECTORS_HEAD_BYTES) / (a->stride * sizeof(float));
+    rows = rows < vectors ? rows : vectors;
+    return rows < UINT32_MAX ? (uint32_t)rows : UINT32_MAX - 1;
+}
+
+/* Opens it when it can be of use for the library as it is now. false: no memory. */
+static bool look_at(struct salvage *s, struct old_arena *a, const struct library_view *view, struct status *st) {
+    char name[NAME_BYTES];
+    int fd = -1;
+    struct status why;
+    a->looked_at = true;
+    directory_name(&a->id, DIRECTORY_OLD, name);
+    if (!io_open_at(s->vectors_dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, &fd, &why)) {
+        return true;
+    }
+    bool there =
+        mapfile_open(&a->chunks, fd, "chunks.mmap", false, &why) && mapfile_open(&a->vectors, fd, "vectors.mmap", false, &why);
+    io_close(&fd);
+    if (!there || !head_fits(a, view)) {
+        close_arena(a);
+        return true;
+    }
+    a->dimension = view->dimension;
+    a->stride = arena_stride(view->dimension);
+    if (!build_table(a, rows_in_both(a), st)) {
+        close_arena(a);
+        return false;
+    }
+    a->usable = true;
+    return true;
+}
+
+/* The old vector of a chunk, or NULL. */
+static const float *find_vector(const struct old_arena *a, uint64_t id_hash, uint64_t text) {
+    for (size_t at = chunk_key(id_hash, text) & a->mask; a->table[at] != 0; at = (at + 1) & a->mask) {
+        uint32_t row = a->table[at] - 1;
+        const struct chunk_row *r = old_row(a, row);
+        if (r->id_hash == id_hash && r->text_hash == text) {
+            const float *vector = old_vector(a, row);
+            if (crc32c(0, vector, a->dimension * sizeof *vector) == r->vector_crc) {
+                return vector;
+            }
+        }
+    }
+    return NULL;
+}
+
+/* --- for recovery --- */
+
+bool salvage_begin(int vectors_dir_fd, struct salvage **ret, struct status *st) {
+    struct directories found = {0};
+    struct salvage *s = (struct salvage *)calloc(1, sizeof *s);
+    bool ok =
+        s != NULL ? list_directories(vectors_dir_fd, &found, st) && set_aside(vectors_dir_fd, &found, st) : status_no_memory(st);
+    if (ok) {
+        s->arenas = (struct old_arena *)calloc(found.count + 1, sizeof *s->arenas);
+        ok = s->arenas != NULL || status_no_memory(st);
+    }
+    if (!ok) {
+        free(found.at);
+        free(s);
+        return false;
+    }
+    s->vectors_dir_fd = vectors_dir_fd;
+    for (size_t i = 0; i < found.count; i++) {
+        /* An <id> beside its <id>.old was removed. */
+        if (found.at[i].kind == DIRECTORY_OLD ||
+            (found.at[i].kind == DIRECTORY_ARENA && !has(&found, &found.at[i].id, DIRECTORY_OLD))) {
+            s->arenas[s->count++] = (struct old_arena){.id = found.at[i].id, .chunks = MAPFILE_CLOSED, .vectors = MAPFILE_CLOSED};
+        }
+    }
+    qsort(s->arenas, s->count, sizeof *s->arenas, by_id);
+    free(found.at);
+    *ret = s;
+    return true;
+}
+
+/* Room for the document's rows, all of them missing or as the caller has them. */
+static bool begin_rows(struct salvage *s, uint32_t chunks, uint32_t dimension, const float *known, struct status *st) {
+    size_t count = (size_t)chunks * dimension;
+    if (count > s->rows_cap) {
+        float *grown = (float *)realloc(s->rows, count * sizeof *grown);
+        if (grown == NULL) {
+            return status_no_memory(st);
+        }
+        s->rows = grown;
+        s->rows_cap = count;
+    }
+    if (known != NULL) {
+        memcpy(s->rows, known, count * sizeof *known);
+    } else {
+        for (size_t i = 0; i < count; i += dimension) {
+            s->rows[i] = NAN;
+        }
+    }
+    return true;
+}
+
+static struct old_arena *arena_for(struct salvage *s, const struct library_view *view, struct status *st, bool *ret_ok) {
+    struct old_arena wanted = {.id = view->id};
+    struct old_arena *a =
+        s->count > 0 ? (struct old_arena *)bsearch(&wanted, s->arenas, s->count, sizeof *s->arenas, by_id) : NULL;
+    *ret_ok = a == NULL || a->looked_at || look_at(s, a, view, st);
+    return a != NULL && a->usable && a->dimension == view->dimension ? a : NULL;
+}
+
+bool salvage_vectors(struct salvage *s, const struct op *op, const struct library_view *view, const float *known,
+                     const float **ret, struct status *st) {
+    const struct op_document *d = &op->as.document;
+    bool ok = true;
+    *ret = known;
+    if (d->num_chunks == 0 || view->dimension == 0) {
+        return true;
+    }
+    const struct old_arena *a = arena_for(s, view, st, &ok);
+    if (a == NULL) {
+        return ok;
+    }
+    if (!begin_rows(s, d->num_chunks, view->dimension, known, st)) {
+        return false;
+    }
+    struct chunk_walk walk = {.bytes = d->chunks};
+    struct op_chunk chunk;
+    bool any = known != NULL;
+    for (float *row = s->rows; chunk_walk_next(&walk, &chunk); row += view->dimension) {
+        if (!isnan(row[0])) {
+            continue;
+        }
+        const float *vector = find_vector(a, item_id_hash(chunk.id), text_hash(chunk.text));
+        if (vector != NULL) {
+            memcpy(row, vector, view->dimension * sizeof *row);
+            any = true;
+        }
+    }
+    *ret = any ? s->rows : NULL;
+    return true;
+}
+
+bool salvage_sacrifice(struct salvage *s) {
+    bool any = s->count > 0;
+    struct status failed;
+    for (size_t i = 0; i < s->count; i++) {
+        close_arena(&s->arenas[i]);
+        if (!remove_directory(s->vectors_dir_fd, &s->arenas[i].id, DIRECTORY_OLD, &failed)) {
+            log_status(LOG_LEVEL_WARN, "an old arena was not removed", &failed);
+        }
+    }
+    s->count = 0;
+    return any;
+}
+
+bool salvage_end(struct salvage *s, struct status *st) {
+    bool ok = true;
+    for (size_t i = 0; i < s->count; i++) {
+        close_arena(&s->arenas[i]);
+        ok = ok && remove_directory(s->vectors_dir_fd, &s->arenas[i].id, DIRECTORY_OLD, st);
+    }
+    return ok;
+}
+
+void salvage_free(struct salvage *s) {
+    if (s == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < s->count; i++) {
+        close_arena(&s->arenas[i]);
+    }
+    free(s->arenas);
+    free(s->rows);
+    free(s);
+}
+
+bool salvage_remove_strays(int vectors_dir_fd, struct catalog *c, struct status *st) {
+    struct directories found = {0};
+    bool ok = list_directories(vectors_dir_fd, &found, st);
+    for (size_t i = 0; ok && i < found.count; i++) {
+        struct library *lib = found.at[i].kind == DIRECTORY_ARENA ? catalog_acquire(c, &found.at[i].id) : NULL;
+        if (lib == NULL) {
+            ok = remove_directory(vectors_dir_fd, &found.at[i].id, found.at[i].kind, st);
+        }
+        catalog_release(c, lib);
+    }
+    free(found.at);
+    return ok;
+}

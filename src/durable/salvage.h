@@ -1,0 +1,32 @@
+/*
+ * salvage.h - inside durable: vectors out of arenas that are made anew.
+ *
+ * Recovery that cannot take the arenas as they are sets them aside (vectors/<id>.old) and builds new ones from text. A chunk
+ * whose id, text, model and dimension are the same gets its old vector, when that still has its checksum; so a crash costs
+ * copying and not embedding.
+ */
+#ifndef QUIRE_DURABLE_SALVAGE_H
+#define QUIRE_DURABLE_SALVAGE_H
+
+#include "store/catalog.h"
+
+struct salvage;
+
+/* Sets all arenas aside and looks at what there is. vectors_dir_fd is borrowed. */
+MUST_CHECK bool salvage_begin(int vectors_dir_fd, struct salvage **ret, struct status *st);
+/* Vectors for a DOCUMENT_PUT whose op has none. `view`: of its library, as the catalog holds it now. known: rows that the caller
+ * has already (NaN first where it has not), or NULL. *ret: num_chunks * dimension floats, NaN first in rows that nobody has,
+ * valid until the next call; NULL when there is no row at all. */
+MUST_CHECK bool salvage_vectors(struct salvage *s, const struct op *op, const struct library_view *view, const float *known,
+                                const float **ret, struct status *st);
+/* Gives their room on the disk back before the end, because there is not enough for both. true: there was something. */
+bool salvage_sacrifice(struct salvage *s);
+/* Removes what was set aside. */
+MUST_CHECK bool salvage_end(struct salvage *s, struct status *st);
+/* Forgets it without removing anything: the next recovery finds it again. Takes NULL. */
+void salvage_free(struct salvage *s);
+
+/* Removes arenas of libraries that the catalog does not have, and what earlier recoveries left. */
+MUST_CHECK bool salvage_remove_strays(int vectors_dir_fd, struct catalog *c, struct status *st);
+
+#endif

@@ -1,0 +1,351 @@
+/* durable_server.c - see durable_server.h. */
+#include "durable_server.h"
+
+#include "base/hash.h"
+#include "index/distance.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+enum { WORKERS = 4, CATALOG_CAPACITY = 64, PATIENCE_US = 1000000, BROUGHT_DIMENSION = 7 };
+
+/* --- the script --- */
+
+static struct uuid library_of(uint32_t which) {
+    return fixture_library_id(which + 1);
+}
+
+/* Step n of the script, always the same: creations, documents of two kinds of library, replacements, deletions of documents,
+ * chunks and libraries. */
+static void script_op(uint32_t n, struct buf *out) {
+    char name[64];
+    char text[64];
+    struct uuid texts = library_of(0);
+    struct uuid brought = library_of(1);
+    struct uuid passing = library_of(10 + n / 50);
+    struct buf id = {0};
+    buf_reset(out);
+    (void)snprintf(name, sizeof name, "document %u", n);
+    (void)snprintf(text, sizeof text, "text of step %u", n);
+    if (n == 0 || n == 1) {
+        struct uuid library = library_of(n);
+        fixture_library_op(out, OP_LIBRARY_CREATE, &library, n == 0 ? INDEX_HNSW : INDEX_FLAT, n == 0 ? "test" : "none");
+    } else if (n % 50 == 20) {
+        fixture_library_op(out, OP_LIBRARY_CREATE, &passing, INDEX_HNSW, "test");
+    } else if (n % 50 == 22) {
+        fixture_put_op(out, &passing, PUT_CREATE, name, 2, text);
+    } else if (n % 50 == 45) {
+        op_encode_library_delete(out, &passing);
+    } else if (n % 9 == 5) {
+        float values[2 * BROUGHT_DIMENSION];
+        uint64_t seed = n;
+        fixture_unit_vector(&seed, values, BROUGHT_DIMENSION);
+        fixture_unit_vector(&seed, values + BROUGHT_DIMENSION, BROUGHT_DIMENSION);
+        fixture_put_vectors_op(out, &brought, name, 2, BROUGHT_DIMENSION, values);
+    } else if (n % 11 == 7) {
+        (void)snprintf(name, sizeof name, "document %u", n - 4);
+        fixture_put_op(out, &texts, PUT_REPLACE, name, 3, text);
+    } else if (n % 13 == 9) {
+        (void)snprintf(name, sizeof name, "document %u/1", n - 3);
+        struct slice chunk = fixture_id(&id, name);
+        op_encode_chunks_delete(out, &texts, &chunk, 1);
+    } else {
+        fixture_put_op(out, &texts, PUT_REPLACE, name, n % 4, text);
+    }
+    buf_fini(&id);
+}
+
+static float *vectors_for(const struct op *op) {
+    if (op->type != OP_DOCUMENT_PUT || op->as.document.vector_dimension != 0 || op->as.document.num_chunks == 0) {
+        return NULL;
+    }
+    float *values = (float *)malloc((size_t)op->as.document.num_chunks * FIXTURE_DIMENSION * sizeof *values);
+    struct chunk_walk walk = {.bytes = op->as.document.chunks};
+    struct op_chunk chunk;
+    for (size_t i = 0; chunk_walk_next(&walk, &chunk); i++) {
+        fixture_embed(chunk.text, values + i * FIXTURE_DIMENSION);
+    }
+    return values;
+}
+
+/* --- the oracle --- */
+
+static void digest_bytes(uint64_t *digest, struct slice s) {
+    *digest = hash64(*digest + 1, s.data, s.len);
+}
+
+static bool vector_is_right(const struct reading *rd, const struct stored_chunk *c, bool brought) {
+    const float *vector = reading_vector(rd, c->slot);
+    float expected[FIXTURE_DIMENSION];
+    if (vector == NULL || brought) {
+        return vector != NULL || !brought;
+    }
+    fixture_embed(c->fields.text, expected);
+    return memcmp(vector, expected, sizeof expected) == 0;
+}
+
+static void digest_document(const struct reading *rd, uint32_t row, bool brought, uint64_t *digest, uint32_t *chunks,
+                            uint32_t *with_vector) {
+    struct stored_document d;
+    struct stored_chunk c;
+    struct status st;
+    assert_true(reading_document(rd, row, &d, &st));
+    digest_bytes(digest, d.fields.id);
+    digest_bytes(digest, d.fields.title);
+    for (uint32_t i = 0; i < d.num_chunks; i++) {
+        if (!reading_chunk_visible(rd, d.first_chunk + i)) {
+            continue;
+        }
+        assert_true(reading_chunk(rd, d.first_chunk + i, &c, &st));
+        digest_bytes(digest, c.fields.id);
+        digest_bytes(digest, c.fields.text);
+        assert_true(vector_is_right(rd, &c, brought));
+        if (brought) {
+            digest_bytes(digest, slice_of(reading_vector(rd, c.slot), rd->view.dimension * sizeof(float)));
+        }
+        *chunks += 1;
+        *with_vector += c.has_vector ? 1 : 0;
+    }
+}
+
+static int by_library_id(const void *a, const void *b) {
+    struct reading x;
+    struct reading y;
+    library_reading(*(struct library *const *)a, &x);
+    library_reading(*(struct library *const *)b, &y);
+    return memcmp(x.view.id.b, y.view.id.b, UUID_BYTES);
+}
+
+uint64_t catalog_digest(struct catalog *c, uint32_t *ret_chunks, uint32_t *ret_with_vector) {
+    struct library **libraries = NULL;
+    size_t count = 0;
+    struct status st;
+    uint64_t digest = 7;
+    *ret_chunks = 0;
+    *ret_with_vector = 0;
+    assert_true(catalog_acquire_all(c, &libraries, &count, &st));
+    qsort(libraries, count, sizeof(struct library *), by_library_id);
+    for (size_t i = 0; i < count; i++) {
+        struct reading rd;
+        struct library_definition d;
+        uint32_t chunks = *ret_chunks;
+        library_reading(libraries[i], &rd);
+        assert_true(reading_definition(&rd, &d, &st));
+        digest_bytes(&digest, slice_of(rd.view.id.b, UUID_BYTES));
+        digest_bytes(&digest, d.name);
+        for (uint32_t row = reading_next_document(&rd, 0); row != ROW_NONE; row = reading_next_document(&rd, row + 1)) {
+            digest_document(&rd, row, slice_is(d.embedding_model, "none"), &digest, ret_chunks, ret_with_vector);
+        }
+        assert_int_equal(rd.view.live_chunks, *ret_chunks - chunks);
+        catalog_release(c, libraries[i]);
+    }
+    free(libraries);
+    return digest;
+}
+
+static uint64_t oracle[SCRIPT_MAX + 1];
+static uint32_t oracle_live[SCRIPT_MAX + 1];
+static bool oracle_ready;
+
+static void prepare_oracle(void) {
+    void *state = NULL;
+    struct buf op = {0};
+    uint32_t with_vector = 0;
+    assert_int_equal(fixture_set_up(&state), 0);
+    struct fixture *f = (struct fixture *)state;
+    oracle[0] = catalog_digest(f->catalog, &oracle_live[0], &with_vector);
+    for (uint32_t n = 0; n < SCRIPT_MAX; n++) {
+        script_op(n, &op);
+        fixture_commit(f, &op);
+        oracle[n + 1] = catalog_digest(f->catalog, &oracle_live[n + 1], &with_vector);
+    }
+    buf_fini(&op);
+    assert_int_equal(fixture_tear_down(&state), 0);
+    oracle_ready = true;
+}
+
+uint64_t oracle_digest(uint32_t steps) {
+    if (!oracle_ready) {
+        prepare_oracle();
+    }
+    return oracle[steps];
+}
+
+uint32_t oracle_chunks(uint32_t steps) {
+    (void)oracle_digest(steps);
+    return oracle_live[steps];
+}
+
+uint32_t server_check(struct server *s) {
+    struct oplog_position p;
+    uint32_t chunks = 0;
+    uint32_t with_vector = 0;
+    oplog_position_get(s->log, &p);
+    uint32_t steps = s->account->steps_at_lsn[p.durable_lsn];
+    assert_true(steps >= s->account->acknowledged);
+    assert_true(steps <= s->account->steps);
+    assert_true(catalog_digest(s->catalog, &chunks, &with_vector) == oracle_digest(steps));
+    assert_int_equal(catalog_published_lsn(s->catalog), p.durable_lsn);
+    /* From here on the script goes on behind what is there. */
+    s->account->steps = steps;
+    s->account->acknowledged = steps;
+    s->account->next_lsn = p.durable_lsn + 1;
+    return chunks - with_vector;
+}
+
+/* --- the server --- */
+
+static bool embed_texts(const struct embedder *e, enum embed_role role, const struct slice *texts, size_t count, float *out,
+                        struct status *st) {
+    (void)e;
+    (void)role;
+    (void)st;
+    for (size_t i = 0; i < count; i++) {
+        fixture_embed(texts[i], out + i * FIXTURE_DIMENSION);
+    }
+    return true;
+}
+
+void server_make(struct server *s) {
+    *s = (struct server){.vectors_fd = -1, .snapshots_fd = -1, .control_fd = -1};
+    (void)oracle_digest(0);
+    scratch_make(&s->data);
+    limits_default(&s->limits);
+    s->models.count = 1;
+    s->models.model[0] = (struct embedder){
+        .name = "test", .dimension = FIXTURE_DIMENSION, .fingerprint = 77, .where = "here", .embed = embed_texts};
+    (void)distance_init(NULL);
+    s->account = (struct account *)mmap(NULL, sizeof *s->account, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    assert_true(s->account != MAP_FAILED);
+    s->account->next_lsn = 1;
+}
+
+void server_remove(struct server *s) {
+    fault_disarm();
+    (void)munmap(s->account, sizeof *s->account);
+    scratch_remove(&s->data);
+}
+
+bool server_start(struct server *s, struct status *st) {
+    if (!io_mkdir_at(s->data.fd, "vectors", 0700, st) || !io_mkdir_at(s->data.fd, "snapshots", 0700, st) ||
+        !io_open_at(s->data.fd, "vectors", O_RDONLY | O_DIRECTORY, 0, &s->vectors_fd, st) ||
+        !io_open_at(s->data.fd, "snapshots", O_RDONLY | O_DIRECTORY, 0, &s->snapshots_fd, st) ||
+        !control_create(WORKERS, sizeof(struct library_view), CATALOG_CAPACITY, 64, &s->control_fd, &s->control, st)) {
+        server_crash(s);
+        return false;
+    }
+    struct catalog_options c = {
+        .vectors_dir_fd = s->vectors_fd, .control = s->control, .limits = &s->limits, .models = &s->models};
+    struct recovery_options r = {.data_dir_fd = s->data.fd,
+                                 .wal_segment_bytes = 8192,
+                                 .max_record_bytes = 1 << 20,
+                                 .limits = &s->limits,
+                                 .repair = s->repair};
+    if (!catalog_new(&c, &s->catalog, st) || !recovery_run(&r, s->catalog, &s->log, &s->report, st)) {
+        server_crash(s);
+        return false;
+    }
+    return true;
+}
+
+void server_start_ok(struct server *s) {
+    struct status st = {0};
+    if (!server_start(s, &st)) {
+        fail_msg("start: %s", st.detail);
+    }
+}
+
+static bool append(struct server *s, struct slice bytes, struct status *st) {
+    struct account *a = s->account;
+    struct oplog_record record = {.lsn = a->next_lsn, .time_us = 1763935200000000 + (int64_t)a->next_lsn, .op = bytes};
+    return oplog_append(s->log, &record, 1, st);
+}
+
+bool server_step(struct server *s, struct status *st) {
+    struct account *a = s->account;
+    struct buf bytes = {0};
+    struct op op;
+    bool ok = false;
+    script_op(a->steps, &bytes);
+    assert_true(op_decode(buf_slice(&bytes), &s->limits, &op, st));
+    if (!catalog_check(s->catalog, &op, st)) {
+        fail_msg("step %u: %s", a->steps, st->detail);
+    }
+    if (!catalog_reserve(s->catalog, &op, st)) {
+        catalog_abandon(s->catalog);
+        goto out;
+    }
+    a->steps_at_lsn[a->next_lsn] = a->steps + 1;
+    a->steps++;
+    if (!append(s, buf_slice(&bytes), st)) {
+        catalog_abandon(s->catalog);
+        a->steps--;
+        goto out;
+    }
+    float *vectors = vectors_for(&op);
+    catalog_apply(s->catalog, &op, a->next_lsn, 0, vectors, NULL);
+    catalog_publish(s->catalog, a->next_lsn, PATIENCE_US, NULL, NULL);
+    free(vectors);
+    a->next_lsn++;
+    a->acknowledged = a->steps;
+    ok = true;
+out:
+    buf_fini(&bytes);
+    return ok;
+}
+
+void server_steps_ok(struct server *s, uint32_t until) {
+    while (s->account->steps < until) {
+        struct status st = {0};
+        if (!server_step(s, &st)) {
+            fail_msg("step %u: %s", s->account->steps, st.detail);
+        }
+    }
+}
+
+bool server_snapshot(struct server *s, struct snapshot_info *ret, struct status *st) {
+    struct snapshot_cut cut;
+    struct snapshot_info info;
+    if (!snapshot_cut_take(s->catalog, &cut, st)) {
+        return false;
+    }
+    bool ok = snapshot_write(s->snapshots_fd, &cut, NULL, &info, st) && oplog_publish_snapshot(s->log, cut.lsn, st);
+    snapshot_cut_release(s->catalog, &cut);
+    if (ok && ret != NULL) {
+        *ret = info;
+    }
+    return ok;
+}
+
+void server_crash(struct server *s) {
+    catalog_free(s->catalog);
+    oplog_close(s->log);
+    if (s->control != NULL) {
+        control_unmap(s->control);
+    }
+    recovery_report_fini(&s->report);
+    io_close(&s->control_fd);
+    io_close(&s->vectors_fd);
+    io_close(&s->snapshots_fd);
+    s->catalog = NULL;
+    s->log = NULL;
+    s->control = NULL;
+}
+
+bool server_stop(struct server *s, struct status *st) {
+    struct account *a = s->account;
+    struct buf bytes = {0};
+    op_encode_log_close(&bytes);
+    a->steps_at_lsn[a->next_lsn] = a->steps;
+    bool ok = append(s, buf_slice(&bytes), st);
+    if (ok) {
+        a->next_lsn++;
+        ok = checkpoint_write(s->data.fd, s->catalog, a->next_lsn - 1, st);
+    }
+    buf_fini(&bytes);
+    server_crash(s);
+    return ok;
+}

@@ -1,0 +1,63 @@
+/*
+ * durable_server.h - a whole data directory at work, without processes: recovery, then the committer's way of a write, snapshots,
+ * and stops of all kinds. And an oracle: what the libraries must look like after each step of a fixed script.
+ */
+#ifndef QUIRE_TESTS_DURABLE_SERVER_H
+#define QUIRE_TESTS_DURABLE_SERVER_H
+
+#include "durable_fixture.h"
+#include "store_fixture.h"
+
+#include "durable/recovery.h"
+
+enum { SCRIPT_MAX = 400, LSN_MAX = 1024 };
+
+/* What must outlive the server, even one that is killed: shared memory. */
+struct account {
+    uint32_t steps;        /* of the script, begun */
+    uint32_t acknowledged; /* of the script */
+    uint64_t next_lsn;
+    uint32_t steps_at_lsn[LSN_MAX]; /* steps whose effect a log that ends with this LSN has */
+};
+
+struct server {
+    struct scratch data;
+    int vectors_fd;
+    int snapshots_fd;
+    int control_fd;
+    struct control *control;
+    struct limits limits;
+    struct embed_registry models;
+    struct catalog *catalog;
+    struct oplog *log;
+    struct recovery_report report;
+    struct account *account;
+    bool repair;
+};
+
+/* An empty data directory. */
+void server_make(struct server *s);
+void server_remove(struct server *s); /* closed before */
+
+bool server_start(struct server *s, struct status *st);
+void server_start_ok(struct server *s);
+/* Does the next step of the script. false: it was not acknowledged. */
+bool server_step(struct server *s, struct status *st);
+void server_steps_ok(struct server *s, uint32_t until);
+bool server_snapshot(struct server *s, struct snapshot_info *ret, struct status *st); /* also tells the log */
+/* Closes everything and leaves the files as they are, like a kill. */
+void server_crash(struct server *s);
+/* LOG_CLOSE and a checkpoint, then as above. */
+bool server_stop(struct server *s, struct status *st);
+
+/* --- the oracle --- */
+/* Digests of the libraries after 0 .. SCRIPT_MAX steps; computed once. */
+uint64_t oracle_digest(uint32_t steps);
+/* Live chunks after so many steps. */
+uint32_t oracle_chunks(uint32_t steps);
+uint64_t catalog_digest(struct catalog *c, uint32_t *ret_chunks, uint32_t *ret_with_vector);
+/* The libraries are what some number of steps, at least as many as were acknowledged, makes of them; every vector that is there
+ * is right. Returns the chunks without a vector. */
+uint32_t server_check(struct server *s);
+
+#endif

@@ -1,0 +1,705 @@
+/* test_durable_recovery.c - starting from every combination of checkpoint, snapshots, log and arenas, whole and damaged. */
+#include "durable_server.h"
+
+#include "base/log.h"
+#include "durable/wal_format.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { NAMES_MAX = 64 };
+
+static int set_up(void **state) {
+    struct server *s = (struct server *)malloc(sizeof *s);
+    server_make(s);
+    *state = s;
+    return 0;
+}
+
+static int tear_down(void **state) {
+    struct server *s = (struct server *)*state;
+    server_crash(s);
+    server_remove(s);
+    free(s);
+    return 0;
+}
+
+static void snapshot_ok(struct server *s) {
+    struct status st = {0};
+    if (!server_snapshot(s, NULL, &st)) {
+        fail_msg("snapshot: %s", st.detail);
+    }
+}
+
+static void stop_ok(struct server *s) {
+    struct status st = {0};
+    if (!server_stop(s, &st)) {
+        fail_msg("stop: %s", st.detail);
+    }
+}
+
+/* Two snapshots, and log behind the second. */
+static void live_a_little(struct server *s) {
+    server_start_ok(s);
+    server_steps_ok(s, 60);
+    snapshot_ok(s);
+    server_steps_ok(s, 100);
+    snapshot_ok(s);
+    server_steps_ok(s, 140);
+}
+
+static void must_refuse(struct server *s, const char *mentions) {
+    struct status st = {0};
+    assert_false(server_start(s, &st));
+    assert_int_equal(st.code, STATUS_CORRUPT);
+    if (strstr(st.detail, mentions) == NULL) {
+        fail_msg("\"%s\" does not speak of \"%s\"", st.detail, mentions);
+    }
+}
+
+static size_t names_in(struct server *s, const char *directory, const char *prefix, char (*names)[64]) {
+    int fd = openat(s->data.fd, directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    size_t count = names_with(fd, prefix, names, NAMES_MAX);
+    assert_int_equal(close(fd), 0);
+    return count;
+}
+
+/* The newest snapshot's name, in path. */
+static void newest_snapshot(struct server *s, size_t back, char path[128]) {
+    char names[NAMES_MAX][64];
+    size_t count = names_in(s, "snapshots", "snapshot_", names);
+    assert_true(count > back);
+    (void)snprintf(path, 128, "snapshots/%s", names[count - 1 - back]);
+}
+
+static off_t size_of(struct server *s, const char *path) {
+    int fd = openat(s->data.fd, path, O_RDONLY | O_CLOEXEC);
+    off_t size = lseek(fd, 0, SEEK_END);
+    assert_true(size >= 0);
+    assert_int_equal(close(fd), 0);
+    return size;
+}
+
+static void no_leftovers(struct server *s) {
+    char names[NAMES_MAX][64];
+    size_t count = names_in(s, "vectors", "", names);
+    for (size_t i = 0; i < count; i++) {
+        assert_null(strstr(names[i], ".old"));
+        assert_null(strstr(names[i], ".trash"));
+        assert_null(strstr(names[i], "checkpoint"));
+    }
+}
+
+/* --- the good cases --- */
+
+static void empty_directory(void **state) {
+    struct server *s = (struct server *)*state;
+    server_start_ok(s);
+    assert_int_equal(s->report.library_count, 0);
+    assert_int_equal(s->report.last_lsn, 0);
+    assert_int_equal(server_check(s), 0);
+    server_crash(s);
+    server_start_ok(s);
+    assert_int_equal(server_check(s), 0);
+    stop_ok(s);
+    server_start_ok(s);
+    assert_true(s->report.from_checkpoint);
+    assert_int_equal(server_check(s), 0);
+    server_steps_ok(s, 10);
+    server_crash(s);
+    server_start_ok(s);
+    assert_int_equal(server_check(s), 0);
+}
+
+static void orderly_stop(void **state) {
+    struct server *s = (struct server *)*state;
+    live_a_little(s);
+    for (int round = 0; round < 3; round++) {
+        uint32_t until = s->account->steps + 15;
+        stop_ok(s);
+        server_start_ok(s);
+        assert_true(s->report.from_checkpoint);
+        assert_string_equal(s->report.why_not_checkpoint, "");
+        assert_int_equal(s->report.replayed_ops, 0);
+        assert_int_equal(server_check(s), 0);
+        no_leftovers(s);
+        server_steps_ok(s, until);
+        uint32_t chunks = 0;
+        uint32_t with_vector = 0;
+        assert_true(catalog_digest(s->catalog, &chunks, &with_vector) == oracle_digest(until));
+    }
+}
+
+static void the_report(void **state) {
+    struct server *s = (struct server *)*state;
+    live_a_little(s);
+    server_crash(s);
+    server_start_ok(s);
+    const struct recovery_report *r = &s->report;
+    uint32_t chunks = 0;
+    uint32_t kept = 0;
+    assert_false(r->from_checkpoint);
+    assert_int_equal(r->snapshot_lsn, 100);
+    assert_int_equal(r->last_lsn, 140);
+    assert_int_equal(r->replayed_ops, 40);
+    assert_non_null(strstr(r->snapshot, "snapshot_"));
+    assert_string_equal(r->why_not_checkpoint, "");
+    assert_int_equal(r->torn_bytes, 0);
+    for (size_t i = 0; i < r->library_count; i++) {
+        chunks += r->libraries[i].chunks;
+        kept += r->libraries[i].vectors_kept;
+        assert_string_equal(r->libraries[i].name, "a library");
+        assert_int_equal(r->libraries[i].vectors_pending, 0);
+    }
+    assert_int_equal(chunks, oracle_chunks(140));
+    assert_int_equal(kept, chunks);
+    assert_int_equal(server_check(s), 0);
+}
+
+/* With and without: a snapshot, the arenas. After a crash every vector is kept; without arenas those of the model are to be made
+ * again, those brought are there. */
+static void every_combination(void **state) {
+    struct server *s = (struct server *)*state;
+    for (int snapshots = 0; snapshots < 2; snapshots++) {
+        for (int arenas = 0; arenas < 2; arenas++) {
+            for (int stopped = 0; stopped < 2; stopped++) {
+                struct status st;
+                server_start_ok(s);
+                (void)server_check(s);
+                server_steps_ok(s, s->account->steps + 25);
+                if (snapshots != 0) {
+                    snapshot_ok(s);
+                    server_steps_ok(s, s->account->steps + 7);
+                }
+                if (stopped != 0) {
+                    stop_ok(s);
+                } else {
+                    server_crash(s);
+                }
+                if (arenas == 0) {
+                    assert_true(io_remove_tree(s->data.fd, "vectors", &st));
+                }
+                server_start_ok(s);
+                assert_int_equal(s->report.from_checkpoint, arenas != 0 && stopped != 0);
+                uint32_t pending = server_check(s);
+                if (arenas != 0) {
+                    assert_int_equal(pending, 0);
+                } else {
+                    assert_true(pending > 0 && pending < oracle_chunks(s->account->steps));
+                }
+                no_leftovers(s);
+                if (pending > 0) {
+                    struct uuid id = fixture_library_id(1);
+                    struct library *lib = catalog_acquire(s->catalog, &id);
+                    size_t done = 1;
+                    while (done > 0) {
+                        assert_true(backlog_embed_some(lib, &s->models, 16, &done, &st));
+                    }
+                    catalog_release(s->catalog, lib);
+                }
+                server_crash(s);
+            }
+        }
+    }
+}
+
+static void a_new_model_means_new_vectors(void **state) {
+    struct server *s = (struct server *)*state;
+    for (int stopped = 0; stopped < 2; stopped++) {
+        s->models.model[0].fingerprint = 77;
+        server_start_ok(s);
+        (void)server_check(s);
+        server_steps_ok(s, s->account->steps + 30);
+        if (stopped != 0) {
+            stop_ok(s);
+        } else {
+            server_crash(s);
+        }
+        s->models.model[0].fingerprint = 78;
+        server_start_ok(s);
+        assert_false(s->report.from_checkpoint);
+        assert_true(server_check(s) > 0);
+        if (stopped != 0) {
+            assert_non_null(strstr(s->report.why_not_checkpoint, "another version of the model"));
+        }
+        server_crash(s);
+    }
+}
+
+static void lower_limits_lose_nothing(void **state) {
+    struct server *s = (struct server *)*state;
+    live_a_little(s);
+    server_crash(s);
+    s->limits.max_text_bytes = 1;
+    s->limits.max_title_bytes = 1;
+    s->limits.max_chunks_per_library = 1000;
+    s->limits.max_op_bytes = 1;
+    server_start_ok(s);
+    assert_int_equal(server_check(s), 0);
+    limits_default(&s->limits);
+}
+
+static void strays_are_removed(void **state) {
+    struct server *s = (struct server *)*state;
+    struct status st;
+    live_a_little(s);
+    stop_ok(s);
+    assert_true(io_mkdir_at(s->data.fd, "vectors/0193a5b0-0000-7000-8000-000000000001", 0700, &st));
+    assert_true(io_mkdir_at(s->data.fd, "vectors/0193a5b0-0000-7000-8000-000000000002.old", 0700, &st));
+    assert_true(io_mkdir_at(s->data.fd, "vectors/0193a5b0-0000-7000-8000-000000000003.trash", 0700, &st));
+    assert_true(io_mkdir_at(s->data.fd, "vectors/somebody's notes", 0700, &st));
+    file_write(s->data.fd, "vectors/0193a5b0-0000-7000-8000-000000000001/chunks.mmap", slice_str("x"));
+    server_start_ok(s);
+    assert_true(s->report.from_checkpoint);
+    no_leftovers(s);
+    assert_false(file_exists(s->data.fd, "vectors/0193a5b0-0000-7000-8000-000000000001"));
+    assert_true(file_exists(s->data.fd, "vectors/somebody's notes"));
+    assert_int_equal(server_check(s), 0);
+}
+
+/* --- damage --- */
+
+static void damaged_checkpoints(void **state) {
+    struct server *s = (struct server *)*state;
+    struct buf content = {0};
+    live_a_little(s);
+    stop_ok(s);
+    file_read(s->data.fd, "vectors/checkpoint", &content);
+    for (size_t at = 0; at < content.len; at += 1 + content.len / 40) {
+        for (int kind = 0; kind < 2; kind++) {
+            if (kind == 0) {
+                file_flip(s->data.fd, "vectors/checkpoint", at, (uint8_t)(1 << at % 8));
+            } else {
+                file_write(s->data.fd, "vectors/checkpoint", slice_of(content.data, at));
+            }
+            server_start_ok(s);
+            assert_false(s->report.from_checkpoint);
+            assert_string_not_equal(s->report.why_not_checkpoint, "");
+            assert_int_equal(server_check(s), 0);
+            no_leftovers(s);
+            stop_ok(s);
+            file_read(s->data.fd, "vectors/checkpoint", &content);
+        }
+    }
+    buf_fini(&content);
+}
+
+/* A flipped byte in any file of an arena, within what is in use: not taken as it is, and a vector that was hit is not kept. */
+static void damaged_arenas(void **state) {
+    struct server *s = (struct server *)*state;
+    struct status st;
+    static const char *const files[] = {"vectors.mmap", "chunks.mmap", "documents.mmap",
+                                        "records.mmap", "ids.mmap",    "graph.1.mmap"};
+    struct uuid id = fixture_library_id(1);
+    char text[UUID_TEXT + 1];
+    uuid_format(&id, text);
+    live_a_little(s);
+    stop_ok(s);
+    for (size_t f = 0; f < sizeof files / sizeof files[0]; f++) {
+        char path[128];
+        char names[NAMES_MAX][64];
+        (void)snprintf(path, sizeof path, "vectors/%s", text);
+        size_t count = names_in(s, path, files[f], names);
+        if (count == 0) {
+            fail_msg("there is no %s", files[f]);
+        }
+        (void)snprintf(path, sizeof path, "vectors/%s/%s", text, files[f]);
+        for (size_t at = f == 0 ? VECTORS_HEAD_BYTES + 100 : 40; at < 4000 + VECTORS_HEAD_BYTES && (off_t)at < size_of(s, path);
+             at += 1500) {
+            file_flip(s->data.fd, path, at, 0x20);
+            server_start_ok(s);
+            if (s->report.from_checkpoint) {
+                /* only behind what is in use */
+                assert_true(f != 0 || at >= VECTORS_HEAD_BYTES + FIXTURE_DIMENSION * 4);
+            } else {
+                assert_non_null(strstr(s->report.why_not_checkpoint, files[f]));
+            }
+            uint32_t pending = server_check(s);
+            assert_true(pending <= 1);
+            if (f == 0 && at == VECTORS_HEAD_BYTES + 100) {
+                assert_false(s->report.from_checkpoint);
+            }
+            struct library *lib = catalog_acquire(s->catalog, &id);
+            size_t done = 1;
+            while (done > 0) {
+                assert_true(backlog_embed_some(lib, &s->models, 16, &done, &st));
+            }
+            catalog_release(s->catalog, lib);
+            stop_ok(s);
+        }
+    }
+    /* A file that is gone. */
+    char path[128];
+    (void)snprintf(path, sizeof path, "vectors/%s/vectors.mmap", text);
+    assert_int_equal(unlinkat(s->data.fd, path, 0), 0);
+    server_start_ok(s);
+    assert_false(s->report.from_checkpoint);
+    assert_true(server_check(s) > 0);
+}
+
+static void a_stale_checkpoint_is_not_believed(void **state) {
+    struct server *s = (struct server *)*state;
+    live_a_little(s);
+    stop_ok(s);
+    file_copy(s->data.fd, "vectors/checkpoint", s->data.fd, "kept");
+    server_start_ok(s);
+    (void)server_check(s);
+    server_steps_ok(s, 150);
+    server_crash(s);
+    /* As if the removal had been lost: the arenas have changed, and the log goes on. */
+    file_copy(s->data.fd, "kept", s->data.fd, "vectors/checkpoint");
+    server_start_ok(s);
+    assert_false(s->report.from_checkpoint);
+    assert_int_equal(server_check(s), 0);
+}
+
+static void damaged_snapshots(void **state) {
+    struct server *s = (struct server *)*state;
+    char newest[128];
+    char older[128];
+    live_a_little(s);
+    server_crash(s);
+    newest_snapshot(s, 0, newest);
+    newest_snapshot(s, 1, older);
+    /* The log begins behind the first snapshot: without the newest, that one and the log must do. Whether the log still reaches
+     * so far back depends on where its segments end, so both outcomes are fine, but none is silent. */
+    file_flip(s->data.fd, newest, (size_t)size_of(s, newest) / 2, 1);
+    struct status st = {0};
+    if (server_start(s, &st)) {
+        assert_int_equal(s->report.snapshot_lsn, 60);
+        assert_int_equal(server_check(s), 0);
+        server_crash(s);
+    } else {
+        assert_int_equal(st.code, STATUS_CORRUPT);
+        assert_non_null(strstr(st.detail, "are in no segment and in no good snapshot"));
+    }
+    file_flip(s->data.fd, newest, (size_t)size_of(s, newest) / 2, 1);
+    server_start_ok(s);
+    assert_int_equal(server_check(s), 0);
+}
+
+static void all_snapshots_damaged(void **state) {
+    struct server *s = (struct server *)*state;
+    char path[128];
+    struct snapshot_cut cut;
+    struct snapshot_info info;
+    struct status st = {0};
+    server_start_ok(s);
+    server_steps_ok(s, 80);
+    /* A snapshot of which the log was not told, so it still holds everything. */
+    assert_true(snapshot_cut_take(s->catalog, &cut, &st));
+    assert_true(snapshot_write(s->snapshots_fd, &cut, NULL, &info, &st));
+    snapshot_cut_release(s->catalog, &cut);
+    server_steps_ok(s, 90);
+    server_crash(s);
+    newest_snapshot(s, 0, path);
+    file_flip(s->data.fd, path, (size_t)size_of(s, path) - 40, 1);
+    file_write(s->data.fd, "snapshots/snapshot_20200101_000000.tar.zst", slice_str("nothing"));
+    server_start_ok(s);
+    assert_string_equal(s->report.snapshot, "");
+    assert_int_equal(s->report.replayed_ops, 90);
+    assert_int_equal(server_check(s), 0);
+}
+
+/* A snapshot whose sums hold, but that contradicts itself: what it left in the catalog is taken back. */
+static void a_snapshot_that_contradicts_itself(void **state) {
+    struct server *s = (struct server *)*state;
+    struct status st = {0};
+    struct snapshot_cut cut;
+    struct snapshot_info info;
+    char command[2048];
+    if (system("command -v tar zstd jq sha256sum >/dev/null 2>&1") != 0) {
+        skip();
+    }
+    server_start_ok(s);
+    server_steps_ok(s, 80);
+    assert_true(snapshot_cut_take(s->catalog, &cut, &st));
+    assert_true(snapshot_write(s->snapshots_fd, &cut, NULL, &info, &st));
+    snapshot_cut_release(s->catalog, &cut);
+    server_steps_ok(s, 90);
+    server_crash(s);
+    (void)snprintf(command, sizeof command,
+                   "cd '%s' && mkdir x && cd x && tar --zstd -xf ../snapshots/%s && for f in libraries/*/*.jsonl; do tail -n 1 "
+                   "$f >> $f; done && "
+                   "sha256sum manifest.json libraries/*/* > SHA256SUMS && tar --zstd -cf ../snapshots/%s . && cd .. && rm -rf x",
+                   s->data.path, info.name, info.name);
+    assert_int_equal(system(command), 0);
+    server_start_ok(s);
+    assert_string_equal(s->report.snapshot, "");
+    assert_int_equal(server_check(s), 0);
+    no_leftovers(s);
+}
+
+static void a_lost_log(void **state) {
+    struct server *s = (struct server *)*state;
+    struct status st;
+    live_a_little(s);
+    server_crash(s);
+    assert_true(io_remove_tree(s->data.fd, "wal", &st));
+    must_refuse(s, "there is no log");
+    s->repair = true;
+    server_start_ok(s);
+    assert_int_equal(s->report.last_lsn, 100);
+    s->account->acknowledged = 100;
+    assert_int_equal(server_check(s), 0);
+    server_steps_ok(s, 120);
+    server_crash(s);
+    s->repair = false;
+    server_start_ok(s);
+    assert_int_equal(server_check(s), 0);
+    /* The same after an orderly stop: the arenas have it all. */
+    stop_ok(s);
+    assert_true(io_remove_tree(s->data.fd, "wal", &st));
+    must_refuse(s, "there is no log");
+    s->repair = true;
+    server_start_ok(s);
+    assert_true(s->report.from_checkpoint);
+    assert_int_equal(server_check(s), 0);
+}
+
+static void a_damaged_log(void **state) {
+    struct server *s = (struct server *)*state;
+    char names[NAMES_MAX][64];
+    char path[128];
+    live_a_little(s);
+    server_crash(s);
+    size_t count = names_in(s, "wal", "wal_", names);
+    (void)snprintf(path, sizeof path, "wal/%s", names[count - 1]);
+    file_flip(s->data.fd, path, 4096 + 30, 1);
+    must_refuse(s, names[count - 1]);
+    s->repair = true;
+    server_start_ok(s);
+    assert_true(s->report.lost_records_bound > 0);
+    assert_int_equal(s->report.last_lsn + s->report.lost_records_bound, 140);
+    s->account->acknowledged = 0;
+    (void)server_check(s);
+    server_steps_ok(s, s->account->steps + 10);
+    server_crash(s);
+    s->repair = false;
+    server_start_ok(s);
+    assert_int_equal(server_check(s), 0);
+}
+
+/* Cuts the last segment of the log within its last record. */
+static void tear_log(struct server *s, char name[64]) {
+    char names[NAMES_MAX][64];
+    char path[128];
+    struct buf content = {0};
+    struct wal_header h;
+    struct wal_record r;
+    struct status st;
+    size_t count = names_in(s, "wal", "wal_", names);
+    memcpy(name, names[count - 1], 64);
+    (void)snprintf(path, sizeof path, "wal/%s", name);
+    file_read(s->data.fd, path, &content);
+    assert_true(wal_header_decode(content.data, &h, &st));
+    size_t at = WAL_HEADER_BYTES;
+    while (wal_record_head(&h, content.data + at, content.len - at, content.len - at, &r) &&
+           wal_record_check(&h, content.data + at, &r)) {
+        at += r.head + r.length;
+    }
+    content.len = at - 5;
+    file_write(s->data.fd, path, buf_slice(&content));
+    buf_fini(&content);
+}
+
+static void a_torn_log(void **state) {
+    struct server *s = (struct server *)*state;
+    char name[64];
+    live_a_little(s);
+    server_crash(s);
+    tear_log(s, name);
+    server_start_ok(s);
+    assert_true(s->report.torn_bytes > 0);
+    assert_int_equal(s->report.last_lsn, 139);
+    s->account->acknowledged = 139; /* the file was cut behind the server's back */
+    assert_int_equal(server_check(s), 0);
+    server_crash(s);
+    /* After an orderly stop the checkpoint knows better. */
+    server_start_ok(s);
+    (void)server_check(s);
+    stop_ok(s);
+    tear_log(s, name);
+    must_refuse(s, name);
+}
+
+/* --- failing and dying --- */
+
+static void no_room_for_both(void **state) {
+    struct server *s = (struct server *)*state;
+    live_a_little(s);
+    server_crash(s);
+    struct fault_plan full = {.calls = FAULT_BIT(IO_FALLOCATE), .after = 12, .times = 2, .error = ENOSPC, .path = "/vectors/"};
+    fault_arm(&full);
+    server_start_ok(s);
+    fault_disarm();
+    assert_int_equal(full.failed, 2);
+    assert_true(server_check(s) > 0); /* given up, to be made again */
+    no_leftovers(s);
+}
+
+static void every_call_fails(void **state) {
+    struct server *s = (struct server *)*state;
+    static const int errors[] = {EIO, ENOSPC};
+    live_a_little(s);
+    server_crash(s);
+    for (size_t e = 0; e < 2; e++) {
+        for (uint64_t after = 0;; after++) {
+            struct fault_plan plan = {.calls = FAULT_CHANGES | FAULT_BIT(IO_READ) | FAULT_BIT(IO_MMAP),
+                                      .after = after,
+                                      .times = UINT64_MAX,
+                                      .error = errors[e],
+                                      .path = s->data.path};
+            struct status st = {0};
+            fault_arm(&plan);
+            bool ok = server_start(s, &st);
+            fault_disarm();
+            if (ok && plan.failed == 0) {
+                (void)server_check(s);
+                server_crash(s);
+                break;
+            }
+            if (ok) {
+                server_crash(s);
+            }
+            server_start_ok(s);
+            (void)server_check(s);
+            server_crash(s);
+        }
+    }
+}
+
+/* Killed at each call of a recovery: the next one finds the same, and no vector is lost by it. */
+static void killed_while_recovering(void **state) {
+    struct server *s = (struct server *)*state;
+    struct status st;
+    for (int stopped = 0; stopped < 2; stopped++) {
+        uint64_t after = 0;
+        for (;; after++) {
+            if (stopped != 0) {
+                server_start_ok(s);
+                (void)server_check(s);
+                stop_ok(s);
+            } else if (after == 0) {
+                live_a_little(s);
+                server_crash(s);
+            }
+            pid_t child = fork();
+            assert_true(child >= 0);
+            if (child == 0) {
+                struct fault_plan plan = {.calls = FAULT_CHANGES, .after = after, .times = 1, .error = 0, .path = s->data.path};
+                fault_arm(&plan);
+                _exit(server_start(s, &st) ? 0 : 1);
+            }
+            int status = 0;
+            assert_int_equal(waitpid(child, &status, 0), child);
+            server_start_ok(s);
+            assert_int_equal(server_check(s), 0);
+            no_leftovers(s);
+            server_crash(s);
+            if (WIFEXITED(status)) {
+                assert_int_equal(WEXITSTATUS(status), 0);
+                break;
+            }
+            if (s->account->next_lsn > LSN_MAX - 10) {
+                fail_msg("the account is too small");
+            }
+        }
+        assert_true(after > 5);
+    }
+}
+
+/* A whole life, killed at the Nth call, for growing N: writes, snapshots, an orderly stop and a start in between. */
+static void killed_anywhere(void **state) {
+    struct server *s = (struct server *)*state;
+    for (uint64_t after = 0;; after += 1 + after / 40) {
+        struct status st = {0};
+        server_crash(s);
+        assert_true(io_remove_tree(s->data.fd, "wal", &st) && io_remove_tree(s->data.fd, "vectors", &st) &&
+                    io_remove_tree(s->data.fd, "snapshots", &st));
+        memset(s->account, 0, sizeof *s->account);
+        s->account->next_lsn = 1;
+        pid_t child = fork();
+        assert_true(child >= 0);
+        if (child == 0) {
+            struct fault_plan plan = {.calls = FAULT_CHANGES, .after = after, .times = 1, .error = 0, .path = s->data.path};
+            fault_arm(&plan);
+            bool ok = server_start(s, &st);
+            for (uint32_t round = 0; ok && round < 3; round++) {
+                for (uint32_t n = 0; ok && n < 40; n++) {
+                    ok = server_step(s, &st);
+                }
+                ok = ok && server_snapshot(s, NULL, &st) && server_step(s, &st) && server_step(s, &st) && server_stop(s, &st) &&
+                     server_start(s, &st);
+            }
+            _exit(ok ? 0 : 1);
+        }
+        int status = 0;
+        assert_int_equal(waitpid(child, &status, 0), child);
+        uint32_t acknowledged = s->account->acknowledged;
+        server_start_ok(s);
+        uint32_t pending = server_check(s);
+        /* Only an op that was logged and not applied yet has its vectors nowhere. */
+        if (pending > 0 && s->account->steps == acknowledged) {
+            fail_msg("killed at call %llu, step %u: %u vectors lost", (unsigned long long)after, s->account->steps, pending);
+        }
+        no_leftovers(s);
+        if (WIFEXITED(status)) {
+            assert_int_equal(WEXITSTATUS(status), 0);
+            assert_true(after > 100);
+            break;
+        }
+    }
+}
+
+/* --- LOCK --- */
+
+static void one_server_at_a_time(void **state) {
+    struct server *s = (struct server *)*state;
+    struct status st = {0};
+    int first = -1;
+    int second = -1;
+    char pid[32];
+    assert_true(data_lock(s->data.fd, &first, &st));
+    assert_false(data_lock(s->data.fd, &second, &st));
+    assert_int_equal(st.code, STATUS_CONFLICT);
+    (void)snprintf(pid, sizeof pid, "process %ld", (long)getpid());
+    assert_non_null(strstr(st.detail, pid));
+    assert_int_equal(second, -1);
+    io_close(&first);
+    assert_true(data_lock(s->data.fd, &second, &st));
+    io_close(&second);
+}
+
+int main(void) {
+    static const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(empty_directory, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(orderly_stop, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(the_report, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(every_combination, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_new_model_means_new_vectors, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(lower_limits_lose_nothing, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(strays_are_removed, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(damaged_checkpoints, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(damaged_arenas, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_stale_checkpoint_is_not_believed, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(damaged_snapshots, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(all_snapshots_damaged, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_snapshot_that_contradicts_itself, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_lost_log, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_damaged_log, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_torn_log, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(no_room_for_both, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(every_call_fails, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(killed_while_recovering, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(killed_anywhere, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(one_server_at_a_time, set_up, tear_down),
+    };
+    log_set_level(LOG_LEVEL_ERROR); /* what recovery warns of is what these tests do */
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
