@@ -250,14 +250,16 @@ static inline bool accepts(const struct hnsw_acceptance *a, uint32_t slot) {
 /* Algorithm 2, lines 9 to 17: what was gathered, into C and W. */
 static void offer_batch(struct hnsw_walk *w, uint32_t n, const struct hnsw_acceptance *accept, struct topk *found) {
     struct hnsw_scratch *s = w->scratch;
+    float bound = topk_bound(found);
 
     hnsw_distances(w, w->query, s->batch, n, s->batch_distance);
     for (uint32_t i = 0; i < n; i++) {
         struct neighbor met = {s->batch_distance[i], s->batch[i]};
-        if (met.distance < topk_bound(found)) {
+        if (met.distance < bound) {
             frontier_push(s, met);
             if (accepts(accept, met.slot)) {
                 topk_offer(found, met);
+                bound = topk_bound(found);
             }
         }
     }
