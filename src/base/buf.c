@@ -104,6 +104,16 @@ void buf_put_f32le(struct buf *b, float v) {
     buf_put_u32le(b, bits);
 }
 
+void buf_put_f32le_array(struct buf *b, const float *values, size_t count) {
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    buf_put(b, values, count * sizeof *values);
+#else
+    for (size_t i = 0; i < count; i++) {
+        buf_put_f32le(b, values[i]);
+    }
+#endif
+}
+
 void buf_put_varint(struct buf *b, uint64_t v) {
     uint8_t bytes[VARINT_MAX];
     size_t n = 0;

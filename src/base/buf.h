@@ -53,6 +53,7 @@ void buf_put_u16le(struct buf *b, uint16_t v);
 void buf_put_u32le(struct buf *b, uint32_t v);
 void buf_put_u64le(struct buf *b, uint64_t v);
 void buf_put_f32le(struct buf *b, float v);
+void buf_put_f32le_array(struct buf *b, const float *values, size_t count); /* values may be NULL where count is 0 */
 void buf_put_varint(struct buf *b, uint64_t v); /* LEB128, unsigned, at most 10 bytes */
 void buf_put_zero(struct buf *b, size_t len);
 /* varint length, then the bytes. */

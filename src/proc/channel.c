@@ -82,12 +82,7 @@ void channel_put_submission(struct buf *out, const struct api_submission *ops, s
         buf_put_varint(out, with_vectors ? ops[i].dimension : 0);
         if (with_vectors) {
             size_t floats = (size_t)ops[i].vector_count * ops[i].dimension;
-            if (!buf_reserve(out, floats * sizeof(float))) {
-                return;
-            }
-            for (size_t f = 0; f < floats; f++) {
-                buf_put_f32le(out, ops[i].vectors[f]);
-            }
+            buf_put_f32le_array(out, ops[i].vectors, floats);
         }
     }
 }
