@@ -21,6 +21,7 @@ one() {
 @test "processes: killed workers are back within 100 ms" { one killed_workers_come_back; }
 @test "processes: USR1 reopens the log, for workers too" { one log_reopened; }
 @test "processes: socket_peers" { one peers; }
+@test "processes: an index is rebuilt while writes go on" { one rebuild; }
 @test "processes: HUP replaces workers without losing a request" { one reload; }
 @test "processes: everything is there after TERM, QUIT, kill -9 and INT" { one restart_keeps_everything; }
 @test "processes: a second server is refused" { one second_server_is_refused; }

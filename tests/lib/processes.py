@@ -151,6 +151,12 @@ def state_of(pid):
         return None
 
 
+def sanitized(pid):
+    with open("/proc/%d/maps" % pid) as f:
+        maps = f.read()
+    return "libasan" in maps or "libtsan" in maps
+
+
 def kill(pid, sig):
     try:
         os.kill(pid, sig)
@@ -220,7 +226,8 @@ def test_killed_workers_come_back():
         served = [int(w.split(" ms after the death")[0].split()[-1]) for w in s.log().splitlines() if "ms after the death" in w]
         check(len(served) >= 20, "replacements of workers that had served:", len(served))
         print("# served after death, ms: median %d, longest %d of %d" % (sorted(served)[len(served) // 2], max(served), len(served)))
-        check(sorted(served)[len(served) * 95 // 100] <= 100, "too late:", sorted(served)[-5:])
+        limit = 1000 if sanitized(s.process.pid) else 100
+        check(sorted(served)[len(served) * 95 // 100] <= limit, "too late:", sorted(served)[-5:])
         check(s.stop() == 0)
 
 
@@ -411,7 +418,7 @@ def test_heritage():
                 status = f.read()
                 check("NoNewPrivs:\t1" in status)
                 # Sanitizers need what the sandbox takes away.
-                check("Seccomp:\t2" in status or "asan" in open("/proc/%d/maps" % w).read(), status)
+                check("Seccomp:\t2" in status or sanitized(w), status)
             with open("/proc/%d/maps" % w) as f:
                 check(not [m for m in f if "/vectors/" in m and "w" in m.split()[1]], "an arena is mapped for writing")
 
@@ -535,6 +542,58 @@ def test_write_deadline():
         r = s.request("POST", "/v1/libraries/%s/documents" % library, {"id": "next", "title": "t", "texts": ["x"]})
         check(r.status == 201 and r.json()["id"] == "next", r.status, r.body)
         check(s.request("GET", "/v1/libraries/%s/documents/slow" % library).status == 200)
+
+
+def test_rebuild():
+    """an index is rebuilt with other settings while writes go on; cancelled; cut off by a stop and taken up again"""
+    with Server("workers = 3", "log_level = info") as s:
+        library = s.library()
+        documents = [{"title": "t", "texts": ["words %d of %d" % (i, j) for i in range(20)]} for j in range(100)]
+        r = s.request("POST", "/v1/libraries/%s/documents/batch" % library, {"documents": documents})
+        check(r.status == 200 and r.json()["failed"] == 0, r.status, r.body[:300])
+        stop, failures = threading.Event(), []
+
+        def write():
+            while not stop.wait(0.01):
+                r = s.put(library, "more words %d" % time.monotonic_ns())
+                if r.status != 201:
+                    failures.append(r.body)
+
+        t = threading.Thread(target=write)
+        t.start()
+
+        def rebuild(body):
+            r = s.request("POST", "/v1/libraries/%s/index/rebuild" % library, body)
+            check(r.status == 202, r.status, r.body)
+            return r.json()["id"]
+
+        def state(task):
+            return s.request("GET", "/v1/tasks/" + task).json()["state"]
+
+        for body in ({"index_config": {"M": 8}}, {"index_type": "flat"}, {"index_type": "hnsw", "index_config": {"M": 24}}):
+            task = rebuild(body)
+            until(lambda: state(task) in ("succeeded", "failed"), "the rebuild")
+            check(state(task) == "succeeded", s.request("GET", "/v1/tasks/" + task).body)
+            check(len(s.search(library, "words 3 of 7").json()["results"]) == 10)
+        task = rebuild({"index_config": {"M": 32, "ef_construction": 400}})
+        r = s.request("POST", "/v1/libraries/%s/index/rebuild" % library, {})
+        check(r.status in (202, 409), r.status, r.body)
+        r = s.request("DELETE", "/v1/tasks/" + task)
+        check(r.status in (200, 202, 204, 409), r.status, r.body)
+        until(lambda: state(task) in ("cancelled", "succeeded"), "the end of the cancelled task")
+        until(lambda: not [x for x in s.request("GET", "/v1/tasks").json() if x["state"] in ("pending", "running")], "quiet")
+        task = rebuild({"index_config": {"M": 40, "ef_construction": 500}})
+        stop.set()
+        t.join()
+        check(not failures, failures[:2])
+        check(s.stop() == 0)
+        s.start()
+        until(lambda: s.request("GET", "/v1/libraries/%s/index/statistics" % library).json().get("M", 40) == 40
+              and not [x for x in s.request("GET", "/v1/tasks").json() if x["state"] in ("pending", "running")], "the rebuild is taken up")
+        # The model knows words, not their order.
+        nearest = s.search(library, "words 3 of 7").json()["results"][0]["chunk"]["text"]
+        check(sorted(nearest.split()) == sorted("words 3 of 7".split()), nearest)
+        check(s.stop() == 0)
 
 
 def test_snapshots():
