@@ -1,5 +1,5 @@
 /*
- * committer.c - group commit (DESIGN 3): the one thread that changes libraries.
+ * committer.c - group commit: the one thread that changes libraries.
  *
  * A batch is everything that waits, in order of arrival, up to the first op that depends on another of the batch, and up to
  * batch_max_bytes. There is no timer: while one batch is synced the next one gathers.

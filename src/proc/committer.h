@@ -1,4 +1,4 @@
-/* committer.h - the one thread that changes libraries: group commit (DESIGN 3). */
+/* committer.h - the one thread that changes libraries: group commit. */
 #ifndef QUIRE_PROC_COMMITTER_H
 #define QUIRE_PROC_COMMITTER_H
 

@@ -1,7 +1,7 @@
 /*
  * worker.c - the worker role: one process, one request at a time. The only file that uses libfcgi.
  *
- * How it differs from the usual libfcgi loop (DESIGN 7): FCGX_Accept_r accepts by itself and then reads without a deadline, so
+ * How it differs from the usual libfcgi loop: FCGX_Accept_r accepts by itself and then reads without a deadline, so
  * one silent client parks a worker for ever, and SIGTERM does not free it. Here the worker accepts, checks who is there
  * (SO_PEERCRED), sets both timeouts, waits for the first bytes with SIGTERM let in, looks at them, and only then hands the
  * descriptor to libfcgi:

@@ -5,7 +5,7 @@
  * candidates scan     every visible row, where that is cheap (few chunks, or many wanted), asked for, or there is no graph
  *
  * The watermark (hnsw_head.linked) is read once, before the walk: what is linked meanwhile stands above it and is scanned. It
- * moves past a deleted slot only when no pinned view still holds it (backlog_link.c), so every chunk of this view is either in
+ * moves past a deleted slot only when no pinned view still holds it (link_queue.c), so every chunk of this view is either in
  * the graph or in the tail.
  *
  * A graph can lose sight of nodes (all that led to one was deleted or crowded out). When the walk comes home with fewer than k
@@ -175,16 +175,12 @@ static bool search_scan(struct search *s, struct status *st) {
     return true;
 }
 
-static bool search_graph(struct search *s, uint32_t ef, struct status *st) {
+static bool search_graph(struct search *s, uint32_t ef, uint32_t below, struct status *st) {
     if (!heap_room(s->scratch, ef)) {
         return status_no_memory(st);
     }
     uint32_t slots = s->rd->view.chunk_slots;
     struct hnsw_graph graph = arena_graph(s->rd->arena);
-    /* pairs with: HNSW_LINKED. Without it the walk could meet a node below the watermark whose links it does not see yet. */
-    uint64_t linked = load_acquire_u64(&graph.head->linked);
-    uint32_t below = linked < slots ? (uint32_t)linked : slots;
-
     struct topk best;
     topk_init(&best, s->scratch->heap, ef);
     uint64_t walked = hnsw_search(&graph, &s->rows, slots, below, s->request->query, ef, &s->filter, s->scratch->walk, &best);
@@ -209,6 +205,14 @@ static bool scan_is_better(const struct search *s, uint32_t ef) {
     bool graph = view->graph_generation != 0 && s->rd->arena->graph_generation == view->graph_generation;
     return s->request->exact || !graph || view->live_chunks <= SEARCH_SCAN_CHUNKS ||
            (uint64_t)ef * SEARCH_SCAN_SHARE >= view->live_chunks;
+}
+
+/* The watermark: slots below it are found through the graph. */
+static uint32_t linked_slots(const struct search *s) {
+    struct hnsw_graph graph = arena_graph(s->rd->arena);
+    /* pairs with: HNSW_LINKED. Without it the walk could meet a node below the watermark whose links it does not see yet. */
+    uint64_t linked = load_acquire_u64(&graph.head->linked);
+    return linked < s->rd->view.chunk_slots ? (uint32_t)linked : s->rd->view.chunk_slots;
 }
 
 static void copy_hits(struct search *s, struct search_result *result) {
@@ -236,9 +240,10 @@ bool search_dense(const struct reading *rd, const struct search_request *request
     s.filter = (struct slot_filter){.accepts = accepts, .ctx = &s};
 
     uint32_t ef = effective_ef(&s);
-    bool exact = scan_is_better(&s, ef);
+    uint32_t below = scan_is_better(&s, ef) ? 0 : linked_slots(&s);
+    bool exact = below == 0;
     if (!exact) {
-        if (!search_graph(&s, ef, st)) {
+        if (!search_graph(&s, ef, below, st)) {
             return false;
         }
         exact = s.found < request->k && s.found < rd->view.live_chunks;
