@@ -316,15 +316,7 @@ uint64_t backlog_tail(struct library *lib) {
     if (g == NULL) {
         return 0;
     }
-    uint64_t tail = 0;
-    (void)pthread_mutex_lock(&g->mutex);
-    for (uint32_t slot = g->low; slot < view.chunk_slots; slot++) {
-        bool linked = slot < g->room && bit_is_set(g->done, slot);
-        const struct chunk_row *c = library_chunk(lib, slot);
-        tail +=
-            !linked && (load_acquire_u32(&c->state) & CHUNK_HAS_VECTOR) != 0 && load_acquire_u64(&c->deleted_lsn) == 0 ? 1 : 0;
-    }
-    (void)pthread_mutex_unlock(&g->mutex);
+    uint64_t tail = link_queue_waiting(lib, g, view.chunk_slots, UINT32_MAX);
     library_graph_release(lib, g);
     return tail;
 }

@@ -17,7 +17,9 @@
 #include "store/library_internal.h"
 
 #define ATTACH_SLOTS 1024 /* so many nodes are made under graph_mutex */
-#define READY_TAIL 512    /* a switch may leave so many newer slots to be linked afterwards, and scanned until then */
+/* A switch may leave so many slots to be linked afterwards, and scanned until then: this many, and this share of all. */
+#define READY_TAIL 512
+#define READY_SHARE 64
 
 static bool check_settings(const struct index_settings *s, struct status *st) {
     bool flat = s->type == INDEX_FLAT;
@@ -75,7 +77,6 @@ static enum attach try_attach(struct library *lib, struct graph_work *g, uint32_
     } else {
         uint32_t m = graph_work_graph(g).head->m;
         g->reserved_upper = hnsw_upper_words_for(lib->slots, lib->slots + lib->reserved.chunks, m);
-        g->began_with = lib->slots;
         lib->building = g;
     }
     (void)pthread_mutex_unlock(&lib->graph_mutex);
@@ -124,13 +125,11 @@ bool backlog_rebuild_begin(struct library *lib, const struct index_settings *set
     return true;
 }
 
-/* graph_mutex is held, or the caller holds a reference to g. */
-static bool is_ready(struct graph_work *g, uint32_t slots, uint64_t *ret_done) {
-    uint32_t low = 0;
-    uint32_t settled = 0;
-    link_queue_progress(g, slots, &low, &settled);
-    *ret_done = settled;
-    return low >= slots || (low >= g->began_with && slots - low <= READY_TAIL);
+/* Whether it can serve. Chunks without a vector are no reason to wait: no graph has them. While commits go on there is always a
+ * tail. */
+static bool is_ready(const struct library *lib, struct graph_work *g, uint32_t slots) {
+    uint32_t few = slots / READY_SHARE < READY_TAIL ? slots / READY_SHARE : READY_TAIL;
+    return link_queue_waiting(lib, g, slots, few + 1) <= few;
 }
 
 static uint32_t published_slots(struct library *lib) {
@@ -145,7 +144,8 @@ void backlog_rebuild_progress(struct library *lib, uint64_t *ret_done, uint64_t 
     *ret_done = 0;
     *ret_total = g != NULL ? slots : 0;
     if (g != NULL) {
-        *ret_ready = is_ready(g, slots, ret_done);
+        *ret_done = link_queue_settled(g, slots);
+        *ret_ready = is_ready(lib, g, slots);
     } else {
         (void)pthread_mutex_lock(&lib->graph_mutex);
         *ret_ready = lib->rebuilding && lib->rebuild_generation == 0; /* to flat */

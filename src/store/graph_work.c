@@ -95,7 +95,6 @@ bool graph_work_create(int dir_fd, uint32_t generation, const struct index_setti
     }
     hnsw_head_init(graph_work_graph(g).head, settings->m, settings->ef_construction);
     graph_work_init_nodes(g, slots);
-    g->began_with = slots;
     *ret = g;
     return true;
 }

@@ -36,7 +36,6 @@ struct graph_work {
     uint32_t next;       /* claims go on from here */
     uint32_t low;        /* hnsw_head.linked */
     uint32_t done_above; /* done bits at or above low */
-    uint32_t began_with; /* slots at the begin of a rebuild */
 };
 
 struct reservation {
@@ -194,8 +193,10 @@ MUST_CHECK bool link_queue_claim(struct link_claim *claim, size_t most, struct s
 void link_queue_finish(struct link_claim *claim, size_t linked);
 /* Slots from `slot` on have got vectors: look at them again. */
 void link_queue_rewind(struct graph_work *g, uint32_t slot);
-/* Watermark and number of settled slots (below `slots`). */
-void link_queue_progress(struct graph_work *g, uint32_t slots, uint32_t *ret_low, uint32_t *ret_settled);
+/* Slots below `slots` that are linked or dead and passed over. */
+uint32_t link_queue_settled(struct graph_work *g, uint32_t slots);
+/* Slots alive, with a vector, and not linked; counts no further than `most`. */
+uint32_t link_queue_waiting(const struct library *lib, struct graph_work *g, uint32_t slots, uint32_t most);
 void link_queue_free(struct graph_work *g);
 /* After opening: which slots above the watermark are linked. */
 MUST_CHECK bool link_queue_restore(struct graph_work *g, uint32_t slots, struct status *st);

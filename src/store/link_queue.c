@@ -154,12 +154,22 @@ void link_queue_rewind(struct graph_work *g, uint32_t slot) {
     (void)pthread_mutex_unlock(&g->mutex);
 }
 
-void link_queue_progress(struct graph_work *g, uint32_t slots, uint32_t *ret_low, uint32_t *ret_settled) {
+uint32_t link_queue_settled(struct graph_work *g, uint32_t slots) {
     (void)pthread_mutex_lock(&g->mutex);
     uint32_t settled = g->low + g->done_above;
-    *ret_low = g->low;
-    *ret_settled = settled < slots ? settled : slots;
     (void)pthread_mutex_unlock(&g->mutex);
+    return settled < slots ? settled : slots;
+}
+
+uint32_t link_queue_waiting(const struct library *lib, struct graph_work *g, uint32_t slots, uint32_t most) {
+    uint32_t waiting = 0;
+    (void)pthread_mutex_lock(&g->mutex);
+    for (uint32_t slot = g->low; slot < slots && waiting < most; slot++) {
+        bool linked = slot < g->room && bit_is_set(g->done, slot);
+        waiting += !linked && can_be_linked(lib, slot) ? 1 : 0;
+    }
+    (void)pthread_mutex_unlock(&g->mutex);
+    return waiting;
 }
 
 /* Linked nodes have links, but for the very first, which is the entry point until others come. */

@@ -1,7 +1,7 @@
 /*
  * reading.c - a worker's way to a library: pin and copy its view under the lock, then map what it counts.
  *
- * The lock is held while one entry of the directory (some 200 bytes) is compared and copied. The pin is set within the same hold,
+ * The lock is held while one entry of the directory (128 bytes) is compared and copied. The pin is set within the same hold,
  * so the supervisor, once it has held the write lock, either sees the pin or knows that the view taken was the newer one.
  *
  * Where a library's entry stands is remembered from one reading to the next and verified under the lock. A library keeps its
@@ -10,6 +10,9 @@
  * Between copying the view and opening its files the supervisor may have deleted the library or switched its graph. Then a file
  * is missing, and the reader takes the view again: the new one either is gone or names the new files. Files that are mapped
  * already stay readable after they were unlinked, so an old view can be read to its end.
+ *
+ * Maps of a deleted library keep its disk space from being freed. They go when the library is asked for again, when all are
+ * listed, and in a sweep once a second at the end of a reading.
  */
 #include "store/reading.h"
 
@@ -22,6 +25,7 @@
 #define DIRECTORY_PIECE 64  /* entries looked at within one hold of the lock */
 #define READING_ATTEMPTS 16 /* each means that a deletion or a graph's switch fell between two lines here */
 #define MAPPED_LEAST_ROOM 16
+#define SWEEP_US 1000000 /* how often a reader looks for maps of deleted libraries, whose disk space they hold */
 
 struct mapped_library {
     struct uuid id;
@@ -40,6 +44,7 @@ struct store_reader {
     size_t mapped_count;
     size_t mapped_room;
     struct mapped_library *current; /* of the reading under way */
+    int64_t swept_us;
 };
 
 bool store_reader_new(struct control *control, uint32_t slot, int vectors_dir_fd, struct store_reader **ret, struct status *st) {
@@ -251,10 +256,33 @@ bool reading_begin(struct store_reader *r, const struct uuid *library, struct re
     return status_set(st, STATUS_BUSY, "the library's files change too fast to be opened; try again");
 }
 
+/* Lets go of deleted libraries. One that lives keeps its entry, so looking there is enough. */
+static void sweep(struct store_reader *r) {
+    int64_t now = clock_monotonic_us();
+    if (now - r->swept_us < SWEEP_US) {
+        return;
+    }
+    r->swept_us = now;
+    size_t kept = 0;
+    for (size_t i = 0; i < r->mapped_count; i++) {
+        struct mapped_library *m = r->mapped[i];
+        rwlock_read_lock(&r->control->lock, r->slot);
+        bool alive = m->entry < r->capacity && entry_is(&r->entries[m->entry], &m->id);
+        rwlock_read_unlock(&r->control->lock, r->slot);
+        if (alive) {
+            r->mapped[kept++] = m;
+        } else {
+            mapped_free(m);
+        }
+    }
+    r->mapped_count = kept;
+}
+
 void reading_end(struct reading *rd) {
     if (rd->reader != NULL) {
         rd->reader->current = NULL;
         unpin(rd->reader);
+        sweep(rd->reader);
     }
     rd->arena = NULL;
     rd->reader = NULL;

@@ -353,6 +353,41 @@ static void test_quiesce(void **state) {
 
 /* --- rebuilds --- */
 
+/* A chunk whose vector cannot be made holds no rebuild up: no graph has it. */
+static void test_rebuild_without_all_vectors(void **state) {
+    struct fixture *f = (struct fixture *)*state;
+    struct uuid library = fixture_library_id(1);
+    struct index_settings settings = {.type = INDEX_HNSW, .m = 8, .ef_construction = 60, .ef_search = 64};
+    struct backlog_linker *linker = backlog_linker_new();
+    struct status st = {0};
+    uint64_t done = 0;
+    uint64_t total = 0;
+    bool ready = false;
+    fixture_create(f, &library, INDEX_HNSW, "test");
+    f->pending = true;
+    fixture_put(f, &library, PUT_CREATE, "a", 1, "text");
+    f->pending = false;
+    fixture_put(f, &library, PUT_CREATE, "b", 200, "text");
+    struct library *lib = catalog_acquire(f->catalog, &library);
+    assert_true(backlog_rebuild_begin(lib, &settings, &st));
+    backlog_rebuild_progress(lib, &done, &total, &ready);
+    assert_false(ready);
+    for (size_t linked = 1; linked > 0;) {
+        assert_true(backlog_link_some(lib, linker, 32, &linked, &st));
+    }
+    backlog_rebuild_progress(lib, &done, &total, &ready);
+    assert_true(ready);
+    assert_int_equal(done, 200);
+    assert_int_equal(total, 201);
+    assert_true(backlog_rebuild_switch(f->catalog, lib, &st));
+    catalog_publish(f->catalog, f->lsn, 1000000, NULL, NULL);
+    catalog_release(f->catalog, lib);
+    backlog_linker_free(linker);
+    fixture_catch_up(f, &library);
+    assert_graph(f, &library, 2);
+    assert_vectors(f, &library);
+}
+
 struct shared {
     uint64_t stop;
     uint64_t searches;
@@ -543,6 +578,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_watermark_and_pins, fixture_set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(test_links_after_restart, fixture_set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(test_quiesce, fixture_set_up, fixture_tear_down),
+        cmocka_unit_test_setup_teardown(test_rebuild_without_all_vectors, fixture_set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(test_rebuild_under_readers, fixture_set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(test_rebuild_cancelled, fixture_set_up, fixture_tear_down),
     };

@@ -152,6 +152,41 @@ static void test_libraries(void **state) {
     buf_fini(&op);
 }
 
+static bool is_mapped_here(const struct uuid *library) {
+    char name[UUID_TEXT + 1];
+    char line[2 * PATH_MAX];
+    bool found = false;
+    FILE *maps = fopen("/proc/self/maps", "re");
+    assert_non_null(maps);
+    uuid_format(library, name);
+    while (fgets(line, sizeof line, maps) != NULL) {
+        found = found || strstr(line, name) != NULL;
+    }
+    (void)fclose(maps);
+    return found;
+}
+
+/* A reader lets go of a deleted library although nobody asks it for that one again. */
+static void test_deleted_library_is_unmapped(void **state) {
+    struct fixture *f = (struct fixture *)*state;
+    struct uuid a = fixture_library_id(1);
+    struct status st = {0};
+    struct reading rd;
+    struct buf op = {0};
+    struct store_reader *r = open_reader(f, 0);
+    fixture_create(f, &a, INDEX_HNSW, "test");
+    fixture_put(f, &a, PUT_CREATE, "d", 1, "text");
+    assert_true(reading_begin(r, &a, &rd, &st));
+    op_encode_library_delete(&op, &a);
+    fixture_commit(f, &op);
+    assert_text(&rd, "d/0", "text 0"); /* read to the end */
+    assert_true(is_mapped_here(&a));
+    reading_end(&rd);
+    assert_false(is_mapped_here(&a));
+    store_reader_free(r);
+    buf_fini(&op);
+}
+
 static void test_library_limit(void **state) {
     struct fixture *f = (struct fixture *)*state;
     struct buf op = {0};
@@ -231,7 +266,7 @@ static void test_dimensions(void **state) {
     struct buf op = {0};
     struct status st = {0};
     struct reading rd;
-    float values[3 * FIXTURE_DIMENSION];
+    float values[FIXTURE_DIMENSION] = {0};
     uint64_t random = 5;
     fixture_create(f, &own, INDEX_FLAT, "none");
     fixture_create(f, &model, INDEX_FLAT, "test");
@@ -728,6 +763,7 @@ static void test_batch(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_libraries, fixture_set_up, fixture_tear_down),
+        cmocka_unit_test_setup_teardown(test_deleted_library_is_unmapped, fixture_set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(test_library_limit, fixture_set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(test_conflicts, fixture_set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(test_dimensions, fixture_set_up, fixture_tear_down),

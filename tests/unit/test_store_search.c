@@ -105,6 +105,7 @@ static void test_recall(void **state) {
     begin(&s, f, &library);
     random_query(&random, query);
     assert_int_equal(found_of_exact(&s, query, K), K);
+    assert_true(s.result.exact);
     end(&s);
 
     fixture_catch_up(f, &library);
@@ -294,6 +295,7 @@ static void test_old_view(void **state) {
     struct search_hit before[K];
     fixture_create(f, &library, INDEX_HNSW, "test");
     fill(f, &library, 3000);
+    fixture_catch_up(f, &library);
     fixture_put(f, &library, PUT_CREATE, "tail", 20, "tail"); /* stays unlinked while the view is held */
     random_query(&random, query);
     begin(&s, f, &library);
