@@ -17,7 +17,7 @@
 #define WITH_AVX2 __attribute__((target("avx2,fma")))
 #define WITH_AVX512 __attribute__((target("avx512f")))
 
-enum { AVX2_FLOATS = 8, AVX512_FLOATS = 16 };
+enum { AVX2_FLOATS = 8, AVX2_STEP = 2 * AVX2_FLOATS, AVX512_FLOATS = 16, AVX512_STEP = 2 * AVX512_FLOATS };
 
 /* --- AVX2 ------------------------------------------------------------------------------------------------------------- */
 
@@ -53,7 +53,7 @@ WITH_AVX2 float dot_avx2(const float *a, const float *b, size_t n) {
     struct sum_avx2 s = {_mm256_setzero_ps(), _mm256_setzero_ps()};
     size_t i = 0;
 
-    for (; i + 2 * AVX2_FLOATS <= n; i += 2 * AVX2_FLOATS) {
+    for (; i + AVX2_STEP <= n; i += AVX2_STEP) {
         step_avx2(&s, b + i, _mm256_loadu_ps(a + i), _mm256_loadu_ps(a + i + AVX2_FLOATS));
     }
     return total_avx2(s) + tail_avx2(a + i, b + i, n - i);
@@ -66,7 +66,7 @@ WITH_AVX2 void dot_rows_avx2(const float *a, const float *const rows[DOT_ROWS], 
     struct sum_avx2 s3 = s0;
     size_t i = 0;
 
-    for (; i + 2 * AVX2_FLOATS <= n; i += 2 * AVX2_FLOATS) {
+    for (; i + AVX2_STEP <= n; i += AVX2_STEP) {
         __m256 a_even = _mm256_loadu_ps(a + i);
         __m256 a_odd = _mm256_loadu_ps(a + i + AVX2_FLOATS);
         step_avx2(&s0, rows[0] + i, a_even, a_odd);
@@ -117,7 +117,7 @@ WITH_AVX512 float dot_avx512(const float *a, const float *b, size_t n) {
     struct sum_avx512 s = {_mm512_setzero_ps(), _mm512_setzero_ps()};
     size_t i = 0;
 
-    for (; i + 2 * AVX512_FLOATS <= n; i += 2 * AVX512_FLOATS) {
+    for (; i + AVX512_STEP <= n; i += AVX512_STEP) {
         step_avx512(&s, b + i, _mm512_loadu_ps(a + i), _mm512_loadu_ps(a + i + AVX512_FLOATS));
     }
     if (i < n) {
@@ -133,7 +133,7 @@ WITH_AVX512 void dot_rows_avx512(const float *a, const float *const rows[DOT_ROW
     struct sum_avx512 s3 = s0;
     size_t i = 0;
 
-    for (; i + 2 * AVX512_FLOATS <= n; i += 2 * AVX512_FLOATS) {
+    for (; i + AVX512_STEP <= n; i += AVX512_STEP) {
         __m512 a_even = _mm512_loadu_ps(a + i);
         __m512 a_odd = _mm512_loadu_ps(a + i + AVX512_FLOATS);
         step_avx512(&s0, rows[0] + i, a_even, a_odd);
