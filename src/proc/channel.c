@@ -54,7 +54,7 @@ bool channel_header_parse(const uint8_t header[CHANNEL_HEADER_BYTES], uint64_t m
 }
 
 bool channel_frame_parse(struct slice bytes, uint64_t max_bytes, struct channel_frame *ret, size_t *ret_used, struct status *st) {
-    struct channel_header h;
+    struct channel_header h = {0};
     status_clear(st);
     if (bytes.len < CHANNEL_HEADER_BYTES) {
         return false;

@@ -59,6 +59,7 @@ struct batch {
     uint64_t bytes;
     uint64_t library_ops;
     bool to_embed;
+    bool met_full_disk; /* an op of it was refused for want of space */
 };
 
 struct committer {
@@ -79,6 +80,7 @@ struct committer {
     struct op_set *touched;
     uint64_t last_lsn;
     bool log_failed;
+    bool disk_full;
     uint64_t busy_since_us; /* atomic; 0: waits */
 };
 
@@ -216,6 +218,25 @@ static void answer(struct committer *c) {
     }
 }
 
+/* Said once, until a batch gets through again. */
+static void note_full_disk(struct committer *c, const struct status *st) {
+    if (!c->disk_full) {
+        log_status(LOG_LEVEL_ERROR, "writes are refused, searches go on", st);
+    }
+    c->disk_full = true;
+    c->batch.met_full_disk = true;
+    store_relaxed_u32(&c->s->figures->disk_full, 1);
+}
+
+static void note_room(struct committer *c) {
+    if (!c->disk_full || c->batch.met_full_disk) {
+        return;
+    }
+    log_info("writes are taken again");
+    c->disk_full = false;
+    store_relaxed_u32(&c->s->figures->disk_full, 0);
+}
+
 /* --- forming a batch -------------------------------------------------------------------------------------------------- */
 
 static bool batch_room(struct batch *b) {
@@ -260,7 +281,9 @@ static bool take_op(struct committer *c, struct submission *sub) {
         return false;
     }
     if (!prepare_op(c, op, &st)) {
-        store_relaxed_u32(&c->s->figures->disk_full, st.code == STATUS_NO_SPACE ? 1 : c->s->figures->disk_full);
+        if (st.code == STATUS_NO_SPACE) {
+            note_full_disk(c, &st);
+        }
         refuse_op(c, sub, sub->decided++, &st);
         return true;
     }
@@ -277,6 +300,7 @@ static void form_batch(struct committer *c) {
     b->bytes = 0;
     b->library_ops = 0;
     b->to_embed = false;
+    b->met_full_disk = false;
     op_set_clear(c->touched);
     for (struct submission *sub = c->taken; sub != NULL; sub = sub->next) {
         while (sub->decided < sub->count) {
@@ -334,15 +358,12 @@ static bool log_batch(struct committer *c) {
     bool ok = oplog_append(c->s->log, b->records, b->count, &st);
     control_histogram_add(&c->s->figures->sync_time, clock_monotonic_us() - begun);
     if (ok) {
-        store_relaxed_u32(&c->s->figures->disk_full, 0);
+        note_room(c);
         return true;
     }
     catalog_abandon(c->s->catalog);
     if (st.code == STATUS_NO_SPACE) {
-        if (load_relaxed_u32(&c->s->figures->disk_full) == 0) {
-            log_status(LOG_LEVEL_ERROR, "writes are refused, searches go on", &st);
-        }
-        store_relaxed_u32(&c->s->figures->disk_full, 1);
+        note_full_disk(c, &st);
     } else {
         latch_failure(c, &st);
         (void)status_set(&st, STATUS_IO, "the write could not be made durable; it may be there after the server's restart");

@@ -42,7 +42,7 @@
 enum {
     TICK_MS = 50,
     EAGER_TICK_MS = 2,  /* while a worker starts: its successor is announced, and the next one of a reload goes */
-    LOOK_US = 500000,   /* figures and embeddings */
+    LOOK_US = 500000,   /* sums for the figures */
     WATCHDOG_SHARE = 4, /* so often in a period systemd hears from us */
     FILE_MASK = 027
 };
@@ -136,6 +136,10 @@ static void look_at_backlog(struct supervisor *s) {
 static void look_around(struct run *r, int64_t now_us) {
     struct supervisor *s = &r->s;
     uint64_t dead = 0;
+    if (r->reembed != NULL && !reembed_look(r->reembed, now_us)) {
+        reembed_free(r->reembed);
+        r->reembed = NULL;
+    }
     if (now_us - r->looked_us < LOOK_US) {
         return;
     }
@@ -145,10 +149,6 @@ static void look_around(struct run *r, int64_t now_us) {
         dead += load_relaxed_u64(&s->control->lock.reader[i].recovered);
     }
     store_relaxed_u64(&s->figures->dead_readers, dead);
-    if (r->reembed != NULL && !reembed_look(r->reembed, now_us)) {
-        reembed_free(r->reembed);
-        r->reembed = NULL;
-    }
 }
 
 /* systemd's watchdog hears from us as long as the threads that matter move, too. */

@@ -129,6 +129,7 @@ void supervisor_watch_drain(struct run *r, int64_t now_us) {
         begin_finish(r);
         return;
     }
+    children_watch(s->children, &s->config, now_us);
     children_kill_headless(s->children, now_us, IDLE_GRACE_US);
     if (waited > (int64_t)s->config.stop_timeout_ms * US_PER_MS && !r->finishing_kills) {
         log_warn("%u workers did not finish in time and are killed", children_alive(s->children));

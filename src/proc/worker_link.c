@@ -233,7 +233,7 @@ bool worker_link_command(void *ctx, enum api_command command, const struct uuid 
     static const struct uuid nothing = {{0}};
     struct worker_link *l = (struct worker_link *)ctx;
     struct channel_frame answer;
-    struct status outcome;
+    struct status outcome = {0};
     size_t used = 0;
     channel_frame_begin(&l->out, CHANNEL_COMMAND, ++l->request);
     channel_put_command(&l->out, command, argument == NULL ? &nothing : argument);

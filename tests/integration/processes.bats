@@ -20,6 +20,8 @@ one() {
 @test "processes: one request a connection" { one keep_alive_is_not_taken; }
 @test "processes: killed workers are back within 100 ms" { one killed_workers_come_back; }
 @test "processes: USR1 reopens the log, for workers too" { one log_reopened; }
+@test "processes: what systemd hears" { one notify; }
+@test "processes: a stop in the middle of recovery" { one stop_while_recovering; }
 @test "processes: socket_peers" { one peers; }
 @test "processes: an index is rebuilt while writes go on" { one rebuild; }
 @test "processes: HUP replaces workers without losing a request" { one reload; }

@@ -631,6 +631,58 @@ def test_interval_snapshot():
         check(s.metric("quire_snapshots_taken_total") == 1, "a snapshot of nothing new")
 
 
+def test_notify():
+    """what systemd hears: READY, STATUS, RELOADING, WATCHDOG, STOPPING"""
+    with Server(start=False) as s:
+        path = s.dir + "/notify"
+        inbox = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        inbox.bind(path)
+        inbox.settimeout(0.01)
+        said = []
+
+        def hear():
+            try:
+                while True:
+                    said.append(inbox.recv(4096).decode())
+            except socket.timeout:
+                return "\n".join(said)
+
+        s.environment["NOTIFY_SOCKET"] = path
+        s.environment["WATCHDOG_USEC"] = "400000"
+        s.start()
+        until(lambda: "READY=1" in hear(), "READY")
+        check(said[0].startswith("EXTEND_TIMEOUT_USEC="), said)
+        until(lambda: hear().count("WATCHDOG=1") >= 3, "WATCHDOG")
+        said.clear()
+        s.change("log_level = warn")
+        s.process.send_signal(signal.SIGHUP)
+        until(lambda: "READY=1" in hear(), "READY after RELOADING")
+        words = "\n".join(said)
+        check("RELOADING=1" in words and "MONOTONIC_USEC=" in words and words.index("RELOADING") < words.index("READY"), words)
+        said.clear()
+        check(s.stop() == 0)
+        check("STOPPING=1" in hear(), said)
+        inbox.close()
+
+
+def test_stop_while_recovering():
+    """TERM before the libraries are back: the server ends at once, and the next start has everything"""
+    with Server(start=False) as s:
+        s.start()
+        library = s.library()
+        check(s.put(library).status == 201)
+        check(s.stop(signal.SIGQUIT) == 0)
+        slow = dict(s.environment, QUIRE_IO_FAULT="mkdir:delay=20000,path=wal")
+        p = subprocess.Popen([QUIRED, "-c", s.conf], env=slow, stdin=subprocess.DEVNULL)
+        until(lambda: s.log().count("restoring from") == 2, "recovery has begun")
+        time.sleep(0.1)
+        begun = time.monotonic()
+        p.terminate()
+        check(p.wait(WAIT) == 0 and time.monotonic() - begun < 2)
+        s.start()
+        check(s.request("GET", "/v1/libraries").json()[0]["num_documents"] == 1)
+
+
 def test_peers():
     """socket_peers: who is not named is not served (root and the server's own user always are)"""
     if os.geteuid() != 0:
