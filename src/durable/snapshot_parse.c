@@ -314,9 +314,10 @@ struct vector_rows_in {
     uint32_t found;
 };
 
-static bool put_missing_rows(struct document_parser *p, struct vector_rows_in *rows, uint32_t count) {
-    for (uint64_t i = 0; i < (uint64_t)count * rows->dimension; i++) {
+static bool put_missing_rows(struct document_parser *p, const struct vector_rows_in *rows, uint32_t count) {
+    for (uint32_t i = 0; i < count && rows->dimension > 0; i++) {
         buf_put_f32le(&p->vectors, NAN);
+        buf_put_zero(&p->vectors, (rows->dimension - 1) * sizeof(float));
     }
     return buf_ok(&p->vectors);
 }
@@ -345,15 +346,14 @@ static bool read_vector(struct document_parser *p, const struct json_document *d
         if (length == 0 || (rows->dimension != 0 && length != rows->dimension)) {
             return wrong("embedding", "has not as many numbers as the library's dimension", st);
         }
-        if (rows->dimension == 0) {
-            rows->dimension = length;
-            if (!put_missing_rows(p, rows, rows->chunks)) {
-                return status_no_memory(st);
-            }
+        rows->dimension = length;
+        /* The rows before the first vector are only needed from here on: most documents have none. */
+        if (rows->found == 0 && !put_missing_rows(p, rows, rows->chunks)) {
+            return status_no_memory(st);
         }
         buf_put(&p->vectors, values, length * sizeof *values);
         rows->found++;
-    } else if (!put_missing_rows(p, rows, 1)) {
+    } else if (rows->found > 0 && !put_missing_rows(p, rows, 1)) {
         return status_no_memory(st);
     }
     rows->chunks++;

@@ -229,6 +229,12 @@ void server_remove(struct server *s) {
     scratch_remove(&s->data);
 }
 
+static void note_progress(void *ctx, const char *what, double fraction) {
+    struct server *s = (struct server *)ctx;
+    assert_true(what[0] != '\0' && fraction >= 0 && fraction <= 1);
+    s->told++;
+}
+
 bool server_start(struct server *s, struct status *st) {
     if (!io_mkdir_at(s->data.fd, "vectors", 0700, st) || !io_mkdir_at(s->data.fd, "snapshots", 0700, st) ||
         !io_open_at(s->data.fd, "vectors", O_RDONLY | O_DIRECTORY, 0, &s->vectors_fd, st) ||
@@ -243,7 +249,9 @@ bool server_start(struct server *s, struct status *st) {
                                  .wal_segment_bytes = 8192,
                                  .max_record_bytes = 1 << 20,
                                  .limits = &s->limits,
-                                 .repair = s->repair};
+                                 .repair = s->repair,
+                                 .progress = note_progress,
+                                 .progress_ctx = s};
     if (!catalog_new(&c, &s->catalog, st) || !recovery_run(&r, s->catalog, &s->log, &s->report, st)) {
         server_crash(s);
         return false;

@@ -33,6 +33,7 @@ struct server {
     struct recovery_report report;
     struct account *account;
     bool repair;
+    uint32_t told; /* times that recovery told how far it is */
 };
 
 /* An empty data directory. */

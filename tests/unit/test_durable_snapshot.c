@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
@@ -424,6 +425,54 @@ static void a_cut_does_not_move(void **state) {
     assert_int_equal(into.ops, 4);
 }
 
+struct writing {
+    struct snapshots *s;
+    struct snapshot_cut cut;
+    struct snapshot_info info;
+    bool ok;
+    struct status st;
+};
+
+static void *write_beside(void *ctx) {
+    struct writing *w = (struct writing *)ctx;
+    w->ok = snapshot_write(w->s->dir.fd, &w->cut, NULL, &w->info, &w->st);
+    return NULL;
+}
+
+/* A thread writes the cut while commits go on, grow the files and delete what the cut shows. (Made for ThreadSanitizer.) */
+static void written_beside_commits(void **state) {
+    struct snapshots *s = (struct snapshots *)*state;
+    struct uuid id = fixture_library_id(1);
+    char name[32];
+    put_library(s->store, &id, "test", true);
+    for (int round = 0; round < 8; round++) {
+        struct writing w = {.s = s};
+        struct into into = {0};
+        struct snapshot_info info;
+        pthread_t thread;
+        for (int i = 0; i < 40; i++) {
+            (void)snprintf(name, sizeof name, "before %d.%d", round, i);
+            put_document(s->store, &id, name, 3, 0);
+        }
+        uint32_t lsn = (uint32_t)s->store->lsn;
+        assert_true(snapshot_cut_take(s->store->catalog, &w.cut, &w.st));
+        assert_int_equal(pthread_create(&thread, NULL, write_beside, &w), 0);
+        for (int i = 0; i < 40; i++) {
+            (void)snprintf(name, sizeof name, "before %d.%d", round, i);
+            fixture_delete_document(s->store, &id, name);
+            (void)snprintf(name, sizeof name, "while %d.%d", round, i);
+            fixture_put(s->store, &id, PUT_CREATE, name, 5, "words");
+        }
+        assert_int_equal(pthread_join(thread, NULL), 0);
+        snapshot_cut_release(s->store->catalog, &w.cut);
+        assert_true(w.ok);
+        assert_int_equal(w.info.lsn, lsn);
+        assert_int_equal(w.info.documents, 40 * (round + 1));
+        assert_true(snapshot_load(s->dir.fd, w.info.name, NULL, digest_op, &into, &info, &w.st));
+        assert_int_equal(into.ops, 1 + w.info.documents);
+    }
+}
+
 /* --- failures --- */
 
 static void every_call_fails(void **state) {
@@ -635,6 +684,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(unknown_names, set_up, tear_down),
         cmocka_unit_test_setup_teardown(can_be_called_off, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_cut_does_not_move, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(written_beside_commits, set_up, tear_down),
         cmocka_unit_test_setup_teardown(every_call_fails, set_up, tear_down),
         cmocka_unit_test_setup_teardown(killed_at_every_call, set_up, tear_down),
         cmocka_unit_test_setup_teardown(flipped_bytes, set_up, tear_down),
