@@ -449,8 +449,6 @@ static void bad_documents(void **state) {
         "{\"id\":\"d\",\"chunks\":[{\"id\":\"c\",\"text\":\"t\",\"embedding\":[]}]}",
         "{\"id\":\"d\",\"chunks\":[{\"id\":\"c\",\"text\":\"t\",\"embedding\":[1e999]}]}",
         "{\"id\":\"d\",\"chunks\":[{\"id\":\"c\",\"text\":\"t\",\"embedding\":\"AAA\"}]}",
-        "{\"id\":\"d\",\"chunks\":[{\"id\":\"c\",\"text\":\"t\",\"embedding\":[1]},{\"id\":\"e\",\"text\":\"\",\"embedding\":[]}]"
-        "}",
         "{\"id\":\"d\",\"metadata\":7}",
         "{\"id\":\"d\",\"metadata\":{\"tags\":{}}}",
         "{\"id\":\"d\",\"metadata\":{\"custom\":[]}}",
@@ -463,6 +461,10 @@ static void bad_documents(void **state) {
         whole(p, MANIFEST, LIBRARY, two);
         refused(p, "documents-000001.jsonl, line 2");
     }
+    whole(p, MANIFEST, LIBRARY,
+          "{\"id\":\"d\",\"chunks\":[{\"id\":\"c\",\"text\":\"t\",\"embedding\":[1,2]},{\"id\":\"e\",\"text\":\"t\","
+          "\"embedding\":[1]}]}");
+    refused(p, "documents-000001.jsonl, line 1");
     /* A library without a model: each chunk must bring its vector. */
     static const char none[] = "{\"id\":\"" ID "\",\"name\":\"n\",\"embedding_model\":\"none\",\"dimension\":2}";
     whole(p, MANIFEST, none,
