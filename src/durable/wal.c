@@ -477,11 +477,15 @@ static bool publish_snapshot(struct oplog *log, uint64_t lsn, struct status *st)
     bool ok = true;
     (void)pthread_mutex_lock(&w->retire_mutex);
     while (ok && oldest_covered(w, lsn, &oldest)) {
-        bool used = false;
-        ok = wal_spare_offer(w, &oldest, &used, st) && (used || io_unlink_at(w->dir_fd, oldest.name, st));
-        if (ok) {
+        bool used = false; /* its name is gone */
+        ok = wal_spare_offer(w, &oldest, &used, st);
+        if (ok && !used) {
+            ok = io_unlink_at(w->dir_fd, oldest.name, st);
+            used = ok;
+            ok = ok && wal_sync_dir(w->dir_fd, st);
+        }
+        if (used) {
             forget_oldest(w);
-            ok = wal_sync_dir(w->dir_fd, st);
         }
     }
     (void)pthread_mutex_unlock(&w->retire_mutex);

@@ -87,7 +87,7 @@ void wal_spare_want(struct wal *w);
  * makes it where there is none. *ret_old_seed: of its earlier life, 0 for none. Then the spare is BUSY until wal_spare_gone. */
 MUST_CHECK bool wal_spare_take(struct wal *w, int *ret_fd, bool *ret_zeroed, uint32_t *ret_old_seed, struct status *st);
 void wal_spare_gone(struct wal *w);
-/* A retired segment becomes the spare where there is none. *ret_used false: there is one, remove the file. */
+/* A retired segment becomes the spare where there is none. *ret_used, set in any case: it has lost its name; else remove the file. */
 MUST_CHECK bool wal_spare_offer(struct wal *w, const struct wal_segment *segment, bool *ret_used, struct status *st);
 /* At start: what an earlier run left. */
 MUST_CHECK bool wal_spare_find(struct wal *w, struct status *st);

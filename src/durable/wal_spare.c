@@ -161,21 +161,22 @@ void wal_spare_gone(struct wal *w) {
 }
 
 bool wal_spare_offer(struct wal *w, const struct wal_segment *segment, bool *ret_used, struct status *st) {
+    *ret_used = false;
     (void)pthread_mutex_lock(&w->mutex);
     bool wanted = w->spare == WAL_SPARE_NONE && segment->header.bytes == w->segment_bytes;
     if (wanted) {
         w->spare = WAL_SPARE_BUSY;
     }
     (void)pthread_mutex_unlock(&w->mutex);
-    if (wanted) {
-        bool renamed = io_rename_at(w->dir_fd, segment->name, w->dir_fd, WAL_SPARE_NAME, st);
-        set_spare(w, renamed ? WAL_SPARE_READY : WAL_SPARE_NONE, false);
-        if (!renamed) {
-            return false;
-        }
+    if (!wanted) {
+        return true;
     }
-    *ret_used = wanted;
-    return true;
+    /* Its header is overwritten as soon as it is taken; should its old name come back after a crash of the machine, that would look like
+     * damage. So the new name is durable first. */
+    *ret_used = io_rename_at(w->dir_fd, segment->name, w->dir_fd, WAL_SPARE_NAME, st);
+    bool ok = *ret_used && wal_sync_dir(w->dir_fd, st);
+    set_spare(w, ok ? WAL_SPARE_READY : WAL_SPARE_NONE, false);
+    return ok;
 }
 
 bool wal_spare_find(struct wal *w, struct status *st) {

@@ -527,6 +527,14 @@ static void a_torn_log(void **state) {
     stop_ok(s);
     tear_log(s, name);
     must_refuse(s, name);
+    /* Also when the arenas themselves are no good any more. */
+    struct uuid id = fixture_library_id(1);
+    char text[UUID_TEXT + 1];
+    char path[128];
+    uuid_format(&id, text);
+    (void)snprintf(path, sizeof path, "vectors/%s/chunks.mmap", text);
+    file_flip(s->data.fd, path, 8, 1);
+    must_refuse(s, name);
 }
 
 /* --- failing and dying --- */

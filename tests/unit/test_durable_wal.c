@@ -140,6 +140,30 @@ static void append_and_reopen(void **state) {
     oplog_close(log);
 }
 
+/* Group commit: whatever the number of records, one write and one sync, and neither names nor sizes change. */
+static void one_write_and_one_sync(void **state) {
+    struct scratch *s = (struct scratch *)*state;
+    struct wal_options o = log_options(s);
+    o.segment_bytes = 1 << 20;
+    struct oplog *log = log_open_ok(&o, NULL);
+    uint64_t lsn = 1;
+    for (size_t count = 1; count <= 64; count *= 4) {
+        struct fault_plan writes = {.calls = FAULT_BIT(IO_WRITE)};
+        struct fault_plan syncs = {.calls = FAULT_BIT(IO_FDATASYNC)};
+        struct fault_plan all = {.calls = FAULT_CHANGES};
+        struct fault_plan *plans[] = {&writes, &syncs, &all};
+        for (size_t i = 0; i < 3; i++, lsn += count) {
+            fault_arm(plans[i]);
+            append_ok(log, lsn, count);
+            fault_disarm();
+        }
+        assert_int_equal(writes.seen, 1);
+        assert_int_equal(syncs.seen, 1);
+        assert_int_equal(all.seen, 2);
+    }
+    oplog_close(log);
+}
+
 static void close_record_is_reported(void **state) {
     struct scratch *s = (struct scratch *)*state;
     struct wal_options o = log_options(s);
@@ -584,6 +608,7 @@ int main(void) {
         cmocka_unit_test(record_round_trip),
         cmocka_unit_test(names_are_strict),
         cmocka_unit_test_setup_teardown(append_and_reopen, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(one_write_and_one_sync, set_up, tear_down),
         cmocka_unit_test_setup_teardown(close_record_is_reported, set_up, tear_down),
         cmocka_unit_test_setup_teardown(rolls_over_and_retires, set_up, tear_down),
         cmocka_unit_test_setup_teardown(large_batches_get_segments_of_their_own, set_up, tear_down),
