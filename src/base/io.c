@@ -29,7 +29,9 @@ static _Atomic(io_fault_fn) fault_hook;
 static void *_Atomic fault_ctx;
 
 void io_set_fault(io_fault_fn hook, void *ctx) {
-    atomic_store_explicit(&fault_ctx, ctx, memory_order_relaxed);
+    if (hook != NULL) { /* a thread that still sees the old hook goes on with the old context */
+        atomic_store_explicit(&fault_ctx, ctx, memory_order_relaxed);
+    }
     atomic_store_explicit(&fault_hook, hook, memory_order_release);
 }
 
