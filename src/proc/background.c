@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "proc/committer.h"
+#include "proc/lock.h"
 #include "proc/thread.h"
 #include "shm/atomics.h"
 #include "store/backlog.h"
@@ -31,7 +32,7 @@ enum {
 
 struct background {
     struct supervisor *s;
-    pthread_mutex_t mutex; /* rank 3 */
+    struct lock mutex;
     pthread_cond_t wake;
     /* under the mutex */
     uint64_t embed_wakes, link_wakes;
@@ -52,37 +53,37 @@ static bool is_stopping(const struct background *b) {
 }
 
 void background_wake(struct background *b, bool to_embed) {
-    (void)pthread_mutex_lock(&b->mutex);
+    lock_take(&b->mutex);
     b->link_wakes++;
     b->embed_wakes += to_embed ? 1 : 0;
     (void)pthread_cond_broadcast(&b->wake);
-    (void)pthread_mutex_unlock(&b->mutex);
+    lock_release(&b->mutex);
 }
 
 /* Sleeps until *counter has passed *seen. False: stop. */
 static bool wait_for(struct background *b, const uint64_t *counter, uint64_t *seen) {
-    (void)pthread_mutex_lock(&b->mutex);
+    lock_take(&b->mutex);
     while (*counter == *seen && b->stopping == 0) {
-        (void)pthread_cond_wait(&b->wake, &b->mutex);
+        lock_wait(&b->mutex, &b->wake);
     }
     *seen = *counter;
     bool go_on = b->stopping == 0;
-    (void)pthread_mutex_unlock(&b->mutex);
+    lock_release(&b->mutex);
     return go_on;
 }
 
 /* Says what went wrong, once a minute, and waits before it is tried again. */
 static void pause_after(struct background *b, const char *what, const struct status *st) {
     int64_t now = clock_monotonic_us();
-    (void)pthread_mutex_lock(&b->mutex);
+    lock_take(&b->mutex);
     bool complain = b->complained_us == 0 || now - b->complained_us > COMPLAIN_US;
     if (complain) {
         b->complained_us = now;
     }
-    while (b->stopping == 0 && thread_cond_wait_until(&b->wake, &b->mutex, now + RETRY_US)) {
+    while (b->stopping == 0 && lock_wait_until(&b->mutex, &b->wake, now + RETRY_US)) {
         /* woken for other work; the pause goes on */
     }
-    (void)pthread_mutex_unlock(&b->mutex);
+    lock_release(&b->mutex);
     if (complain) {
         log_status(LOG_LEVEL_WARN, what, st);
     }
@@ -211,9 +212,9 @@ bool background_new(struct supervisor *s, struct background **ret, struct status
     b->s = s;
     b->embed_wakes = 1; /* what recovery left is waiting already */
     b->link_wakes = 1;
-    (void)pthread_mutex_init(&b->mutex, NULL);
+    lock_init(&b->mutex, LOCK_BACKGROUND);
     if (!thread_cond_init(&b->wake, st)) {
-        (void)pthread_mutex_destroy(&b->mutex);
+        lock_fini(&b->mutex);
         free(b);
         return false;
     }
@@ -228,10 +229,10 @@ bool background_new(struct supervisor *s, struct background **ret, struct status
 }
 
 void background_stop(struct background *b) {
-    (void)pthread_mutex_lock(&b->mutex);
+    lock_take(&b->mutex);
     store_relaxed_u32(&b->stopping, 1);
     (void)pthread_cond_broadcast(&b->wake);
-    (void)pthread_mutex_unlock(&b->mutex);
+    lock_release(&b->mutex);
     for (size_t i = 0; i < b->started; i++) {
         (void)pthread_join(b->threads[i], NULL);
     }
@@ -245,6 +246,6 @@ void background_free(struct background *b) {
     background_stop(b);
     free(b->threads);
     (void)pthread_cond_destroy(&b->wake);
-    (void)pthread_mutex_destroy(&b->mutex);
+    lock_fini(&b->mutex);
     free(b);
 }

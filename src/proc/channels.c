@@ -21,6 +21,7 @@
 #include "proc/channel.h"
 #include "proc/children.h"
 #include "proc/committer.h"
+#include "proc/lock.h"
 #include "proc/rebuild.h"
 #include "proc/snapshotter.h"
 #include "proc/submission.h"
@@ -29,7 +30,6 @@
 #include "shm/atomics.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -74,8 +74,8 @@ struct channels {
     int epoll_fd;
     int wake_fd;
     uint64_t max_frame;
-    uint64_t looked_us;    /* atomic: when the thread last came round */
-    pthread_mutex_t mutex; /* rank 7 */
+    uint64_t looked_us; /* atomic: when the thread last came round */
+    struct lock mutex;
     struct channel channel[CONTROL_MAX_WORKERS];
 };
 
@@ -134,11 +134,11 @@ void channels_send(struct channels *c, uint32_t slot, uint64_t generation, const
         children_kill(c->s->children, slot, generation, "there was no memory for its answer");
         return;
     }
-    (void)pthread_mutex_lock(&c->mutex);
+    lock_take(&c->mutex);
     if (c->channel[slot].fd >= 0 && c->channel[slot].generation == generation) {
         kill_because = send_locked(c, slot, frame);
     }
-    (void)pthread_mutex_unlock(&c->mutex);
+    lock_release(&c->mutex);
     if (kill_because != NULL) {
         children_kill(c->s->children, slot, generation, kill_because);
     }
@@ -146,7 +146,7 @@ void channels_send(struct channels *c, uint32_t slot, uint64_t generation, const
 
 static void send_rest(struct channels *c, uint32_t slot) {
     struct channel *ch = &c->channel[slot];
-    (void)pthread_mutex_lock(&c->mutex);
+    lock_take(&c->mutex);
     size_t sent = 0;
     bool alive = send_some(ch->fd, ch->unsent.data + ch->unsent_at, ch->unsent.len - ch->unsent_at, &sent);
     ch->unsent_at += sent;
@@ -155,7 +155,7 @@ static void send_rest(struct channels *c, uint32_t slot) {
         ch->unsent_at = 0;
         want_events(c, slot, EPOLLIN);
     }
-    (void)pthread_mutex_unlock(&c->mutex);
+    lock_release(&c->mutex);
 }
 
 static void send_answer(struct channels *c, uint32_t slot, uint64_t request, const struct status *st, const struct uuid *task) {
@@ -374,11 +374,11 @@ static enum progress skip_payload(struct channels *c, uint32_t slot) {
 static void close_channel(struct channels *c, uint32_t slot) {
     struct channel *ch = &c->channel[slot];
     reset_frame(c, ch);
-    (void)pthread_mutex_lock(&c->mutex);
+    lock_take(&c->mutex);
     io_close(&ch->fd); /* leaves the epoll set with it */
     buf_fini(&ch->unsent);
     ch->unsent_at = 0;
-    (void)pthread_mutex_unlock(&c->mutex);
+    lock_release(&c->mutex);
 }
 
 static void kill_broken(struct channels *c, uint32_t slot, const char *what) {
@@ -418,21 +418,21 @@ static void read_channel(struct channels *c, uint32_t slot) {
 /* Takes a new worker's channel out of the mailbox. */
 static void open_mail(struct channels *c, uint32_t slot) {
     struct channel *ch = &c->channel[slot];
-    (void)pthread_mutex_lock(&c->mutex);
+    lock_take(&c->mutex);
     int fd = ch->incoming_fd;
     uint64_t generation = ch->incoming_generation;
     ch->incoming_fd = -1;
-    (void)pthread_mutex_unlock(&c->mutex);
+    lock_release(&c->mutex);
     if (fd < 0) {
         return;
     }
     close_channel(c, slot); /* its predecessor's, where its end was not seen yet */
     struct epoll_event e = {.events = EPOLLIN, .data.u64 = slot};
-    (void)pthread_mutex_lock(&c->mutex);
+    lock_take(&c->mutex);
     bool ok = epoll_ctl(c->epoll_fd, EPOLL_CTL_ADD, fd, &e) == 0;
     ch->fd = ok ? fd : -1;
     ch->generation = generation;
-    (void)pthread_mutex_unlock(&c->mutex);
+    lock_release(&c->mutex);
     if (!ok) {
         io_close(&fd);
         children_kill(c->s->children, slot, generation, "its channel cannot be watched");
@@ -497,11 +497,11 @@ static void wake(struct channels *c) {
 
 void channels_adopt(struct channels *c, uint32_t slot, uint64_t generation, int fd) {
     struct channel *ch = &c->channel[slot];
-    (void)pthread_mutex_lock(&c->mutex);
+    lock_take(&c->mutex);
     io_close(&ch->incoming_fd); /* of one that died before it was looked at */
     ch->incoming_fd = fd;
     ch->incoming_generation = generation;
-    (void)pthread_mutex_unlock(&c->mutex);
+    lock_release(&c->mutex);
     wake(c);
 }
 
@@ -525,7 +525,7 @@ bool channels_new(struct supervisor *s, struct channels **ret, struct status *st
     if (c == NULL) {
         return status_no_memory(st);
     }
-    (void)pthread_mutex_init(&c->mutex, NULL);
+    lock_init(&c->mutex, LOCK_CHANNELS);
     c->s = s;
     c->epoll_fd = -1;
     c->wake_fd = -1;
@@ -559,6 +559,6 @@ void channels_free(struct channels *c) {
     }
     io_close(&c->epoll_fd);
     io_close(&c->wake_fd);
-    (void)pthread_mutex_destroy(&c->mutex);
+    lock_fini(&c->mutex);
     free(c);
 }

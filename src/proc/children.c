@@ -22,11 +22,11 @@
 #include "proc/background.h"
 #include "proc/channels.h"
 #include "proc/heritage.h"
+#include "proc/lock.h"
 #include "shm/atomics.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -61,7 +61,7 @@ struct child {
 
 struct children {
     struct supervisor *s;
-    pthread_mutex_t mutex; /* rank 8 */
+    struct lock mutex;
     struct child child[CONTROL_MAX_WORKERS];
     uint32_t slots;
     uint32_t wanted;
@@ -92,7 +92,7 @@ bool children_new(struct supervisor *s, struct children **ret, struct status *st
     if (ch == NULL) {
         return status_no_memory(st);
     }
-    (void)pthread_mutex_init(&ch->mutex, NULL);
+    lock_init(&ch->mutex, LOCK_CHILDREN);
     ch->s = s;
     ch->wanted = children_wanted(&s->config);
     ch->slots = children_slots(ch->wanted);
@@ -104,7 +104,7 @@ bool children_new(struct supervisor *s, struct children **ret, struct status *st
 void children_free(struct children *ch) {
     if (ch != NULL) {
         io_close(&ch->config_fd);
-        (void)pthread_mutex_destroy(&ch->mutex);
+        lock_fini(&ch->mutex);
         free(ch);
     }
 }
@@ -268,13 +268,13 @@ static bool spawn(struct children *ch, uint32_t slot, int64_t now_us, struct sta
         io_close(&pair[0]);
         return status_set_errno(st, err, "cannot start a worker");
     }
-    (void)pthread_mutex_lock(&ch->mutex);
+    lock_take(&ch->mutex);
     *child = (struct child){.pid = pid,
                             .generation = ++ch->last_generation,
                             .epoch = ch->epoch,
                             .spawned_us = now_us,
                             .predecessor_died_us = ch->died_us};
-    (void)pthread_mutex_unlock(&ch->mutex);
+    lock_release(&ch->mutex);
     store_relaxed_u32(&ch->s->control->worker[slot].pid, (uint32_t)pid);
     ch->died_us = 0;
     channels_adopt(ch->s->channels, slot, child->generation, pair[0]);
@@ -451,12 +451,12 @@ void children_reap(struct children *ch) {
             dead = ch->child[slot];
             clear_slot(&ch->s->control->worker[slot], 0, WORKER_ABSENT);
         }
-        (void)pthread_mutex_lock(&ch->mutex);
+        lock_take(&ch->mutex);
         (void)waitid(P_PID, (id_t)info.si_pid, &info, WEXITED | WNOHANG);
         if (slot != UINT32_MAX) {
             ch->child[slot] = (struct child){0};
         }
-        (void)pthread_mutex_unlock(&ch->mutex);
+        lock_release(&ch->mutex);
         if (slot != UINT32_MAX) {
             rwlock_reader_gone(&ch->s->control->lock, slot);
             log_death(&dead, slot, &info);
@@ -472,14 +472,14 @@ void children_kill(struct children *ch, uint32_t slot, uint64_t generation, cons
     if (slot >= ch->slots) {
         return;
     }
-    (void)pthread_mutex_lock(&ch->mutex);
+    lock_take(&ch->mutex);
     struct child *c = &ch->child[slot];
     if (c->pid != 0 && !c->killed && (generation == 0 || generation == c->generation)) {
         pid = c->pid;
         c->killed = true;
         (void)kill(pid, SIGKILL);
     }
-    (void)pthread_mutex_unlock(&ch->mutex);
+    lock_release(&ch->mutex);
     if (pid != 0) {
         (void)add_relaxed_u64(&ch->s->figures->watchdog_kills, 1);
         log_warn("worker %u [%ld] is killed: %s", slot, (long)pid, why);

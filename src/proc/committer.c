@@ -26,6 +26,7 @@
 #include "proc/background.h"
 #include "proc/channels.h"
 #include "proc/children.h"
+#include "proc/lock.h"
 #include "proc/snapshotter.h"
 #include "proc/thread.h"
 #include "shm/atomics.h"
@@ -65,7 +66,7 @@ struct batch {
 struct committer {
     struct supervisor *s;
     pthread_t thread;
-    pthread_mutex_t mutex; /* rank 1 */
+    struct lock mutex;
     pthread_cond_t work;
     pthread_cond_t call_done;
     /* under the mutex */
@@ -96,27 +97,27 @@ static void show_queue_locked(const struct committer *c) {
 }
 
 bool committer_reserve(struct committer *c, uint64_t bytes) {
-    (void)pthread_mutex_lock(&c->mutex);
+    lock_take(&c->mutex);
     uint64_t most = c->s->config.queue_max_bytes;
     bool ok = bytes <= most && c->queue_bytes <= most - bytes;
     if (ok) {
         c->queue_bytes += bytes;
         show_queue_locked(c);
     }
-    (void)pthread_mutex_unlock(&c->mutex);
+    lock_release(&c->mutex);
     return ok;
 }
 
 void committer_release(struct committer *c, uint64_t bytes) {
-    (void)pthread_mutex_lock(&c->mutex);
+    lock_take(&c->mutex);
     c->queue_bytes -= bytes;
     show_queue_locked(c);
-    (void)pthread_mutex_unlock(&c->mutex);
+    lock_release(&c->mutex);
 }
 
 bool committer_enqueue(struct committer *c, struct submission *s, struct status *st) {
     bool ok = true;
-    (void)pthread_mutex_lock(&c->mutex);
+    lock_take(&c->mutex);
     if (c->stopping) {
         ok = status_set(st, STATUS_NOT_READY, "the server is stopping");
     } else if (c->queue_ops + s->count > c->s->config.queue_max_ops) {
@@ -130,23 +131,23 @@ bool committer_enqueue(struct committer *c, struct submission *s, struct status 
         show_queue_locked(c);
         (void)pthread_cond_signal(&c->work);
     }
-    (void)pthread_mutex_unlock(&c->mutex);
+    lock_release(&c->mutex);
     return ok;
 }
 
 bool committer_call(struct committer *c, committer_fn fn, void *ctx, struct status *st) {
     struct call call = {.fn = fn, .ctx = ctx, .st = st};
-    (void)pthread_mutex_lock(&c->mutex);
+    lock_take(&c->mutex);
     bool inline_call = c->stopped;
     if (!inline_call) {
         *c->calls_end = &call;
         c->calls_end = &call.next;
         (void)pthread_cond_signal(&c->work);
         while (!call.done) {
-            (void)pthread_cond_wait(&c->call_done, &c->mutex);
+            lock_wait(&c->mutex, &c->call_done);
         }
     }
-    (void)pthread_mutex_unlock(&c->mutex);
+    lock_release(&c->mutex);
     return inline_call ? fn(ctx, st) : call.ok;
 }
 
@@ -154,21 +155,21 @@ static void run_calls(struct committer *c, struct call *call) {
     while (call != NULL) {
         struct call *next = call->next; /* the caller's stack, gone once it is done */
         bool ok = call->fn(call->ctx, call->st);
-        (void)pthread_mutex_lock(&c->mutex);
+        lock_take(&c->mutex);
         call->ok = ok;
         call->done = true;
         (void)pthread_cond_broadcast(&c->call_done);
-        (void)pthread_mutex_unlock(&c->mutex);
+        lock_release(&c->mutex);
         call = next;
     }
 }
 
 /* Waits for work and takes all of it. False: told to stop, and nothing is left. */
 static bool take_work(struct committer *c, struct call **ret_calls) {
-    (void)pthread_mutex_lock(&c->mutex);
+    lock_take(&c->mutex);
     while (c->waiting == NULL && c->calls == NULL && c->taken == NULL && !c->stopping) {
         store_relaxed_u64(&c->busy_since_us, 0);
-        (void)pthread_cond_wait(&c->work, &c->mutex);
+        lock_wait(&c->mutex, &c->work);
     }
     store_relaxed_u64(&c->busy_since_us, now_us());
     if (c->waiting != NULL) {
@@ -180,7 +181,7 @@ static bool take_work(struct committer *c, struct call **ret_calls) {
     *ret_calls = c->calls;
     c->calls = NULL;
     c->calls_end = &c->calls;
-    (void)pthread_mutex_unlock(&c->mutex);
+    lock_release(&c->mutex);
     return c->taken != NULL || *ret_calls != NULL;
 }
 
@@ -209,11 +210,11 @@ static void answer(struct committer *c) {
             c->taken_end = &c->taken;
         }
         send_results(c, sub);
-        (void)pthread_mutex_lock(&c->mutex);
+        lock_take(&c->mutex);
         c->queue_ops -= sub->count;
         c->queue_bytes -= sub->bytes;
         show_queue_locked(c);
-        (void)pthread_mutex_unlock(&c->mutex);
+        lock_release(&c->mutex);
         submission_free(sub);
     }
 }
@@ -479,7 +480,7 @@ bool committer_new(struct supervisor *s, uint64_t last_lsn, struct committer **r
     c->taken_end = &c->taken;
     c->last_lsn = last_lsn;
     c->stopped = true;
-    (void)pthread_mutex_init(&c->mutex, NULL);
+    lock_init(&c->mutex, LOCK_COMMITTER);
     (void)pthread_cond_init(&c->work, NULL);
     (void)pthread_cond_init(&c->call_done, NULL);
     c->touched = op_set_new();
@@ -500,17 +501,17 @@ void committer_stop(struct committer *c) {
     if (c == NULL || c->stopped) {
         return;
     }
-    (void)pthread_mutex_lock(&c->mutex);
+    lock_take(&c->mutex);
     c->stopping = true;
     (void)pthread_cond_signal(&c->work);
-    (void)pthread_mutex_unlock(&c->mutex);
+    lock_release(&c->mutex);
     (void)pthread_join(c->thread, NULL);
-    (void)pthread_mutex_lock(&c->mutex);
+    lock_take(&c->mutex);
     struct call *late = c->calls; /* came after the thread's last look */
     c->calls = NULL;
     c->calls_end = &c->calls;
     c->stopped = true;
-    (void)pthread_mutex_unlock(&c->mutex);
+    lock_release(&c->mutex);
     run_calls(c, late);
 }
 
@@ -522,7 +523,7 @@ void committer_free(struct committer *c) {
     op_set_free(c->touched);
     free(c->batch.items);
     free(c->batch.records);
-    (void)pthread_mutex_destroy(&c->mutex);
+    lock_fini(&c->mutex);
     (void)pthread_cond_destroy(&c->work);
     (void)pthread_cond_destroy(&c->call_done);
     free(c);

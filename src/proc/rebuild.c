@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "proc/background.h"
 #include "proc/committer.h"
+#include "proc/lock.h"
 #include "proc/tasks.h"
 #include "proc/thread.h"
 #include "shm/atomics.h"
@@ -25,7 +26,7 @@ struct rebuilder {
     struct supervisor *s;
     pthread_t thread;
     bool started;
-    pthread_mutex_t mutex; /* beside rank 3: never held with another */
+    struct lock mutex;
     pthread_cond_t wake;
     /* under the mutex */
     uint64_t wakes;
@@ -33,32 +34,32 @@ struct rebuilder {
 };
 
 void rebuilder_wake(struct rebuilder *r) {
-    (void)pthread_mutex_lock(&r->mutex);
+    lock_take(&r->mutex);
     r->wakes++;
     (void)pthread_cond_broadcast(&r->wake);
-    (void)pthread_mutex_unlock(&r->mutex);
+    lock_release(&r->mutex);
 }
 
 static bool wait_for_task(struct rebuilder *r, uint64_t *seen) {
-    (void)pthread_mutex_lock(&r->mutex);
+    lock_take(&r->mutex);
     while (r->wakes == *seen && !r->stopping) {
-        (void)pthread_cond_wait(&r->wake, &r->mutex);
+        lock_wait(&r->mutex, &r->wake);
     }
     *seen = r->wakes;
     bool go_on = !r->stopping;
-    (void)pthread_mutex_unlock(&r->mutex);
+    lock_release(&r->mutex);
     return go_on;
 }
 
 /* False: stop. */
 static bool wait_a_moment(struct rebuilder *r) {
     int64_t until = clock_monotonic_us() + LOOK_US;
-    (void)pthread_mutex_lock(&r->mutex);
+    lock_take(&r->mutex);
     if (!r->stopping) {
-        (void)thread_cond_wait_until(&r->wake, &r->mutex, until);
+        (void)lock_wait_until(&r->mutex, &r->wake, until);
     }
     bool go_on = !r->stopping;
-    (void)pthread_mutex_unlock(&r->mutex);
+    lock_release(&r->mutex);
     return go_on;
 }
 
@@ -154,9 +155,9 @@ bool rebuilder_new(struct supervisor *s, struct rebuilder **ret, struct status *
         return status_no_memory(st);
     }
     r->s = s;
-    (void)pthread_mutex_init(&r->mutex, NULL);
+    lock_init(&r->mutex, LOCK_REBUILDER);
     if (!thread_cond_init(&r->wake, st)) {
-        (void)pthread_mutex_destroy(&r->mutex);
+        lock_fini(&r->mutex);
         free(r);
         return false;
     }
@@ -173,10 +174,10 @@ void rebuilder_stop(struct rebuilder *r) {
     if (!r->started) {
         return;
     }
-    (void)pthread_mutex_lock(&r->mutex);
+    lock_take(&r->mutex);
     r->stopping = true;
     (void)pthread_cond_broadcast(&r->wake);
-    (void)pthread_mutex_unlock(&r->mutex);
+    lock_release(&r->mutex);
     (void)pthread_join(r->thread, NULL);
     r->started = false;
 }
@@ -187,6 +188,6 @@ void rebuilder_free(struct rebuilder *r) {
     }
     rebuilder_stop(r);
     (void)pthread_cond_destroy(&r->wake);
-    (void)pthread_mutex_destroy(&r->mutex);
+    lock_fini(&r->mutex);
     free(r);
 }

@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "proc/committer.h"
+#include "proc/lock.h"
 #include "proc/tasks.h"
 #include "proc/thread.h"
 #include "shm/atomics.h"
@@ -27,7 +28,7 @@ struct snapshotter {
     struct supervisor *s;
     pthread_t thread;
     bool started;
-    pthread_mutex_t mutex; /* rank 2 */
+    struct lock mutex;
     pthread_cond_t wake;
     /* under the mutex */
     uint64_t ops;         /* committed since the last cut */
@@ -46,21 +47,21 @@ static void set_cancel(struct snapshotter *sn, bool value) {
 
 void snapshotter_note(struct snapshotter *sn, uint64_t ops, uint64_t library_ops) {
     uint64_t every = load_relaxed_u64(&sn->s->tunables.snapshot_every_ops);
-    (void)pthread_mutex_lock(&sn->mutex);
+    lock_take(&sn->mutex);
     bool first = sn->ops == 0; /* the interval begins to count */
     sn->ops += ops;
     sn->library_ops += library_ops;
     if (first || (every > 0 && sn->library_ops >= every)) {
         (void)pthread_cond_broadcast(&sn->wake);
     }
-    (void)pthread_mutex_unlock(&sn->mutex);
+    lock_release(&sn->mutex);
 }
 
 void snapshotter_wake(struct snapshotter *sn) {
-    (void)pthread_mutex_lock(&sn->mutex);
+    lock_take(&sn->mutex);
     sn->wakes++;
     (void)pthread_cond_broadcast(&sn->wake);
-    (void)pthread_mutex_unlock(&sn->mutex);
+    lock_release(&sn->mutex);
 }
 
 /* When the next snapshot is due by itself; INT64_MAX: not before something happens. */
@@ -90,13 +91,13 @@ static bool take_cut(void *ctx, struct status *st) {
     if (!snapshot_cut_take(sn->s->catalog, &c->cut, st)) {
         return false;
     }
-    (void)pthread_mutex_lock(&sn->mutex);
+    lock_take(&sn->mutex);
     c->ops = sn->ops;
     c->library_ops = sn->library_ops;
     sn->ops = 0;
     sn->library_ops = 0;
     sn->cut_us = clock_monotonic_us();
-    (void)pthread_mutex_unlock(&sn->mutex);
+    lock_release(&sn->mutex);
     return true;
 }
 
@@ -135,11 +136,11 @@ static void show(struct snapshotter *sn, const struct snapshot_info *info, int64
 }
 
 static void put_back(struct snapshotter *sn, const struct cutting *c) {
-    (void)pthread_mutex_lock(&sn->mutex);
+    lock_take(&sn->mutex);
     sn->ops += c->ops;
     sn->library_ops += c->library_ops;
     sn->not_before_us = clock_monotonic_us() + RETRY_SECONDS * US_PER_SECOND;
-    (void)pthread_mutex_unlock(&sn->mutex);
+    lock_release(&sn->mutex);
 }
 
 static bool take(struct snapshotter *sn, struct snapshot_info *ret, struct status *st) {
@@ -166,18 +167,18 @@ static bool take(struct snapshotter *sn, struct snapshot_info *ret, struct statu
 
 /* Which task the next one is for; a stop that came before stays. */
 static void set_task(struct snapshotter *sn, const struct uuid *task) {
-    (void)pthread_mutex_lock(&sn->mutex);
+    lock_take(&sn->mutex);
     sn->task = task == NULL ? (struct uuid){{0}} : *task;
     set_cancel(sn, sn->stopping);
-    (void)pthread_mutex_unlock(&sn->mutex);
+    lock_release(&sn->mutex);
 }
 
 void snapshotter_cancel(struct snapshotter *sn, const struct uuid *task) {
-    (void)pthread_mutex_lock(&sn->mutex);
+    lock_take(&sn->mutex);
     if (uuid_equal(&sn->task, task)) {
         set_cancel(sn, true);
     }
-    (void)pthread_mutex_unlock(&sn->mutex);
+    lock_release(&sn->mutex);
 }
 
 /* Takes one, for the tasks that wait for it, or because it is due. */
@@ -206,7 +207,7 @@ enum reason { REASON_STOP, REASON_WOKEN, REASON_DUE };
 
 static enum reason wait_for_reason(struct snapshotter *sn, uint64_t *seen) {
     enum reason reason = REASON_STOP;
-    (void)pthread_mutex_lock(&sn->mutex);
+    lock_take(&sn->mutex);
     while (!sn->stopping) {
         int64_t due = due_at_locked(sn);
         if (sn->wakes != *seen) {
@@ -219,12 +220,12 @@ static enum reason wait_for_reason(struct snapshotter *sn, uint64_t *seen) {
             break;
         }
         if (due == INT64_MAX) {
-            (void)pthread_cond_wait(&sn->wake, &sn->mutex);
+            lock_wait(&sn->mutex, &sn->wake);
         } else {
-            (void)thread_cond_wait_until(&sn->wake, &sn->mutex, due);
+            (void)lock_wait_until(&sn->mutex, &sn->wake, due);
         }
     }
-    (void)pthread_mutex_unlock(&sn->mutex);
+    lock_release(&sn->mutex);
     return reason;
 }
 
@@ -255,9 +256,9 @@ bool snapshotter_new(struct supervisor *s, const struct snapshot_info *latest, b
     sn->s = s;
     sn->ops = news ? 1 : 0;
     sn->cut_us = clock_monotonic_us();
-    (void)pthread_mutex_init(&sn->mutex, NULL);
+    lock_init(&sn->mutex, LOCK_SNAPSHOTTER);
     if (!thread_cond_init(&sn->wake, st)) {
-        (void)pthread_mutex_destroy(&sn->mutex);
+        lock_fini(&sn->mutex);
         free(sn);
         return false;
     }
@@ -279,11 +280,11 @@ void snapshotter_stop(struct snapshotter *sn) {
     if (!sn->started) {
         return;
     }
-    (void)pthread_mutex_lock(&sn->mutex);
+    lock_take(&sn->mutex);
     sn->stopping = true;
     set_cancel(sn, true);
     (void)pthread_cond_broadcast(&sn->wake);
-    (void)pthread_mutex_unlock(&sn->mutex);
+    lock_release(&sn->mutex);
     (void)pthread_join(sn->thread, NULL);
     sn->started = false;
     set_cancel(sn, false);
@@ -304,6 +305,6 @@ void snapshotter_free(struct snapshotter *sn) {
     }
     snapshotter_stop(sn);
     (void)pthread_cond_destroy(&sn->wake);
-    (void)pthread_mutex_destroy(&sn->mutex);
+    lock_fini(&sn->mutex);
     free(sn);
 }

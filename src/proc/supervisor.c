@@ -318,7 +318,7 @@ int supervisor_run(const struct supervisor_options *options, const struct config
                            .control_fd = -1,
                            .wake_fd = -1,
                            .listener = LISTENER_CLOSED}};
-    (void)pthread_mutex_init(&r.progress_mutex, NULL);
+    lock_init(&r.progress_mutex, LOCK_PROGRESS);
     (void)umask(umask(FILE_MASK) | FILE_MASK); /* a stricter one stays */
     notify_init();
     supervisor_set_tunables(&r.s);

@@ -15,17 +15,21 @@
  * short work in memory; none while a file is synced or a text embedded.
  *
  *   rank  lock                    guards                                                   taken by
- *    1    committer.mutex         the queue of submissions and calls                       channels, committer, snapshot, rebuild
+ *    1    committer.mutex         the queue of submissions and calls                       channels, committer, snapshot,
+ *                                                                                          rebuild, embed
  *    2    snapshotter.mutex       what is due and why                                      committer, channels, snapshot, stop
  *    3    background.mutex        wake-up counts                                           committer, embed, link, rebuild, stop
- *    4    tasks.mutex             the table of tasks and its copy in the figures           channels, rebuild, snapshot, main
- *    5    store's own             (catalog, libraries; see store/)                         all
- *    6    control.lock, writing   what workers see (shm/rwlock.h)                          committer
- *    7    channels.mutex          descriptors and unsent answers                           channels, committer, main
- *    8    children.mutex          pid and generation of each slot, so that a kill          all
+ *    4    rebuilder.mutex         wake-up counts                                           channels, rebuild, main, stop
+ *    5    tasks.mutex             the table of tasks and its copy in the figures           channels, rebuild, snapshot, main
+ *    6    store's own             (catalog, libraries; see store/)                         all
+ *    7    control.lock, writing   what workers see (shm/rwlock.h)                          committer
+ *    8    channels.mutex          descriptors and unsent answers                           channels, committer, main
+ *    9    children.mutex          pid and generation of each slot, so that a kill          all
  *                                 cannot meet a reaped pid
+ *   10    progress_mutex          the line of progress                                     recovery, main
  *
- * Children.mutex comes last because the committer kills a worker that blocks it while it takes control.lock.
+ * Ranks are checked by lock_take (lock.h), in every build.
+ * Children.mutex stands so low because the committer kills a worker that blocks it while it takes control.lock.
  */
 #ifndef QUIRE_PROC_SUPERVISOR_H
 #define QUIRE_PROC_SUPERVISOR_H

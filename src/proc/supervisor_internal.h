@@ -2,9 +2,8 @@
 #ifndef QUIRE_PROC_SUPERVISOR_INTERNAL_H
 #define QUIRE_PROC_SUPERVISOR_INTERNAL_H
 
+#include "proc/lock.h"
 #include "proc/supervisor.h"
-
-#include <pthread.h>
 
 enum { US_PER_MS = 1000, EXTEND_US = 2000000 /* how often systemd is asked for more time */, EXTEND_BY_US = 30000000 };
 
@@ -36,7 +35,7 @@ struct run {
     bool stop_asked;
     bool finishing_kills; /* the drain's deadline has passed */
     /* what the recovery thread says, under its mutex */
-    pthread_mutex_t progress_mutex;
+    struct lock progress_mutex;
     char progress[160];
 };
 

@@ -105,9 +105,9 @@ static bool begin_log(const struct config *c, struct status *st) {
 
 static void on_progress(void *ctx, const char *what, double fraction) {
     struct run *r = (struct run *)ctx;
-    (void)pthread_mutex_lock(&r->progress_mutex);
+    lock_take(&r->progress_mutex);
     (void)snprintf(r->progress, sizeof r->progress, "%s (%.0f %%)", what, 100.0 * fraction);
-    (void)pthread_mutex_unlock(&r->progress_mutex);
+    lock_release(&r->progress_mutex);
 }
 
 static void *run_recovery(void *arg) {
@@ -131,9 +131,9 @@ void supervisor_tell_progress(struct run *r, int64_t now_us) {
         return;
     }
     r->extended_us = now_us;
-    (void)pthread_mutex_lock(&r->progress_mutex);
+    lock_take(&r->progress_mutex);
     memcpy(progress, r->progress, sizeof progress);
-    (void)pthread_mutex_unlock(&r->progress_mutex);
+    lock_release(&r->progress_mutex);
     notify_send("EXTEND_TIMEOUT_USEC=%d\nSTATUS=Restoring: %s", EXTEND_BY_US, progress);
     log_info("restoring: %s", progress[0] == '\0' ? "under way" : progress);
 }
@@ -396,6 +396,6 @@ void supervisor_tear_down(struct run *r) {
     io_close(&s->lock_fd);
     io_close(&s->wake_fd);
     io_close(&r->signal_fd);
-    (void)pthread_mutex_destroy(&r->progress_mutex);
+    lock_fini(&r->progress_mutex);
     log_close();
 }

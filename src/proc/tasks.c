@@ -7,10 +7,10 @@
 #include "proc/tasks.h"
 
 #include "base/clock.h"
+#include "proc/lock.h"
 #include "shm/atomics.h"
 #include "store/model.h"
 
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -20,7 +20,7 @@ struct task {
 };
 
 struct tasks {
-    pthread_mutex_t mutex;
+    struct lock mutex;
     struct service_figures *figures;
     struct task task[FIGURES_TASKS];
 };
@@ -30,7 +30,7 @@ bool tasks_new(struct service_figures *figures, struct tasks **ret, struct statu
     if (t == NULL) {
         return status_no_memory(st);
     }
-    (void)pthread_mutex_init(&t->mutex, NULL);
+    lock_init(&t->mutex, LOCK_TASKS);
     t->figures = figures;
     *ret = t;
     return true;
@@ -38,7 +38,7 @@ bool tasks_new(struct service_figures *figures, struct tasks **ret, struct statu
 
 void tasks_free(struct tasks *t) {
     if (t != NULL) {
-        (void)pthread_mutex_destroy(&t->mutex);
+        lock_fini(&t->mutex);
         free(t);
     }
 }
@@ -92,7 +92,7 @@ static struct task *free_place_locked(struct tasks *t) {
 
 bool tasks_add(struct tasks *t, enum task_kind kind, const struct uuid *library, struct uuid *ret_id, struct status *st) {
     bool ok = false;
-    (void)pthread_mutex_lock(&t->mutex);
+    lock_take(&t->mutex);
     struct task *task = free_place_locked(t);
     if (task == NULL) {
         (void)status_set(st, STATUS_BUSY, "%d tasks are under way already", FIGURES_TASKS);
@@ -107,13 +107,13 @@ bool tasks_add(struct tasks *t, enum task_kind kind, const struct uuid *library,
     *ret_id = task->shown.id;
     ok = true;
 out:
-    (void)pthread_mutex_unlock(&t->mutex);
+    lock_release(&t->mutex);
     return ok;
 }
 
 static bool find_kind(struct tasks *t, enum task_kind kind, bool running_too, const struct uuid *library, struct uuid *ret_id) {
     bool found = false;
-    (void)pthread_mutex_lock(&t->mutex);
+    lock_take(&t->mutex);
     for (size_t i = 0; i < FIGURES_TASKS && !found; i++) {
         const struct task *task = &t->task[i];
         found = (task->shown.state == TASK_PENDING || (running_too && task->shown.state == TASK_RUNNING)) &&
@@ -122,7 +122,7 @@ static bool find_kind(struct tasks *t, enum task_kind kind, bool running_too, co
             *ret_id = task->shown.id;
         }
     }
-    (void)pthread_mutex_unlock(&t->mutex);
+    lock_release(&t->mutex);
     return found;
 }
 
@@ -136,7 +136,7 @@ bool tasks_find_live(struct tasks *t, enum task_kind kind, const struct uuid *li
 
 bool tasks_begin_next(struct tasks *t, enum task_kind kind, struct uuid *ret_id, struct uuid *ret_library) {
     struct task *next = NULL;
-    (void)pthread_mutex_lock(&t->mutex);
+    lock_take(&t->mutex);
     for (size_t i = 0; i < FIGURES_TASKS; i++) {
         struct task *task = &t->task[i];
         if (task->shown.state == TASK_PENDING && task->shown.kind == (uint32_t)kind &&
@@ -150,13 +150,13 @@ bool tasks_begin_next(struct tasks *t, enum task_kind kind, struct uuid *ret_id,
         *ret_library = next->shown.library;
         show_locked(t, next);
     }
-    (void)pthread_mutex_unlock(&t->mutex);
+    lock_release(&t->mutex);
     return next != NULL;
 }
 
 bool tasks_cancel(struct tasks *t, const struct uuid *id, enum task_kind *ret_kind, struct status *st) {
     bool ok = true;
-    (void)pthread_mutex_lock(&t->mutex);
+    lock_take(&t->mutex);
     struct task *task = find_locked(t, id);
     if (task == NULL) {
         ok = status_set_subject(st, STATUS_NOT_FOUND, SUBJECT_TASK, "there is no such task");
@@ -171,31 +171,31 @@ bool tasks_cancel(struct tasks *t, const struct uuid *id, enum task_kind *ret_ki
         }
         *ret_kind = (enum task_kind)task->shown.kind;
     }
-    (void)pthread_mutex_unlock(&t->mutex);
+    lock_release(&t->mutex);
     return ok;
 }
 
 bool tasks_cancel_wanted(struct tasks *t, const struct uuid *id) {
-    (void)pthread_mutex_lock(&t->mutex);
+    lock_take(&t->mutex);
     const struct task *task = find_locked(t, id);
     bool wanted = task == NULL || task->cancel_wanted;
-    (void)pthread_mutex_unlock(&t->mutex);
+    lock_release(&t->mutex);
     return wanted;
 }
 
 void tasks_progress(struct tasks *t, const struct uuid *id, uint64_t done, uint64_t total) {
-    (void)pthread_mutex_lock(&t->mutex);
+    lock_take(&t->mutex);
     struct task *task = find_locked(t, id);
     if (task != NULL && (task->shown.done != done || task->shown.total != total)) {
         task->shown.done = done;
         task->shown.total = total;
         show_locked(t, task);
     }
-    (void)pthread_mutex_unlock(&t->mutex);
+    lock_release(&t->mutex);
 }
 
 void tasks_finish(struct tasks *t, const struct uuid *id, const struct status *why) {
-    (void)pthread_mutex_lock(&t->mutex);
+    lock_take(&t->mutex);
     struct task *task = find_locked(t, id);
     if (task != NULL) {
         bool failed = why != NULL && why->code != STATUS_OK;
@@ -206,5 +206,5 @@ void tasks_finish(struct tasks *t, const struct uuid *id, const struct status *w
         }
         show_locked(t, task);
     }
-    (void)pthread_mutex_unlock(&t->mutex);
+    lock_release(&t->mutex);
 }

@@ -7,7 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { THREAD_NAME_MAX = 16, US_PER_SECOND = 1000000, NS_PER_US = 1000 };
+enum { THREAD_NAME_MAX = 16 };
 
 bool thread_start(pthread_t *ret, const char *name, void *(*run)(void *), void *arg, struct status *st) {
     char shown[THREAD_NAME_MAX];
@@ -36,9 +36,4 @@ bool thread_cond_init(pthread_cond_t *cond, struct status *st) {
         (void)pthread_condattr_destroy(&attributes);
     }
     return err == 0 || status_set_errno(st, err, "cannot make a condition variable");
-}
-
-bool thread_cond_wait_until(pthread_cond_t *cond, pthread_mutex_t *mutex, int64_t deadline_us) {
-    struct timespec until = {.tv_sec = deadline_us / US_PER_SECOND, .tv_nsec = (deadline_us % US_PER_SECOND) * NS_PER_US};
-    return pthread_cond_timedwait(cond, mutex, &until) != ETIMEDOUT;
 }

@@ -11,8 +11,7 @@ MUST_CHECK bool thread_start(pthread_t *ret, const char *name, void *(*run)(void
 /* This thread's nice value: background work goes after commits and searches. */
 void thread_set_nice(int nice);
 
+/* For lock_wait_until. */
 MUST_CHECK bool thread_cond_init(pthread_cond_t *cond, struct status *st);
-/* Waits until signalled or until `deadline_us` (monotonic) has passed; false when it has. The caller holds mutex. */
-bool thread_cond_wait_until(pthread_cond_t *cond, pthread_mutex_t *mutex, int64_t deadline_us);
 
 #endif

@@ -1,5 +1,6 @@
 /*
- * test_proc_channel.c - frames between worker and supervisor: what goes in comes out; what was cut, changed or lied about is refused.
+ * test_proc_channel.c - frames between worker and supervisor: what goes in comes out; what was cut, changed or lied about is
+ * refused.
  */
 #include "proc/channel.h"
 #include "proc/submission.h"
@@ -23,7 +24,8 @@ static const struct uuid library = {{1, 2, 3, 4, 5, 6, 0x70, 8, 0x80, 10, 11, 12
 static void put_document(struct buf *out, uint32_t chunks) {
     struct buf id = {0};
     assert_true(item_id_encode(slice_str("doc"), &id));
-    struct op_document d = {.mode = PUT_CREATE, .created_at = 1, .id = buf_slice(&id), .title = slice_str("t"), .num_chunks = chunks};
+    struct op_document d = {
+        .mode = PUT_CREATE, .created_at = 1, .id = buf_slice(&id), .title = slice_str("t"), .num_chunks = chunks};
     op_encode_document(out, &library, &d);
     for (uint32_t i = 0; i < chunks; i++) {
         struct buf chunk_id = {0};
@@ -193,8 +195,8 @@ static void refuse_vectors(const float *vectors, uint32_t count, uint32_t dimens
 static void vectors_must_fit_their_op(void **state) {
     float bad[2 * DIMENSION];
     (void)state;
-    refuse_vectors(six, 1, DIMENSION);  /* two chunks, one vector */
-    refuse_vectors(six, 3, 2);          /* three vectors */
+    refuse_vectors(six, 1, DIMENSION); /* two chunks, one vector */
+    refuse_vectors(six, 3, 2);         /* three vectors */
     memcpy(bad, six, sizeof bad);
     bad[4] = (float)NAN;
     refuse_vectors(bad, 2, DIMENSION);
@@ -306,16 +308,11 @@ static void commands_and_answers_come_through(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_frame_comes_in_pieces),
-        cmocka_unit_test(wrong_headers_are_refused_at_once),
-        cmocka_unit_test(a_submission_comes_through),
-        cmocka_unit_test(a_cut_submission_is_refused),
-        cmocka_unit_test(changed_bytes_do_no_harm),
-        cmocka_unit_test(vectors_must_fit_their_op),
-        cmocka_unit_test(ops_that_a_worker_may_not_send),
-        cmocka_unit_test(too_many_ops),
-        cmocka_unit_test(results_come_through),
-        cmocka_unit_test(commands_and_answers_come_through),
+        cmocka_unit_test(a_frame_comes_in_pieces),        cmocka_unit_test(wrong_headers_are_refused_at_once),
+        cmocka_unit_test(a_submission_comes_through),     cmocka_unit_test(a_cut_submission_is_refused),
+        cmocka_unit_test(changed_bytes_do_no_harm),       cmocka_unit_test(vectors_must_fit_their_op),
+        cmocka_unit_test(ops_that_a_worker_may_not_send), cmocka_unit_test(too_many_ops),
+        cmocka_unit_test(results_come_through),           cmocka_unit_test(commands_and_answers_come_through),
     };
     return cmocka_run_group_tests_name("proc_channel", tests, NULL, NULL);
 }
