@@ -56,7 +56,11 @@ class Server:
         self.process = None
         self.write_conf("auth = off", "workers = 2", "log_level = debug", *settings)
         if start:
-            self.start()
+            try:
+                self.start()
+            except BaseException:
+                self.close()
+                raise
 
     def write_conf(self, *lines):
         base = {"data_dir": self.dir + "/data", "run_dir": self.dir + "/run", "log_file": self.log_path}
