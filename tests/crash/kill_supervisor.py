@@ -35,6 +35,13 @@ def kill_in_recovery(instance, rng):
                 pass
         time.sleep(0.005)
     process.wait()
+    # It may have become ready before the first look.
+    try:
+        pid = instance.supervisor()
+    except (FileNotFoundError, ValueError):
+        return
+    if state_of(pid) not in ("Z", ""):
+        instance.kill_supervisor()
 
 
 def main():
