@@ -14,7 +14,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { TEXT_MAX = 512, SCANNED = 2000000, WRITTEN = 300000 };
+enum { TEXT_MAX = 512, SCANNED = 2000000, WRITTEN = 300000, QUICK_SHARE = 50 };
+
+/* Under memcheck, some forty times slower, scripts/check asks for fewer rounds. */
+static int rounds(int all) {
+    return getenv("QUIRE_TEST_QUICK") == NULL ? all : all / QUICK_SHARE;
+}
+
 
 static uint64_t next_random(uint64_t *x) {
     *x ^= *x << 13;
@@ -90,7 +96,7 @@ static void scan_agrees_with_strtof(void **state) {
     (void)state;
     uint64_t x = 88172645463325252U;
     char text[TEXT_MAX];
-    for (int i = 0; i < SCANNED; i++) {
+    for (int i = 0; i < rounds(SCANNED); i++) {
         random_text(&x, text);
         check_scan(text);
     }
@@ -208,7 +214,7 @@ static void check_float_text(float v) {
 static void floats_are_written_short_and_read_back(void **state) {
     (void)state;
     uint64_t x = 12345;
-    for (int i = 0; i < WRITTEN; i++) {
+    for (int i = 0; i < rounds(WRITTEN); i++) {
         float v = float_of_bits((uint32_t)next_random(&x));
         if (isfinite(v)) {
             check_float_text(v);
@@ -252,7 +258,7 @@ static void floats_look_like_numbers(void **state) {
 static void doubles_are_rounded_as_printf_rounds(void **state) {
     (void)state;
     uint64_t x = 999;
-    for (int i = 0; i < WRITTEN; i++) {
+    for (int i = 0; i < rounds(WRITTEN); i++) {
         double v;
         uint64_t bits = next_random(&x);
         memcpy(&v, &bits, sizeof v);
