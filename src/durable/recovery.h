@@ -3,12 +3,13 @@
  *
  *   1. wal_open finds the durable end and cuts a torn tail.
  *   2. A checkpoint (<data>/vectors/checkpoint, written at an orderly stop, removed before the first change after a start) that
- * verifies (format, LSN = the log's last, checksums of every file up to its used bytes, model fingerprints) -> the arenas are
- * adopted as they are.
- *   3. Otherwise the newest snapshot that verifies is loaded (older ones are tried, and it is said), then the log after its LSN
- * is replayed. The old arenas are set aside (vectors/<id>.old), and each chunk's vector is kept when chunk id, text hash, model
- * fingerprint, dimension and the vector's CRC match. What is left is pending: the backlog embeds it while workers serve. Old
- * arenas are removed at the end. Idempotent: killed at any point, it starts again from the same files.
+ *      verifies (format, LSN = the log's last, checksums of every file up to its used bytes, model fingerprints): the arenas are
+ *      adopted as they are.
+ *   3. Otherwise the newest snapshot that verifies is loaded (older ones are tried, and it is said), then the log after its LSN is
+ *      replayed. The old arenas are set aside (vectors/<id>.old), and each chunk's vector is kept when chunk id, text hash, model
+ *      fingerprint, dimension and the vector's CRC match. What is left is pending: the backlog embeds it while workers serve. Old
+ *      arenas are removed at the end.
+ * Idempotent: killed at any point, it starts again from the same files.
  */
 #ifndef QUIRE_DURABLE_RECOVERY_H
 #define QUIRE_DURABLE_RECOVERY_H

@@ -3,10 +3,10 @@
  *
  * Names in vectors/, and what a recovery that is killed leaves:
  *   <id>          the arena in use, or one that such a recovery had begun to build
- *   <id>.old      set aside by a rename, whole. Where both are there, the old one has all vectors and the other was copied from
- * it: the other goes. <id>.trash    on its way out. A tree is removed file by file, so it first gets a name under which nobody
- * will look for vectors So no kill ever costs a vector: at each moment the arena that has them stands under <id> or <id>.old,
- * whole.
+ *   <id>.old      set aside by a rename, whole. Where both are there, the old one has all vectors and the other was copied from it: the
+ *                 other goes
+ *   <id>.trash    on its way out. A tree is removed file by file, so it first gets a name under which nobody will look for vectors
+ * So no kill ever costs a vector: at each moment the arena that has them stands under <id> or <id>.old, whole.
  *
  * An old arena was left by a crash, perhaps of the machine, so nothing in it is taken for granted: its head must say the same
  * model and dimension, rows are those that lie within both files, and a vector must have the CRC that its row has. The row names

@@ -1,21 +1,23 @@
 /*
  * snapshot_write.c - writing a snapshot: a plain archive that needs no tool of ours.
  *
- *   manifest.json                                 what this is, when, up to which LSN, base (null: it is whole), and each
- * library's id, name and counts libraries/<id>/library.json                   a library as defined
- *   libraries/<id>/documents-000001.jsonl ...     a document with its chunks a line, in the order of writing; a file is closed at
- * 8 MiB SHA256SUMS                                    of all the others, in the form of `sha256sum -c`
+ *   manifest.json                                 what this is, when, up to which LSN, base (null: it is whole), and each library's
+ *                                                 id, name and counts
+ *   libraries/<id>/library.json                   a library as defined
+ *   libraries/<id>/documents-000001.jsonl ...     a document with its chunks a line, in the order of writing; closed at 8 MiB
+ *   SHA256SUMS                                    of all the others, in the form of `sha256sum -c`
  *
  * The archive is tar (pax), compressed by zstd at level 3. So `tar --zstd -xf` unpacks it, `sha256sum -c SHA256SUMS` checks it,
  * and `jq` reads all of it. One who edits a document makes the sums anew and packs it again: the order of the entries does not
  * matter to the reader, nor do directories.
  *
- *   library.json   {"id", "name", "description"?, "created_at", "language"?, "embedding_model", "model_fingerprint" (16 hex
- * digits; zeros: the caller brings the vectors), "dimension", "index_type", "index_config": {"M", "ef_construction",
- * "ef_search"}, "quantization": {"strategy", "bits", "rerank_top_k"}, "on_embedding_failure", "snapshot_vectors",
- * "num_documents", "num_chunks", "custom"?: {}} a line         {"id", "metadata": {"title"?, "author"?, "created_at",
- * "document_type"?, "source_url"?, "tags"?: [], "custom"?: {}}, "chunks": [{"id", "text", "metadata"?: {"page_number"?,
- * "custom"?: {}}, "embedding"?, "embedding_of"?}]}
+ *   library.json   {"id", "name", "description"?, "created_at", "language"?, "embedding_model", "model_fingerprint" (16 hex digits;
+ *                  zeros: the caller brings the vectors), "dimension", "index_type", "index_config": {"M", "ef_construction",
+ *                  "ef_search"}, "quantization": {"strategy", "bits", "rerank_top_k"}, "on_embedding_failure",
+ *                  "snapshot_vectors", "num_documents", "num_chunks", "custom"?: {}}
+ *   a line         {"id", "metadata": {"title"?, "author"?, "created_at", "document_type"?, "source_url"?, "tags"?: [],
+ *                  "custom"?: {}}, "chunks": [{"id", "text", "metadata"?: {"page_number"?, "custom"?: {}}, "embedding"?,
+ *                  "embedding_of"?}]}
  *
  * That is the API's document, but for what it can compute (chunk_index, source_document_id) and for custom metadata, which stands
  * in an object of its own, so that no key of the caller's can be taken for one of ours. What is empty is left out. "embedding" is

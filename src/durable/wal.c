@@ -4,18 +4,22 @@
  * The log is a row of segment files. A segment begins with a header in a page of its own; records follow without gaps; what is
  * behind the last one is zeros, or records of an earlier life of the file. All numbers are little-endian, varints are LEB128.
  *
- *   header, 4096 bytes                                   record
- *     0  u64  magic "QUIREWAL"                             0  u32     CRC-32C of all that follows, seeded
- *     8  u32  format (1)                                   4  u8      check: low byte of the seeded CRC-32C of the head's varints
- *    12  u32  bytes of the header (4096)                   5  varint  batch index << 2 | type (1 op, 2 end of the segment)
- *    16  u64  id of the segment, random                       varint  length of the payload
- *    24  u64  id of the segment before it, 0: none            varint  LSN - first LSN of the segment
- *    32  16   instance: id of the log, random                 varint  zigzag(time - creation of the segment), microseconds
- *    48  u64  first LSN                                       payload: the op, as op.h encodes it
- *    56  i64  time of creation, microseconds
- *    64  u64  bytes of the segment                       A record costs 15 to 18 bytes beyond its op: every durable write pays
- * them, so they are 72  u64  LSN up to which a snapshot must cover      few. The seed is the CRC-32C of the segment's id. what
- * was before, if this is the oldest 80  u32  1: zero-filled, 0: used before 4092  u32  CRC-32C of the bytes before it
+ *   header, 4096 bytes                                      record
+ *      0  u64  magic "QUIREWAL"                              0  u32     CRC-32C of all that follows, seeded
+ *      8  u32  format (1)                                    4  u8      check: low byte of the seeded CRC-32C of the head's varints
+ *     12  u32  bytes of the header (4096)                    5  varint  batch index << 2 | type (1 op, 2 end of the segment)
+ *     16  u64  id of the segment, random                        varint  length of the payload
+ *     24  u64  id of the segment before it, 0: none             varint  LSN - first LSN of the segment
+ *     32  16   instance: id of the log, random                  varint  zigzag(time - creation of the segment), microseconds
+ *     48  u64  first LSN                                        payload: the op, as op.h encodes it
+ *     56  i64  time of creation, microseconds
+ *     64  u64  bytes of the segment
+ *     72  u64  LSN up to which a snapshot must cover what was before, if this is the oldest
+ *     80  u32  1: zero-filled, 0: used before
+ *   4092  u32  CRC-32C of the bytes before it
+ *
+ * A record costs 15 to 18 bytes beyond its op: every durable write pays them, so they are few. The seed is the CRC-32C of the
+ * segment's id.
  *
  * A batch is what one append call brought: written by one pwrite, made durable by one fdatasync. A record of LSN n and batch
  * index i says that everything up to n - i - 1 was durable when it was written: that is the durable LSN before its batch.

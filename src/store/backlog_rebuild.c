@@ -1,10 +1,10 @@
 /*
  * backlog_rebuild.c - a new graph beside the one that serves.
  *
- *   begin    (any thread)        makes the files of a new generation, with a node for every slot, and attaches them: from then on
- * commits give their new slots a node in both graphs, and linkers work on both switch   (committer)         the new one serves;
- * the view names its generation; after the publication the old files are unlinked cancel   (any thread)        the new one goes,
- * files and all
+ *   begin    (any thread)     makes the files of a new generation, with a node for every slot, and attaches them: from then on
+ *                             commits give their new slots a node in both graphs, and linkers work on both
+ *   switch   (committer)      the new one serves; the view names its generation; after the publication the old files are unlinked
+ *   cancel   (any thread)     the new one goes, files and all
  *
  * Making the nodes of a large library takes a while, and commits go on meanwhile. So most are made before anybody else sees the
  * new graph; the few that came since are made under graph_mutex, with which the committer adds its slots.

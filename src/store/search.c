@@ -1,15 +1,15 @@
 /*
  * search.c - the dense search of one view.
  *
- *   graph    Algorithm 5 over the slots below the watermark, then an exact scan of the tail above it, into one heap of ef
- * candidates scan     every visible row, where that is cheap (few chunks, or many wanted), asked for, or there is no graph
+ *   graph    Algorithm 5 over the slots below the watermark, then an exact scan of the tail above it, into one heap of ef candidates
+ *   scan     every visible row, where that is cheap (few chunks, or many wanted), asked for, or there is no graph
  *
  * The watermark (hnsw_head.linked) is read once, before the walk: what is linked meanwhile stands above it and is scanned. It
  * moves past a deleted slot only when no pinned view still holds it (link_queue.c), so every chunk of this view is either in
  * the graph or in the tail.
  *
- * A graph can lose sight of nodes (all that led to one was deleted or crowded out). When the walk comes home with fewer than k
- * although the view has more, the scan answers instead: never fewer than k where k match.
+ * A view that is older than the newest links ignores what it does not count, and may miss what lies behind it. When the walk comes
+ * home with fewer than k although the view has more, the scan answers instead: never fewer than k where k match.
  *
  * Equal distances are ordered by chunk id, and a scan also chooses by id which of them are among the k, so pages of one result
  * fit together: it looks for k + 1, and when the last two are equal it goes over the rows again for the smallest ids at that
