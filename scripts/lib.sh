@@ -12,8 +12,8 @@ die() {
 }
 
 # shellcheck disable=SC2034 # used by the scripts that source this
-run_packages=(libfcgi0ldbl libjson-c5 libarchive13 libssl3 libcurl4 nginx-light openssl curl)
-build_packages=(gcc make autoconf automake pkg-config libfcgi-dev libjson-c-dev libarchive-dev libssl-dev libcurl4-openssl-dev)
+run_packages=(libfcgi0ldbl libjson-c5 libarchive13 libssl3 libcurl4 nginx-light openssl curl jq zstd)
+build_packages=(gcc libc6-dev make autoconf automake pkg-config libfcgi-dev libjson-c-dev libarchive-dev libssl-dev libcurl4-openssl-dev)
 
 # as_root COMMAND...: as it is for root, through sudo otherwise.
 as_root() {
@@ -75,6 +75,8 @@ configure_and_make() {
                 cat configure.log >&2
                 exit 1
             }
+            # Else make takes config.h, which configure leaves alone when it says the same, for older than its stamp for ever.
+            touch config.h
             printf '%s' "$*" >switches
         fi
         if ! make -q src/quired src/quire >/dev/null 2>&1; then
