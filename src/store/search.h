@@ -1,39 +1,74 @@
 /*
- * search.h - the dense search of one library: the graph over what is linked, an exact scan of the tail that is not, both over one view.
- * (Lexical and hybrid modes, filters and codes will stand beside it, behind the same request and result.)
+ * search.h - searching one library: dense, lexical or both, over one view.
+ *
+ *   dense    the graph over what is linked and an exact scan of the tail that is not; or a scan of everything, or of the matches of a filter
+ *   lexical  BM25
+ *   hybrid   the best of both, fused
+ *
+ * search.c (the front: modes, filter, grouping, diversity), search_dense.c, search_lexical.c, search_fusion.c share search_internal.h.
  */
 #ifndef QUIRE_STORE_SEARCH_H
 #define QUIRE_STORE_SEARCH_H
 
+#include "store/filter.h"
 #include "store/reading.h"
 
-struct search_request {
-    const float *query; /* unit length, view.dimension floats */
-    uint32_t k;         /* results wanted, offset included */
-    uint32_t ef;        /* 0: the library's */
-    bool exact;         /* scan everything */
-    bool has_threshold;
-    float distance_threshold; /* results beyond it are left out */
+enum search_mode { SEARCH_DENSE = 1, SEARCH_LEXICAL = 2, SEARCH_HYBRID = 3 };
+enum fusion_method {
+    FUSION_RECIPROCAL_RANK = 1, /* sum of 1 / (constant + rank) (Cormack, Clarke and Buettcher 2009) */
+    FUSION_WEIGHTED = 2         /* weight * dense + (1 - weight) * lexical, each brought to 0..1 by its least and greatest candidate */
 };
 
+struct fusion {
+    enum fusion_method method;
+    uint32_t constant; /* of reciprocal ranks: 60 */
+    float weight;      /* of the dense side, 0..1 */
+};
+
+struct search_request {
+    enum search_mode mode;
+    const float *query; /* dense, hybrid: unit length, view.dimension floats. lexical: NULL, or for the distances of the hits */
+    struct slice text;  /* lexical, hybrid */
+    bool prefix;        /* the last word of the text may go on */
+    float k1, b;        /* of BM25 */
+    uint32_t k;         /* results wanted, offset included */
+    uint32_t ef;        /* 0: the library's */
+    bool exact;         /* the dense side scans everything: the answer is provably that of float32 */
+    bool has_threshold;
+    float distance_threshold;    /* results beyond it are left out (those without a distance, too) */
+    const struct filter *filter; /* NULL: all */
+    struct fusion fusion;
+    bool group_by_document; /* the best chunk of each document only */
+    bool diverse;           /* maximal marginal relevance (Carbonell and Goldstein 1998): lambda * relevance - (1 - lambda) * likeness to those chosen */
+    float lambda;
+};
+
+#define RANK_NONE 0
 struct search_hit {
     uint32_t slot;
-    float distance; /* cosine distance, 0 to 2 */
+    float distance;      /* cosine distance, 0 to 2; NaN: none is known (lexical without a query vector, or a chunk without a vector) */
+    float score;         /* what it is ordered by: dense 1 - distance, lexical BM25, hybrid the fused score */
+    float lexical_score; /* BM25; 0 when it has none */
+    uint32_t dense_rank; /* from 1 among the candidates of that side; RANK_NONE: not among them */
+    uint32_t lexical_rank;
 };
 
 struct search_result {
-    struct search_hit *hits; /* room for request.k, the caller's; ascending by (distance, chunk id) */
+    struct search_hit *hits; /* room for request.k, the caller's; dense: ascending by (distance, chunk id), else descending by (score, then id) */
     uint32_t count;
-    uint64_t candidates;     /* distances computed */
-    bool exact;              /* the answer is that of a full scan */
+    uint64_t candidates; /* distances computed and postings scored */
+    bool exact;          /* the answer is that of a full scan */
 };
 
-struct search_scratch; /* per process (thread): heaps, visit tags */
-struct search_scratch *search_scratch_new(void);
+struct search_scratch; /* per process (thread): heaps, visit tags, analyzers, the filter cache */
+struct search_scratch *search_scratch_new(uint64_t filter_cache_bytes);
 void search_scratch_free(struct search_scratch *s);
 
-/* Never fewer than k hits where k chunks with a vector are in the view (and within the threshold). */
-MUST_CHECK bool search_dense(const struct reading *rd, const struct search_request *request, struct search_scratch *scratch,
-                             struct search_result *result, struct status *st);
+/* Never fewer than k hits where k chunks match (dense: chunks with a vector within the threshold; lexical: chunks with one of the terms). */
+MUST_CHECK bool search_library(const struct reading *rd, const struct search_request *request, struct search_scratch *scratch,
+                               struct search_result *result, struct status *st);
+/* Many at once, over one reading. Those that scan share the pass over the data. */
+MUST_CHECK bool search_library_batch(const struct reading *rd, const struct search_request *requests, size_t count, struct search_scratch *scratch,
+                                     struct search_result *results, struct status *st);
 
 #endif

@@ -1,0 +1,68 @@
+/*
+ * columns.h - typed columns of one library, a value per chunk slot and field: what filters are evaluated on. In memory that somebody else owns: one
+ * mapped file, `columns.mmap`.
+ *
+ * A column is a field's path ("title", "tags", "metadata.year") with a type. A path whose values have several types has several columns. Values of a slot are
+ * written once, when the chunk is written, and never change; slots come in ascending order. So whatever a reader has derived for the slots below
+ * some number (a bitmap, a page's least and greatest value) stays true for ever, and is only extended.
+ *
+ *   COLUMN_KEYWORD  u32 per slot: 0 (absent), or the number of an interned set of strings (most sets have one member)
+ *   COLUMN_NUMBER   double per slot, and whether present (NaN: absent)
+ *   COLUMN_TIME     int64 microseconds since 1970 (INT64_MIN: absent): for strings that are RFC 3339 times or dates
+ *   COLUMN_BOOL     u8 per slot: 0 absent, 1 false, 2 true
+ *
+ * Values lie in pages of COLUMN_PAGE_SLOTS, made when the first value of a page is put (a page that is not there: all absent), each with the least
+ * and greatest value and a count, so that a range skips pages. Growth copies nothing: page directories are chained.
+ *
+ * One writer (the committer), many readers without a lock, who look only at slots that their view counts.
+ */
+#ifndef QUIRE_INDEX_COLUMNS_H
+#define QUIRE_INDEX_COLUMNS_H
+
+#include "base/buf.h"
+
+#define COLUMN_PAGE_SLOTS 4096
+#define COLUMNS_FIRST_BYTES 65536
+#define COLUMNS_MAX 1024 /* columns of one library; further fields are filtered by reading the records, slowly but rightly */
+
+enum column_type { COLUMN_KEYWORD = 1, COLUMN_NUMBER = 2, COLUMN_TIME = 3, COLUMN_BOOL = 4 };
+
+/* One value of one slot. */
+struct field_value {
+    struct slice path;
+    enum column_type type;
+    union {
+        struct {
+            const struct slice *items; /* distinct, ascending */
+            uint32_t count;            /* 1 or more */
+        } keywords;
+        double number;
+        int64_t time_us;
+        bool boolean;
+    } as;
+};
+struct field_values {
+    const struct field_value *items; /* at most one per path and type */
+    uint32_t count;
+};
+
+struct columns {
+    uint8_t *base; /* readers: mapped read-only */
+    uint64_t bytes;
+};
+
+void columns_init(const struct columns *c);
+bool columns_valid(const struct columns *c);
+uint64_t columns_used(const struct columns *c);
+/* At most how many bytes beyond those in use putting `v` at the slot `ahead` slots after the last one takes; adds to *total. */
+void columns_need(const struct columns *c, uint32_t slot, const struct field_values *v, uint64_t *total);
+/* Cannot fail: room was reserved. A slot that is not above the last is ignored (a replay). What exceeds COLUMNS_MAX is left out, and the head says so. */
+void columns_put(const struct columns *c, uint32_t slot, const struct field_values *v);
+
+/* The reading side (how a filter's leaf becomes a set of slots) is declared by the same author in columns_read.h. */
+
+uint64_t columns_validate(const struct columns *c, uint32_t slots, char detail[160]);
+/* Whether the slot has exactly these values: what `quire check` asks after reading the record again. */
+bool columns_hold(const struct columns *c, uint32_t slot, const struct field_values *v);
+
+#endif

@@ -1,0 +1,102 @@
+/*
+ * lexical.h - the inverted index of one library and BM25 over it, in memory that somebody else owns: two mapped files.
+ *
+ *   terms.mmap      head; a hash table from a term to its entry (grown by copying it to a larger one behind; readers may go on in the old one);
+ *                   entries: bytes, hash, live document frequency, where its postings begin and end; whatever prefix lookups need
+ *   postings.mmap   head; blocks: full ones compressed and never changed, with bounds for skipping (greatest count, least length); the last
+ *                   one of a term open, appended to with release stores
+ *
+ * One writer (the committer), many readers without a lock. Slots are added in ascending order, so postings are sorted as they are written, and a reader
+ * ignores what is at or above the slots that its view counts. A deleted chunk keeps its postings (searches ask `accepts`) until the library is
+ * compacted; the live document frequency and the caller's totals leave it out at once, so scores are those of the live chunks.
+ *
+ * BM25: sum over the query's terms of idf * tf * (k1 + 1) / (tf + k1 * (1 - b + b * length / average)), idf = ln(1 + (N - df + 0.5) / (df + 0.5)),
+ * times how often the term stands in the query. N, df, average: over live chunks.
+ */
+#ifndef QUIRE_INDEX_LEXICAL_H
+#define QUIRE_INDEX_LEXICAL_H
+
+#include "index/vectors.h"
+#include "text/analyzer.h"
+
+#define LEXICAL_DEFAULT_K1 1.2F
+#define LEXICAL_DEFAULT_B 0.75F
+/* Bytes of the two files that an empty index needs. */
+#define LEXICAL_TERMS_FIRST_BYTES 65536
+#define LEXICAL_POSTINGS_FIRST_BYTES 4096
+
+/* As one process sees it. Pointers are valid for this call only (the caller takes them afresh from its maps). */
+struct lexical {
+    uint8_t *terms; /* readers: mapped read-only */
+    uint64_t terms_bytes;
+    uint8_t *postings;
+    uint64_t postings_bytes;
+};
+
+void lexical_init(const struct lexical *x);
+/* Whether the heads are those of a lexical index whose used bytes are within the maps. */
+bool lexical_valid(const struct lexical *x);
+/* Bytes in use of both files: what must be mapped, synced, checksummed. */
+uint64_t lexical_terms_used(const struct lexical *x);
+uint64_t lexical_postings_used(const struct lexical *x);
+
+/* Bytes beyond those in use that adding texts takes at most. Adds up over many calls of lexical_need for chunks to come. */
+struct lexical_need {
+    uint64_t terms_bytes;
+    uint64_t postings_bytes;
+    uint64_t new_terms; /* at most; lexical_need counts them, as growing the table depends on their sum */
+};
+void lexical_need(const struct lexical *x, const struct terms *t, struct lexical_need *total);
+/* What the maps must hold so that everything counted in `total` fits. */
+void lexical_room(const struct lexical *x, const struct lexical_need *total, uint64_t *ret_terms_bytes, uint64_t *ret_postings_bytes);
+
+/* Adds a chunk. Cannot fail: room was reserved. Slots come in ascending order; one that is not above the last is ignored (a replay). */
+void lexical_add(const struct lexical *x, uint32_t slot, const struct terms *t);
+/* Takes a deleted chunk out of the document frequencies. */
+void lexical_remove(const struct lexical *x, const struct terms *t);
+
+struct lexical_query {
+    const struct terms *terms;
+    struct slice prefix; /* empty: none. Every term that begins so counts as one more term of the query (up to LEXICAL_PREFIX_TERMS, the most frequent) */
+    float k1;
+    float b;
+    uint64_t documents; /* N: live chunks */
+    uint64_t tokens;    /* sum of their lengths */
+    /* The length of a slot's text: *(const uint32_t *)(lengths + slot * lengths_stride). */
+    const uint8_t *lengths;
+    size_t lengths_stride;
+    uint32_t slots; /* of the view */
+    struct slot_filter accept;
+};
+#define LEXICAL_PREFIX_TERMS 64
+
+struct scored {
+    float score;
+    uint32_t slot;
+};
+
+struct lexical_scratch; /* per thread */
+struct lexical_scratch *lexical_scratch_new(void);
+void lexical_scratch_free(struct lexical_scratch *s);
+
+/* The k best by (score descending, slot ascending), exactly; only such as contain a term. out: room for k. Returns how many; *ret_scored: postings scored.
+ * SIZE_MAX: no memory. */
+size_t lexical_search(const struct lexical *x, const struct lexical_query *q, size_t k, struct lexical_scratch *scratch, struct scored *out,
+                      uint64_t *ret_scored);
+/* The score of one slot, 0 when it has none of the terms. For explaining hits that the other side found. */
+float lexical_score(const struct lexical *x, const struct lexical_query *q, uint32_t slot);
+
+struct lexical_statistics {
+    uint64_t terms;
+    uint64_t postings; /* those of deleted chunks included */
+    uint64_t bytes;
+};
+void lexical_statistics(const struct lexical *x, struct lexical_statistics *out);
+
+/* The validator: tables, chains, blocks, bounds, counts. Returns the number of faults (UINT64_MAX: no memory to check); the first is described. For use
+ * while no writer is at work. slots: of the library. */
+uint64_t lexical_validate(const struct lexical *x, uint32_t slots, char detail[160]);
+/* Whether the index holds exactly these terms with these counts for a slot: what `quire check` asks after analysing the text again. */
+bool lexical_holds(const struct lexical *x, uint32_t slot, const struct terms *t);
+
+#endif

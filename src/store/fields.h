@@ -1,0 +1,28 @@
+/*
+ * fields.h - the fields of a document and its chunks that can be filtered on, read from their records.
+ *
+ * Paths: id, title, author, document_type, source_url, tags, created_at (of the document); chunk_id, text (slow: read from the record), page_number,
+ * chunk_index (of the chunk); every other path is one of custom metadata, members joined by points ("year", "source.lang"; a leading "metadata." may
+ * be written and is dropped). Custom metadata of the chunk comes before that of the document: a path that the chunk has hides the document's.
+ * Strings and arrays of strings are keywords (and a string that is an RFC 3339 time or date a time as well), numbers numbers; null and
+ * arrays or objects of other things have no value. Strings over FIELD_KEYWORD_BYTES_MAX bytes are not put into columns (filters read the record).
+ */
+#ifndef QUIRE_STORE_FIELDS_H
+#define QUIRE_STORE_FIELDS_H
+
+#include "index/columns.h"
+#include "store/op.h"
+
+#define FIELD_KEYWORD_BYTES_MAX 256
+#define FIELD_PATH_BYTES_MAX 256
+
+/* Working memory for extraction; slices of what it gives point into it or into the record. One per thread. */
+struct field_reader;
+struct field_reader *field_reader_new(void);
+void field_reader_free(struct field_reader *r);
+/* Begins a document: parses its metadata once. False: no memory. Metadata that does not parse counts as empty. */
+MUST_CHECK bool fields_of_document(struct field_reader *r, const struct op_document *d, struct status *st);
+/* The values of one of its chunks, valid until the next call. */
+MUST_CHECK bool fields_of_chunk(struct field_reader *r, const struct op_chunk *c, uint32_t chunk_index, struct field_values *ret, struct status *st);
+
+#endif
