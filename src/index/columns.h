@@ -6,13 +6,14 @@
  * written once, when the chunk is written, and never change; slots come in ascending order. So whatever a reader has derived for the slots below
  * some number (a bitmap, a page's least and greatest value) stays true for ever, and is only extended.
  *
- *   COLUMN_KEYWORD  u32 per slot: 0 (absent), or the number of an interned set of strings (most sets have one member)
+ *   COLUMN_KEYWORD  u32 per slot: 0 (absent), 1 (there, but not here: whoever filters reads the record), or the number of an interned set of strings
+ *                   (most sets have one member)
  *   COLUMN_NUMBER   double per slot, and whether present (NaN: absent)
  *   COLUMN_TIME     int64 microseconds since 1970 (INT64_MIN: absent): for strings that are RFC 3339 times or dates
  *   COLUMN_BOOL     u8 per slot: 0 absent, 1 false, 2 true
  *
  * Values lie in pages of COLUMN_PAGE_SLOTS, made when the first value of a page is put (a page that is not there: all absent), each with the least
- * and greatest value and a count, so that a range skips pages. Growth copies nothing: page directories are chained.
+ * and greatest value and a count, so that a range skips pages. Growth copies nothing: page directories are a tree, strings and sets hash tries.
  *
  * One writer (the committer), many readers without a lock, who look only at slots that their view counts.
  */
@@ -21,7 +22,7 @@
 
 #include "base/buf.h"
 
-#define COLUMN_PAGE_SLOTS 4096
+#define COLUMN_PAGE_SLOTS 1024 /* a field that stands in one document alone costs one page: 8 KiB at most */
 #define COLUMNS_FIRST_BYTES 65536
 #define COLUMNS_MAX 1024 /* columns of one library; further fields are filtered by reading the records, slowly but rightly */
 
@@ -34,7 +35,8 @@ struct field_value {
     union {
         struct {
             const struct slice *items; /* distinct, ascending */
-            uint32_t count;            /* 1 or more */
+            uint32_t count;            /* 0: the strings are too long or too many for a column */
+            bool array;                /* an array of strings, not a string: `contains` differs */
         } keywords;
         double number;
         int64_t time_us;
@@ -54,8 +56,17 @@ struct columns {
 void columns_init(const struct columns *c);
 bool columns_valid(const struct columns *c);
 uint64_t columns_used(const struct columns *c);
-/* At most how many bytes beyond those in use putting `v` at the slot `ahead` slots after the last one takes; adds to *total. */
-void columns_need(const struct columns *c, uint32_t slot, const struct field_values *v, uint64_t *total);
+/* What putting takes at most, in bytes beyond those in use, summed up over the calls for slots to come. What was counted once (the page of a column, a new
+ * set of strings) is remembered and not counted for the slots behind it, so the sum holds for all of them together. Zero it when nothing of what was
+ * counted is still to be put; a sum that counts too much does no harm. */
+#define COLUMNS_NEED_PAGES 128 /* remembered in tables that forget: what is forgotten is counted again */
+#define COLUMNS_NEED_SETS 64
+struct columns_need {
+    uint64_t bytes;
+    uint64_t pages[COLUMNS_NEED_PAGES];
+    uint64_t sets[COLUMNS_NEED_SETS];
+};
+void columns_need(const struct columns *c, uint32_t slot, const struct field_values *v, struct columns_need *total);
 /* Cannot fail: room was reserved. A slot that is not above the last is ignored (a replay). What exceeds COLUMNS_MAX is left out, and the head says so. */
 void columns_put(const struct columns *c, uint32_t slot, const struct field_values *v);
 
