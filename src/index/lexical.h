@@ -12,6 +12,8 @@
  *
  * BM25: sum over the query's terms of idf * tf * (k1 + 1) / (tf + k1 * (1 - b + b * length / average)), idf = ln(1 + (N - df + 0.5) / (df + 0.5)),
  * times how often the term stands in the query. N, df, average: over live chunks.
+ *
+ * How it is done: lexical_internal.h (the files), lexical_search.c (the search).
  */
 #ifndef QUIRE_INDEX_LEXICAL_H
 #define QUIRE_INDEX_LEXICAL_H
@@ -40,11 +42,14 @@ bool lexical_valid(const struct lexical *x);
 uint64_t lexical_terms_used(const struct lexical *x);
 uint64_t lexical_postings_used(const struct lexical *x);
 
-/* Bytes beyond those in use that adding texts takes at most. Adds up over many calls of lexical_need for chunks to come. */
+/* Bytes beyond those in use that adding texts takes at most. Begins as zeros; adds up over many calls of lexical_need for chunks to come. */
 struct lexical_need {
     uint64_t terms_bytes;
     uint64_t postings_bytes;
     uint64_t new_terms; /* at most; lexical_need counts them, as growing the table depends on their sum */
+    uint64_t texts;
+    uint64_t postings;
+    uint64_t blocks; /* that may become full, at most */
 };
 void lexical_need(const struct lexical *x, const struct terms *t, struct lexical_need *total);
 /* What the maps must hold so that everything counted in `total` fits. */
@@ -62,13 +67,18 @@ struct lexical_query {
     float b;
     uint64_t documents; /* N: live chunks */
     uint64_t tokens;    /* sum of their lengths */
-    /* The length of a slot's text: *(const uint32_t *)(lengths + slot * lengths_stride). */
+    /* The length of a slot's text: *(const uint32_t *)(lengths + slot * lengths_stride). Not looked at: postings carry their text's length, which
+     * saves a missed cache line each. */
     const uint8_t *lengths;
     size_t lengths_stride;
     uint32_t slots; /* of the view */
     struct slot_filter accept;
 };
 #define LEXICAL_PREFIX_TERMS 64
+
+/* Counts and lengths beyond these are taken for these. */
+#define LEXICAL_COUNT_MAX 4095U
+#define LEXICAL_LENGTH_MAX 1048575U
 
 struct scored {
     float score;
@@ -79,11 +89,16 @@ struct lexical_scratch; /* per thread */
 struct lexical_scratch *lexical_scratch_new(void);
 void lexical_scratch_free(struct lexical_scratch *s);
 
-/* The k best by (score descending, slot ascending), exactly; only such as contain a term. out: room for k. Returns how many; *ret_scored: postings scored.
- * SIZE_MAX: no memory. */
+#define LEXICAL_NO_MEMORY SIZE_MAX
+/* A commit under way has moved postings to where this process has not mapped its files yet. Map what is in use now (lexical_terms_used,
+ * lexical_postings_used) and call again. It is not returned when the maps hold that. */
+#define LEXICAL_UNMAPPED (SIZE_MAX - 1)
+/* The k best by (score descending, slot ascending), exactly; only such as contain a term. out: room for k. Returns how many, or LEXICAL_NO_MEMORY, or
+ * LEXICAL_UNMAPPED; *ret_scored: postings scored. */
 size_t lexical_search(const struct lexical *x, const struct lexical_query *q, size_t k, struct lexical_scratch *scratch, struct scored *out,
                       uint64_t *ret_scored);
-/* The score of one slot, 0 when it has none of the terms. For explaining hits that the other side found. */
+/* The score of one slot, 0 when it has none of the terms; below 0: LEXICAL_UNMAPPED. For explaining hits that the other side found. The same bits as
+ * lexical_search gives. */
 float lexical_score(const struct lexical *x, const struct lexical_query *q, uint32_t slot);
 
 struct lexical_statistics {

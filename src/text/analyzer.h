@@ -43,7 +43,8 @@ MUST_CHECK bool analyzer_reserve(struct analyzer *a, size_t text_bytes, struct s
 /* text: UTF-8, no longer than was reserved (what is beyond is not looked at). Bytes that are not UTF-8 separate words. */
 void analyze(struct analyzer *a, struct slice text, struct terms *ret);
 /* The same for a query. When it ends within a word (no space or punctuation behind it), *ret_prefix is that word folded but not stemmed and not
- * counted among the terms; else it is empty. For search as one types. */
+ * counted among the terms; else it is empty. For search as one types. One exception: a word that does not begin its own stem ("running", "run") is
+ * counted, too, or nothing would be found by it once it is typed whole. */
 void analyze_prefix(struct analyzer *a, struct slice text, struct terms *ret, struct slice *ret_prefix);
 
 #endif
