@@ -52,7 +52,7 @@ bool api_new(const struct api_host *host, struct api **ret, struct status *st) {
     }
     a->host = *host;
     a->exchange = (struct exchange *)calloc(1, sizeof *a->exchange);
-    a->scratch = search_scratch_new();
+    a->scratch = search_scratch_new(host->limits->filter_cache_bytes);
     a->query = (float *)calloc(EMBED_MAX_DIMENSION, sizeof *a->query);
     if (a->exchange == NULL || a->scratch == NULL || a->query == NULL) {
         api_free(a);

@@ -198,13 +198,14 @@ static bool search_run(struct exchange *x, const struct place *at, const struct 
     if (rd->view.dimension == 0) {
         return true; /* no vectors yet, so no hits */
     }
-    const struct search_request request = {.query = query,
+    const struct search_request request = {.mode = SEARCH_DENSE,
+                                           .query = query,
                                            .k = in->k + in->offset,
                                            .ef = in->ef,
                                            .exact = in->exact,
                                            .has_threshold = in->has_threshold,
                                            .distance_threshold = in->threshold};
-    if (!search_dense(rd, &request, x->api->scratch, ret, st)) {
+    if (!search_library(rd, &request, x->api->scratch, ret, st)) {
         return false;
     }
     x->response->candidates += ret->candidates;

@@ -406,7 +406,7 @@ static _Noreturn void search_all_the_time(struct fixture *f, uint32_t slot, cons
                                           struct shared *s) {
     struct store_reader *r = NULL;
     struct status st = {0};
-    struct search_scratch *scratch = search_scratch_new();
+    struct search_scratch *scratch = search_scratch_new(0);
     struct search_hit hits[SEARCH_K];
     uint64_t random = slot;
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -419,9 +419,9 @@ static _Noreturn void search_all_the_time(struct fixture *f, uint32_t slot, cons
         (void)snprintf(text, sizeof text, "doc-%u %u", (unsigned)(fixture_random(&random) % documents),
                        (unsigned)(fixture_random(&random) % 10));
         fixture_embed(slice_str(text), query);
-        struct search_request request = {.query = query, .k = SEARCH_K};
+        struct search_request request = {.mode = SEARCH_DENSE, .query = query, .k = SEARCH_K};
         expect(reading_begin(r, library, &rd, &st), st.detail);
-        expect(search_dense(&rd, &request, scratch, &result, &st), "no search");
+        expect(search_library(&rd, &request, scratch, &result, &st), "no search");
         expect(result.count == SEARCH_K, "fewer than k");
         for (uint32_t i = 0; i < result.count; i++) {
             expect(reading_chunk_visible(&rd, hits[i].slot), "a hit that is not in the view");

@@ -25,7 +25,7 @@ struct searching {
 
 static void begin(struct searching *s, struct fixture *f, const struct uuid *library) {
     struct status st = {0};
-    *s = (struct searching){.scratch = search_scratch_new(),
+    *s = (struct searching){.scratch = search_scratch_new(0),
                             .hits = (struct search_hit *)calloc(MAX_HITS, sizeof(struct search_hit))};
     assert_non_null(s->scratch);
     assert_non_null(s->hits);
@@ -43,8 +43,8 @@ static void end(struct searching *s) {
 
 static void search(struct searching *s, const float *query, uint32_t k, bool exact) {
     struct status st = {0};
-    struct search_request request = {.query = query, .k = k, .exact = exact};
-    assert_true(search_dense(&s->rd, &request, s->scratch, &s->result, &st));
+    struct search_request request = {.mode = SEARCH_DENSE, .query = query, .k = k, .exact = exact};
+    assert_true(search_library(&s->rd, &request, s->scratch, &s->result, &st));
 }
 
 static void random_query(uint64_t *random, float *out) {
@@ -220,14 +220,15 @@ static void test_threshold(void **state) {
     begin(&s, f, &library);
     search(&s, query, 1000, false);
     float bound = s.result.hits[99].distance;
-    struct search_request request = {.query = query, .k = 500, .has_threshold = true, .distance_threshold = bound};
-    assert_true(search_dense(&s.rd, &request, s.scratch, &s.result, &st));
+    struct search_request request = {
+        .mode = SEARCH_DENSE, .query = query, .k = 500, .has_threshold = true, .distance_threshold = bound};
+    assert_true(search_library(&s.rd, &request, s.scratch, &s.result, &st));
     assert_int_equal(s.result.count, 100);
     request.k = 50;
-    assert_true(search_dense(&s.rd, &request, s.scratch, &s.result, &st));
+    assert_true(search_library(&s.rd, &request, s.scratch, &s.result, &st));
     assert_int_equal(s.result.count, 50);
     request.distance_threshold = -1;
-    assert_true(search_dense(&s.rd, &request, s.scratch, &s.result, &st));
+    assert_true(search_library(&s.rd, &request, s.scratch, &s.result, &st));
     assert_int_equal(s.result.count, 0);
     end(&s);
 }

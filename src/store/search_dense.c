@@ -1,0 +1,255 @@
+/*
+ * search_dense.c - the dense side: the nearest chunks of one view.
+ *
+ *   graph    Algorithm 5 over the slots below the watermark, then an exact scan of the tail above it, into one heap of ef candidates
+ *   scan     every visible row, where that is cheap (few chunks, or many wanted), asked for, or there is no graph
+ *
+ * The watermark (hnsw_head.linked) is read once, before the walk: what is linked meanwhile stands above it and is scanned. It
+ * moves past a deleted slot only when no pinned view still holds it (link_queue.c), so every chunk of this view is either in
+ * the graph or in the tail.
+ *
+ * A view that is older than the newest links ignores what it does not count, and may miss what lies behind it. When the walk comes
+ * home with fewer than are wanted although more may match, the scan answers instead: never fewer than k where k match.
+ *
+ * Equal distances are ordered by chunk id, and a scan also chooses by id which of them are among the k, so pages of one result
+ * fit together: it looks for k + 1, and when the last two are equal it goes over the rows again for the smallest ids at that
+ * distance. The graph chooses among its ef candidates likewise; being approximate, it promises no more.
+ */
+#include "store/search_internal.h"
+
+#include "index/distance.h"
+#include "index/hnsw.h"
+#include "index/scan.h"
+#include "shm/atomics.h"
+
+#include <math.h>
+
+#include <stdlib.h>
+
+#define SEARCH_SCAN_CHUNKS 2000 /* up to so many a scan is as fast as the graph, and exact */
+#define SEARCH_SCAN_SHARE 16    /* a walk with ef candidates looks at some 16 ef rows: with fewer chunks than that, scan */
+
+struct dense_scratch {
+    struct hnsw_scratch *walk;
+    struct neighbor *heap;
+    size_t heap_room;
+};
+
+/* A dense search under way. */
+struct dense {
+    struct search *search;
+    struct dense_scratch *scratch;
+    const float *query;
+    uint32_t want;
+    struct vector_rows rows;
+    struct slot_filter filter;
+    size_t found; /* in scratch->heap, ascending */
+};
+
+struct dense_scratch *dense_scratch_new(void) {
+    struct dense_scratch *s = (struct dense_scratch *)calloc(1, sizeof *s);
+    if (s == NULL) {
+        return NULL;
+    }
+    s->walk = hnsw_scratch_new();
+    if (s->walk == NULL) {
+        free(s);
+        return NULL;
+    }
+    return s;
+}
+
+void dense_scratch_free(struct dense_scratch *s) {
+    if (s == NULL) {
+        return;
+    }
+    hnsw_scratch_free(s->walk);
+    free(s->heap);
+    free(s);
+}
+
+static bool heap_room(struct dense_scratch *s, size_t room) {
+    if (room <= s->heap_room) {
+        return true;
+    }
+    struct neighbor *more = (struct neighbor *)realloc(s->heap, room * sizeof(struct neighbor));
+    if (more == NULL) {
+        return false;
+    }
+    s->heap = more;
+    s->heap_room = room;
+    return true;
+}
+
+static bool has_vector(const struct search *s, uint32_t slot) {
+    /* pairs with: CHUNK_STATE (a vector is read only once it is whole) */
+    return (load_acquire_u32(&s->chunks[slot].state) & CHUNK_HAS_VECTOR) != 0;
+}
+
+static bool accepts(const void *ctx, uint32_t slot) {
+    const struct search *s = ((const struct dense *)ctx)->search;
+    return has_vector(s, slot) && search_visible(s, slot);
+}
+
+static float distance_of(const struct dense *d, uint32_t slot) {
+    return cosine_distance(dot_product(d->query, vector_row(&d->rows, slot), d->rows.dimension));
+}
+
+float search_distance(const struct search *s, uint32_t slot) {
+    const struct vector_rows rows = arena_vectors(s->rd->arena, &s->rd->view);
+    if (rows.base == NULL || s->request->query == NULL || !has_vector(s, slot)) {
+        return NAN;
+    }
+    return cosine_distance(dot_product(s->request->query, vector_row(&rows, slot), rows.dimension));
+}
+
+/* --- ties --- */
+
+static int compare_neighbors_by_id(const void *a, const void *b, void *ctx) {
+    return search_compare_ids((const struct search *)ctx, ((const struct neighbor *)a)->slot, ((const struct neighbor *)b)->slot);
+}
+
+/* The heap is ascending by distance; each run of equal distances is put in the order of ids. */
+static void order_ties(struct dense *s) {
+    struct neighbor *heap = s->scratch->heap;
+    for (size_t begin = 0, end = 0; begin < s->found; begin = end) {
+        for (end = begin + 1; end < s->found && heap[end].distance == heap[begin].distance; end++) {
+        }
+        if (end - begin > 1) {
+            qsort_r(&heap[begin], end - begin, sizeof heap[0], compare_neighbors_by_id, s->search);
+        }
+    }
+}
+
+/* Puts slot into the ascending run[0, *count), which keeps the `most` smallest ids. */
+static void keep_smallest_id(const struct search *s, struct neighbor *run, size_t *count, size_t most, struct neighbor n) {
+    if (*count == most && search_compare_ids(s, n.slot, run[most - 1].slot) > 0) {
+        return;
+    }
+    size_t low = 0;
+    size_t high = *count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (search_compare_ids(s, run[middle].slot, n.slot) < 0) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    *count += *count < most ? 1 : 0;
+    memmove(&run[low + 1], &run[low], (*count - 1 - low) * sizeof run[0]);
+    run[low] = n;
+}
+
+/* After a scan for k + 1 whose last two are equally far: chooses by id among all rows at that distance. */
+static void choose_among_ties(struct dense *s, size_t k) {
+    struct neighbor *heap = s->scratch->heap;
+    float distance = heap[k - 1].distance;
+    size_t nearer = k - 1;
+    while (nearer > 0 && heap[nearer - 1].distance == distance) {
+        nearer--;
+    }
+    size_t count = 0;
+    for (uint32_t slot = 0; slot < s->search->rd->view.chunk_slots; slot++) {
+        if (accepts(s, slot) && distance_of(s, slot) == distance) {
+            keep_smallest_id(s->search, &heap[nearer], &count, k - nearer, (struct neighbor){distance, slot});
+        }
+    }
+    s->found = nearer + count;
+}
+
+/* --- the two ways --- */
+
+static bool search_scan(struct dense *d, struct status *st) {
+    size_t k = d->want;
+    if (!heap_room(d->scratch, k + 1)) {
+        return status_no_memory(st);
+    }
+    struct topk best;
+    topk_init(&best, d->scratch->heap, k + 1);
+    d->search->candidates += scan_exact(&d->rows, 0, d->search->rd->view.chunk_slots, d->query, &d->filter, &best);
+    d->found = topk_finish(&best);
+    const struct neighbor *heap = d->scratch->heap;
+    if (d->found > k && heap[k].distance == heap[k - 1].distance) {
+        choose_among_ties(d, k);
+    }
+    return true;
+}
+
+static bool search_graph(struct dense *d, uint32_t ef, uint32_t below, struct status *st) {
+    if (!heap_room(d->scratch, ef)) {
+        return status_no_memory(st);
+    }
+    uint32_t slots = d->search->rd->view.chunk_slots;
+    struct hnsw_graph graph = arena_graph(d->search->rd->arena);
+    struct topk best;
+    topk_init(&best, d->scratch->heap, ef);
+    uint64_t walked = hnsw_search(&graph, &d->rows, slots, below, d->query, ef, &d->filter, d->scratch->walk, &best);
+    if (walked == UINT64_MAX) {
+        return status_no_memory(st);
+    }
+    d->search->candidates += walked + scan_exact(&d->rows, below, slots, d->query, &d->filter, &best);
+    d->found = topk_finish(&best);
+    return true;
+}
+
+static uint32_t effective_ef(const struct dense *d) {
+    uint32_t ef = d->search->request->ef != 0 ? d->search->request->ef : d->search->rd->view.index.ef_search;
+    ef = ef != 0 ? ef : HNSW_DEFAULT_EF_SEARCH;
+    return ef > d->want ? ef : d->want;
+}
+
+/* At most so many chunks can be found. */
+static uint64_t most_matches(const struct search *s) {
+    uint64_t live = s->rd->view.live_chunks;
+    return s->matches != NULL && s->matches->count < live ? s->matches->count : live;
+}
+
+static bool scan_is_better(const struct dense *d, uint32_t ef) {
+    const struct library_view *view = &d->search->rd->view;
+    /* a supervisor's own reading has no graph mapped */
+    bool graph = view->graph_generation != 0 && d->search->rd->arena->graph_generation == view->graph_generation;
+    uint64_t matches = most_matches(d->search);
+    return d->search->request->exact || !graph || matches <= SEARCH_SCAN_CHUNKS || (uint64_t)ef * SEARCH_SCAN_SHARE >= matches;
+}
+
+/* The watermark: slots below it are found through the graph. */
+static uint32_t linked_slots(const struct search *s) {
+    struct hnsw_graph graph = arena_graph(s->rd->arena);
+    /* pairs with: HNSW_LINKED. Without it the walk could meet a node below the watermark whose links it does not see yet. */
+    uint64_t linked = load_acquire_u64(&graph.head->linked);
+    return linked < s->rd->view.chunk_slots ? (uint32_t)linked : s->rd->view.chunk_slots;
+}
+
+bool search_dense(struct search *s, struct dense_scratch *scratch, uint32_t want, struct neighbor *out, uint32_t *ret_count,
+                  bool *ret_exact, struct status *st) {
+    struct dense d = {.search = s,
+                      .scratch = scratch,
+                      .query = s->request->query,
+                      .want = want,
+                      .rows = arena_vectors(s->rd->arena, &s->rd->view)};
+    *ret_count = 0;
+    *ret_exact = true;
+    if (d.rows.base == NULL || most_matches(s) == 0 || want == 0) {
+        return true;
+    }
+    d.filter = (struct slot_filter){.accepts = accepts, .ctx = &d};
+
+    uint32_t ef = effective_ef(&d);
+    uint32_t below = scan_is_better(&d, ef) ? 0 : linked_slots(s);
+    bool exact = below == 0;
+    if (!exact) {
+        if (!search_graph(&d, ef, below, st)) {
+            return false;
+        }
+        exact = d.found < want && d.found < most_matches(s);
+    }
+    if (exact && !search_scan(&d, st)) {
+        return false;
+    }
+    order_ties(&d);
+    *ret_count = d.found < want ? (uint32_t)d.found : want;
+    memcpy(out, scratch->heap, *ret_count * sizeof out[0]);
+    *ret_exact = exact;
+    return true;
+}
