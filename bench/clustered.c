@@ -130,3 +130,8 @@ void clustered_next(struct clustered *c, float *out) {
     }
     (void)vector_normalize(out, c->dimension);
 }
+
+void clustered_go_on(struct clustered *c, uint64_t seed) {
+    c->state = seed;
+    c->has_spare = false;
+}

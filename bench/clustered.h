@@ -23,5 +23,7 @@ struct clustered *clustered_new(uint64_t seed, uint32_t dimension, uint32_t cent
 void clustered_free(struct clustered *c);
 /* The next vector of the process: `dimension` floats. */
 void clustered_next(struct clustered *c, float *out);
+/* Other random numbers from here on; the clusters stay. */
+void clustered_go_on(struct clustered *c, uint64_t seed);
 
 #endif

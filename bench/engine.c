@@ -1,67 +1,51 @@
 /*
- * engine.c - how fast and how well the graph searches and is built, beside hnswlib in the same run where that is installed.
+ * engine.c - how fast and how well our engine searches, is built and changes, beside hnswlib and faiss in the same run where they are installed.
  *
- *   engine [--vectors N] [--queries N] [--dimension N] [--m N] [--ef-construction N] [--seed N] [--kernel NAME] [--alone]
+ *   engine [PART]... [OPTION]...
  *
- * Prints the time to build on one thread and on two, then for several ef recall@10 (against an exact scan) and searches per
- * second of one thread. The rounds of both libraries alternate and the best of each counts, so that a busy machine disturbs both
- * alike. Vectors: clustered.h.
- * --alone leaves hnswlib out.
+ *   --curves      recall@10 against searches per second of one thread, for all; the rate at 0.95 and 0.99 (the default)
+ *   --build       the time to build on two threads, and whether the graph is as good as the other's
+ *   --memory      bytes a vector
+ *   --processes   two processes that search the same memory
+ *   --insert      searching while 1,000 vectors a second come in
+ *   --filters     searching what matches, from half to a thousandth
+ *   --churn       half of all vectors replaced
+ *   --exact       the exact scan
+ *   --all         all of these
+ *   --large       1,000,000 vectors: time, memory and latency (--vectors makes it smaller)
+ *   --rate        searches per second of hnswlib on --threads threads at --recall, one number; bench/http sets itself beside it
+ *
+ *   --vectors N --queries N --dimension N --m N --ef-construction N --seed N    100000 1000 384 16 200 42
+ *   --ef N,N,...     the points of the curves
+ *   --rounds N       of which the best counts; they alternate between the contenders, so that a busy machine disturbs all alike (3)
+ *   --seconds N      of the parts that go by time (5)
+ *   --kernel NAME    plain, avx2 or avx512, for ours
+ *   --cache DIR      keeps the data and the other libraries' graphs
+ *   --bits N         of our codes: 8, 4 or 0 (8)
+ *   --against NAME   only this other one: hnswlib, faiss or "faiss sq8"
+ *   --alone          ours only
+ *
+ * Each goal is printed with what was measured, and whether it was reached; nothing here fails a test.
  */
+#include "engine.h"
+
 #include "base/clock.h"
-#include "clustered.h"
 #include "index/distance.h"
 #include "index/hnsw.h"
-#include "index/scan.h"
-
-#ifdef HAVE_HNSWLIB
-#include "hnswlib_baseline.h"
-#endif
 
 #include <getopt.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-enum { K = 10, ROUNDS = 3, CENTRES = 2000, STRIPES = 1024, TRUTH_BLOCK = 256, CACHE_LINE = 64, PAGE = 4096, MAX_THREADS = 2 };
+enum { PAGE = 4096, MAX_ROUNDS = 100, MAX_SECONDS = 3600, MAX_THREADS = 64 };
 
-static const uint32_t EFS[] = {32, 64, 100, 200, 400};
-enum { EF_COUNT = sizeof EFS / sizeof *EFS };
-
-struct options {
-    uint32_t vectors;
-    uint32_t queries;
-    uint32_t dimension;
-    uint32_t m;
-    uint32_t ef_construction;
-    uint64_t seed;
-    const char *kernel;
-    bool alone;
-};
-
-struct data {
-    const struct options *o;
-    float *base; /* rows of `stride` floats: vectors, then queries */
-    size_t stride;
-    struct neighbor *truth; /* K a query */
-};
-
-struct engine {
-    struct hnsw_graph graph;
-    struct vector_rows rows;
-    pthread_mutex_t stripes[STRIPES];
-    uint32_t next; /* slot to insert; taken with an atomic add */
-    const struct options *o;
-};
-
-static void die(const char *what) {
+void die(const char *what) {
     fprintf(stderr, "bench/engine: %s\n", what);
     exit(EXIT_FAILURE);
 }
 
-static void *allocate(size_t count, size_t size) {
+void *allocate(size_t count, size_t size) {
     void *p = aligned_alloc(PAGE, (count * size + PAGE - 1) / PAGE * PAGE + PAGE);
     if (p == NULL) {
         die("out of memory");
@@ -70,331 +54,137 @@ static void *allocate(size_t count, size_t size) {
     return p;
 }
 
-/* Of all threads: on a busy machine it says more than the clock on the wall. */
-static double cpu_seconds(void) {
-    struct timespec t;
-    (void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
-struct took {
-    double wall;
-    double cpu;
-};
-
-static double seconds_since(int64_t start_us) {
+double seconds_since(int64_t start_us) {
     return (double)(clock_monotonic_us() - start_us) / 1e6;
 }
 
-static const float *query_of(const struct data *d, uint32_t q) {
-    return d->base + (size_t)(d->o->vectors + q) * d->stride;
-}
-
-/* --- data ------------------------------------------------------------------------------------------------------------- */
-
-/* In blocks of rows that stay in the cache for all queries. */
-static void find_truth(struct data *d) {
-    const struct options *o = d->o;
-    struct vector_rows rows = {d->base, d->stride, o->dimension};
-    struct topk *best = allocate(o->queries, sizeof *best);
-
-    for (uint32_t q = 0; q < o->queries; q++) {
-        topk_init(&best[q], d->truth + (size_t)q * K, K);
-    }
-    for (uint32_t first = 0; first < o->vectors; first += TRUTH_BLOCK) {
-        uint32_t end = o->vectors - first < TRUTH_BLOCK ? o->vectors : first + TRUTH_BLOCK;
-        for (uint32_t q = 0; q < o->queries; q++) {
-            (void)scan_exact(&rows, first, end, query_of(d, q), NULL, &best[q]);
-        }
-    }
-    for (uint32_t q = 0; q < o->queries; q++) {
-        (void)topk_finish(&best[q]);
-    }
-    free(best);
-}
-
-static void make_data(struct data *d, const struct options *o) {
-    struct clustered *process = clustered_new(o->seed, o->dimension, CENTRES);
-    size_t lane = CACHE_LINE / sizeof(float);
-
-    if (process == NULL) {
-        die("out of memory");
-    }
-    d->o = o;
-    d->stride = (o->dimension + lane - 1) / lane * lane;
-    d->base = allocate((size_t)o->vectors + o->queries, d->stride * sizeof(float));
-    d->truth = allocate((size_t)o->queries * K, sizeof *d->truth);
-    for (size_t i = 0; i < (size_t)o->vectors + o->queries; i++) {
-        clustered_next(process, d->base + i * d->stride);
-    }
-    clustered_free(process);
-    find_truth(d);
-}
-
-static uint32_t hits_of(const struct data *d, uint32_t q, const uint32_t *found, size_t count) {
-    uint32_t hits = 0;
-
-    for (size_t i = 0; i < count; i++) {
-        for (size_t j = 0; j < K; j++) {
-            hits += found[i] == d->truth[(size_t)q * K + j].slot;
-        }
-    }
-    return hits;
-}
-
-/* --- ours ------------------------------------------------------------------------------------------------------------- */
-
-static void stripe_enter(void *ctx, uint32_t slot) {
-    (void)pthread_mutex_lock((pthread_mutex_t *)ctx + slot % STRIPES);
-}
-static void stripe_leave(void *ctx, uint32_t slot) {
-    (void)pthread_mutex_unlock((pthread_mutex_t *)ctx + slot % STRIPES);
-}
-
-static void engine_init(struct engine *e, const struct data *d) {
-    const struct options *o = d->o;
-
-    e->o = o;
-    e->next = 0;
-    e->rows = (struct vector_rows){d->base, d->stride, o->dimension};
-    e->graph.upper_words = hnsw_upper_words_for(0, o->vectors, o->m);
-    e->graph.head = allocate(1, HNSW_HEAD_BYTES);
-    e->graph.base = allocate(o->vectors, hnsw_base_block_bytes(o->m));
-    e->graph.upper = allocate(e->graph.upper_words, sizeof(uint32_t));
-    hnsw_head_init(e->graph.head, o->m, o->ef_construction);
-    for (uint32_t slot = 0; slot < o->vectors; slot++) {
-        hnsw_node_init(&e->graph, slot);
-    }
-    for (size_t i = 0; i < STRIPES; i++) {
-        (void)pthread_mutex_init(&e->stripes[i], NULL);
-    }
-}
-
-static void engine_fini(struct engine *e) {
-    free(e->graph.head);
-    free(e->graph.base);
-    free(e->graph.upper);
-    for (size_t i = 0; i < STRIPES; i++) {
-        (void)pthread_mutex_destroy(&e->stripes[i]);
-    }
-}
-
-static void *engine_insert_all(void *ctx) {
-    struct engine *e = ctx;
-    struct hnsw_guard guard = {stripe_enter, stripe_leave, e->stripes};
-    struct hnsw_scratch *scratch = hnsw_scratch_new();
-    uint32_t slot;
-
-    if (scratch == NULL) {
-        die("out of memory");
-    }
-    while ((slot = __atomic_fetch_add(&e->next, 1, __ATOMIC_RELAXED)) < e->o->vectors) {
-        if (!hnsw_insert(&e->graph, &e->rows, e->o->vectors, slot, e->o->ef_construction, &guard, scratch)) {
-            die("hnsw_insert failed");
-        }
-    }
-    hnsw_scratch_free(scratch);
-    return NULL;
-}
-
-static struct took build_with(unsigned threads, void *(*insert_all)(void *), void *ctx) {
-    pthread_t thread[MAX_THREADS];
-    int64_t start = clock_monotonic_us();
-    double cpu = cpu_seconds();
-
-    for (unsigned i = 0; i < threads; i++) {
-        if (pthread_create(&thread[i], NULL, insert_all, ctx) != 0) {
-            die("no thread");
-        }
-    }
-    for (unsigned i = 0; i < threads; i++) {
-        (void)pthread_join(thread[i], NULL);
-    }
-    return (struct took){seconds_since(start), cpu_seconds() - cpu};
-}
-
-static void print_build(const char *who, unsigned threads, struct took took) {
-    printf("  %-8s %u thread%s %7.1f s (%.1f s of CPU)", who, threads, threads == 1 ? " " : "s", took.wall, took.cpu);
-}
-
-struct measured {
-    double per_second;
-    double recall;
-    double distances;
-};
-
-static struct measured engine_round(const struct engine *e, const struct data *d, uint32_t ef, struct hnsw_scratch *scratch) {
-    uint32_t vectors = e->o->vectors;
-    uint32_t queries = e->o->queries;
-    int64_t start = clock_monotonic_us();
-    uint64_t hits = 0;
-    uint64_t distances = 0;
-
-    for (uint32_t q = 0; q < queries; q++) {
-        struct neighbor storage[K];
-        uint32_t found[K];
-        struct topk best;
-        topk_init(&best, storage, K);
-        distances += hnsw_search(&e->graph, &e->rows, vectors, vectors, query_of(d, q), ef, NULL, scratch, &best);
-        size_t count = topk_finish(&best);
-        for (size_t i = 0; i < count; i++) {
-            found[i] = storage[i].slot;
-        }
-        hits += hits_of(d, q, found, count);
-    }
-    return (struct measured){(double)queries / seconds_since(start), (double)hits / K / (double)queries,
-                             (double)distances / (double)queries};
-}
-
-static void report_graph(const struct engine *e, unsigned threads, struct took took) {
-    struct hnsw_statistics s;
-    uint64_t unreachable;
-    char detail[160];
-    uint64_t faults = hnsw_validate(&e->graph, e->o->vectors, &unreachable, detail);
-
-    hnsw_statistics(&e->graph, e->o->vectors, &s);
-    print_build("quire", threads, took);
-    printf("   %u levels, degree %.1f, %llu unreachable, %llu faults %s\n", s.levels, s.mean_degree,
-           (unsigned long long)unreachable, (unsigned long long)faults, detail);
+static void verdict(const char *what, double value, const char *bound, double goal, bool reached) {
+    printf("  %-66s %8.3f   %s %.3f: %s\n", what, value, bound, goal, reached ? "PASS" : "short of the goal");
     (void)fflush(stdout);
 }
 
-/* --- hnswlib ---------------------------------------------------------------------------------------------------------- */
+void verdict_at_least(const char *what, double value, double goal) {
+    verdict(what, value, "at least", goal, value >= goal);
+}
 
-#ifdef HAVE_HNSWLIB
-struct other {
-    struct baseline *graph;
-    const struct data *d;
-    uint32_t next;
+void verdict_at_most(const char *what, double value, double goal) {
+    verdict(what, value, "at most", goal, value <= goal);
+}
+
+/* --- options ---------------------------------------------------------------------------------------------------------- */
+
+struct part {
+    const char *name;
+    void (*run)(struct bench *b);
+    bool in_all;
 };
 
-static void other_init(struct other *b, const struct data *d) {
-    const struct options *o = d->o;
-
-    *b = (struct other){.d = d, .graph = baseline_new(o->dimension, o->vectors, o->m, o->ef_construction)};
-    if (b->graph == NULL) {
-        die("hnswlib: out of memory");
-    }
-}
-
-static void *other_insert_all(void *ctx) {
-    struct other *b = ctx;
-    uint32_t slot;
-
-    while ((slot = __atomic_fetch_add(&b->next, 1, __ATOMIC_RELAXED)) < b->d->o->vectors) {
-        if (!baseline_insert(b->graph, b->d->base + (size_t)slot * b->d->stride, slot)) {
-            die("hnswlib: insert failed");
-        }
-    }
-    return NULL;
-}
-
-static struct measured other_round(const struct other *b, const struct data *d, uint32_t ef) {
-    uint32_t queries = d->o->queries;
-    int64_t start = clock_monotonic_us();
-    uint64_t hits = 0;
-
-    for (uint32_t q = 0; q < queries; q++) {
-        uint32_t found[K];
-        size_t count = baseline_search(b->graph, query_of(d, q), K, ef, found);
-        hits += hits_of(d, q, found, count);
-    }
-    return (struct measured){(double)queries / seconds_since(start), (double)hits / K / (double)queries, 0.0};
-}
-
-static void other_fini(struct other *b) {
-    baseline_free(b->graph);
-}
-#else
-struct other {
-    int none;
+static const struct part PARTS[] = {
+    {"build", run_build, true},         {"curves", run_curves, true}, {"memory", run_memory, true},
+    {"processes", run_processes, true}, {"insert", run_insert, true}, {"filters", run_filters, true},
+    {"churn", run_churn, true},         {"exact", run_exact, true},   {"large", run_large, false},
+    {"rate", run_rate, false},
 };
-#endif
+enum { PART_COUNT = sizeof PARTS / sizeof *PARTS, PART_CURVES = 1 };
 
-/* --- the run ---------------------------------------------------------------------------------------------------------- */
+static const uint32_t EFS[] = {10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512};
 
-static void keep_best(struct measured *best, struct measured round) {
-    if (round.per_second > best->per_second) {
-        *best = round;
-    }
-}
-
-static void compare_searches(const struct engine *e, const struct other *b, const struct data *d) {
-    struct hnsw_scratch *scratch = hnsw_scratch_new();
-
-    if (scratch == NULL) {
-        die("out of memory");
-    }
-    printf("\nsearches, one thread, k = %d\n  ef     quire recall   per s  distances%s\n", K,
-           b != NULL ? "   hnswlib recall   per s   ratio" : "");
-    for (size_t i = 0; i < EF_COUNT; i++) {
-        struct measured ours = {0};
-        struct measured theirs = {0};
-        for (int round = 0; round < ROUNDS; round++) {
-            keep_best(&ours, engine_round(e, d, EFS[i], scratch));
-#ifdef HAVE_HNSWLIB
-            if (b != NULL) {
-                keep_best(&theirs, other_round(b, d, EFS[i]));
-            }
-#endif
-        }
-        printf("  %-6u       %.4f  %6.0f  %9.0f", EFS[i], ours.recall, ours.per_second, ours.distances);
-        if (b != NULL) {
-            printf("           %.4f  %6.0f   %5.2f", theirs.recall, theirs.per_second, ours.per_second / theirs.per_second);
-        }
-        printf("\n");
-        (void)fflush(stdout);
-    }
-    hnsw_scratch_free(scratch);
-}
-
-static void run(const struct options *o) {
-    struct data d = {0};
-    struct engine engine;
-    const struct other *baseline = NULL;
-
-    make_data(&d, o);
-    printf("%u vectors of %u, %u queries, seed %llu; M %u, ef_construction %u; kernel %s\n\nbuilding\n", o->vectors, o->dimension,
-           o->queries, (unsigned long long)o->seed, o->m, o->ef_construction, distance_kernel_name(distance_kernel_in_use()));
-#ifdef HAVE_HNSWLIB
-    struct other other = {0};
-    for (unsigned threads = 1; !o->alone && threads <= MAX_THREADS; threads++) {
-        if (threads > 1) {
-            other_fini(&other);
-        }
-        other_init(&other, &d);
-        print_build("hnswlib", threads, build_with(threads, other_insert_all, &other));
-        printf("\n");
-        (void)fflush(stdout);
-        baseline = &other;
-    }
-#endif
-    for (unsigned threads = 1; threads <= MAX_THREADS; threads++) {
-        if (threads > 1) {
-            engine_fini(&engine);
-        }
-        engine_init(&engine, &d);
-        report_graph(&engine, threads, build_with(threads, engine_insert_all, &engine));
-    }
-    compare_searches(&engine, baseline, &d);
-    engine_fini(&engine);
-#ifdef HAVE_HNSWLIB
-    if (baseline != NULL) {
-        other_fini(&other);
-    }
-#endif
-    free(d.base);
-    free(d.truth);
-}
-
-static uint64_t number(const char *text, uint64_t least) {
+static uint64_t number(const char *text, uint64_t least, uint64_t most) {
     char *end;
     unsigned long long n = strtoull(text, &end, 10);
 
-    if (end == text || *end != '\0' || n < least || n > INT32_MAX) {
+    if (end == text || *end != '\0' || n < least || n > most) {
         die("not a number, or one out of range");
     }
     return n;
+}
+
+static double share(const char *text) {
+    char *end;
+    double n = strtod(text, &end);
+
+    if (end == text || *end != '\0' || !(n > 0.0 && n <= 1.0)) {
+        die("--recall takes a number up to 1");
+    }
+    return n;
+}
+
+static void read_efs(struct options *o, const char *text) {
+    o->ef_count = 0;
+    while (*text != '\0') {
+        char *end;
+        unsigned long n = strtoul(text, &end, 10);
+        if (end == text || n < 1 || n > UINT16_MAX || o->ef_count == MAX_EFS || (*end != ',' && *end != '\0')) {
+            die("--ef takes numbers with commas between");
+        }
+        o->efs[o->ef_count++] = (uint32_t)n;
+        text = *end == ',' ? end + 1 : end;
+    }
+}
+
+static unsigned part_of(const char *name) {
+    unsigned all = 0;
+
+    for (unsigned i = 0; i < PART_COUNT; i++) {
+        if (strcmp(PARTS[i].name, name) == 0) {
+            return 1U << i;
+        }
+        all |= PARTS[i].in_all ? 1U << i : 0;
+    }
+    return all;
+}
+
+/* The options that take a value; false: no such one. */
+static bool set_option(struct options *o, int c, const char *value) {
+    switch (c) {
+    case 'n':
+        o->vectors = (uint32_t)number(value, K, INT32_MAX);
+        return true;
+    case 'q':
+        o->queries = (uint32_t)number(value, 1, INT32_MAX);
+        return true;
+    case 'd':
+        o->dimension = (uint32_t)number(value, 1, UINT16_MAX);
+        return true;
+    case 'm':
+        o->m = (uint32_t)number(value, HNSW_MIN_M, HNSW_MAX_M);
+        return true;
+    case 'e':
+        o->ef_construction = (uint32_t)number(value, 1, UINT16_MAX);
+        return true;
+    case 'b':
+        o->bits = (uint32_t)number(value, 0, 8);
+        return true;
+    case 'g':
+        o->against = value;
+        return true;
+    case 's':
+        o->seed = number(value, 0, INT64_MAX);
+        return true;
+    case 'f':
+        read_efs(o, value);
+        return true;
+    case 'r':
+        o->rounds = (uint32_t)number(value, 1, MAX_ROUNDS);
+        return true;
+    case 'w':
+        o->seconds = (uint32_t)number(value, 1, MAX_SECONDS);
+        return true;
+    case 't':
+        o->threads = (uint32_t)number(value, 1, MAX_THREADS);
+        return true;
+    case 'y':
+        o->recall = share(value);
+        return true;
+    case 'k':
+        o->kernel = value;
+        return true;
+    case 'c':
+        o->cache = value;
+        return true;
+    default:
+        return false;
+    }
 }
 
 static struct options read_options(int argc, char **argv) {
@@ -405,60 +195,80 @@ static struct options read_options(int argc, char **argv) {
         {"m", required_argument, NULL, 'm'},
         {"ef-construction", required_argument, NULL, 'e'},
         {"seed", required_argument, NULL, 's'},
+        {"ef", required_argument, NULL, 'f'},
+        {"rounds", required_argument, NULL, 'r'},
+        {"seconds", required_argument, NULL, 'w'},
+        {"threads", required_argument, NULL, 't'},
+        {"recall", required_argument, NULL, 'y'},
         {"kernel", required_argument, NULL, 'k'},
+        {"cache", required_argument, NULL, 'c'},
+        {"bits", required_argument, NULL, 'b'},
+        {"against", required_argument, NULL, 'g'},
         {"alone", no_argument, NULL, 'a'},
+        {"curves", no_argument, NULL, 'p'},
+        {"build", no_argument, NULL, 'p'},
+        {"memory", no_argument, NULL, 'p'},
+        {"processes", no_argument, NULL, 'p'},
+        {"insert", no_argument, NULL, 'p'},
+        {"filters", no_argument, NULL, 'p'},
+        {"churn", no_argument, NULL, 'p'},
+        {"exact", no_argument, NULL, 'p'},
+        {"large", no_argument, NULL, 'p'},
+        {"rate", no_argument, NULL, 'p'},
+        {"all", no_argument, NULL, 'p'},
         {NULL, 0, NULL, 0},
     };
-    struct options o = {.vectors = 100000,
-                        .queries = 1000,
+    struct options o = {.queries = 1000,
                         .dimension = 384,
                         .m = HNSW_DEFAULT_M,
                         .ef_construction = HNSW_DEFAULT_EF_CONSTRUCTION,
-                        .seed = 42};
+                        .bits = 8,
+                        .seed = 42,
+                        .rounds = 3,
+                        .threads = 2,
+                        .recall = 0.95,
+                        .seconds = 5,
+                        .ef_count = sizeof EFS / sizeof *EFS};
     int c;
+    int which;
 
-    while ((c = getopt_long(argc, argv, "", names, NULL)) != -1) {
-        switch (c) {
-        case 'n':
-            o.vectors = (uint32_t)number(optarg, K);
-            break;
-        case 'q':
-            o.queries = (uint32_t)number(optarg, 1);
-            break;
-        case 'd':
-            o.dimension = (uint32_t)number(optarg, 1);
-            break;
-        case 'm':
-            o.m = (uint32_t)number(optarg, HNSW_MIN_M);
-            break;
-        case 'e':
-            o.ef_construction = (uint32_t)number(optarg, 1);
-            break;
-        case 's':
-            o.seed = number(optarg, 0);
-            break;
-        case 'k':
-            o.kernel = optarg;
-            break;
-        case 'a':
-            o.alone = true;
-            break;
-        default:
+    memcpy(o.efs, EFS, sizeof EFS);
+    while ((c = getopt_long(argc, argv, "", names, &which)) != -1) {
+        if (c == 'a') {
+            o.against = "";
+        } else if (c == 'p') {
+            o.modes |= part_of(names[which].name);
+        } else if (!set_option(&o, c, optarg)) {
             exit(EXIT_FAILURE);
         }
     }
-    if (o.m > HNSW_MAX_M) {
-        die("--m is too large");
+    if (o.modes == 0) {
+        o.modes = 1U << PART_CURVES;
     }
     return o;
 }
 
 int main(int argc, char **argv) {
     struct options o = read_options(argc, argv);
+    struct bench b = {.o = &o};
+    unsigned large = part_of("large");
 
     if (!distance_init(o.kernel)) {
         die("this CPU has no such kernel");
     }
-    run(&o);
+    if (o.vectors == 0) {
+        o.vectors = o.modes == large ? 1000000 : 100000;
+    }
+    data_make(&b.data, &o, o.vectors);
+    printf("%u vectors of %u, %u queries, seed %llu; M %u, ef_construction %u; kernel %s\n", o.vectors, o.dimension, o.queries,
+           (unsigned long long)o.seed, o.m, o.ef_construction, distance_kernel_name(distance_kernel_in_use()));
+    (void)fflush(stdout);
+    for (unsigned i = 0; i < PART_COUNT; i++) {
+        if ((o.modes & 1U << i) != 0) {
+            PARTS[i].run(&b);
+        }
+    }
+    field_leave(&b);
+    data_free(&b.data);
     return EXIT_SUCCESS;
 }

@@ -1,0 +1,221 @@
+/* engine_curves.c - what the graph is worth: recall against speed, the time to build it, its memory, and how that grows. */
+#include "engine.h"
+
+#include "base/clock.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const double RATE_GOAL = 4.0;
+static const double BUILD_GOAL = 0.33;
+/* Recall is a mean over 10,000 neighbours; two graphs that are equally good differ by about this much. */
+static const double RECALL_NOISE = 0.002;
+static const double TOUCHED_GOAL = 0.32;
+static const double ALL_GOAL = 1.25;
+static const double LARGE_GOAL = 2.0;
+
+static const double RECALLS[] = {0.90, 0.95, 0.97, 0.99, 0.995};
+enum { RECALL_COUNT = sizeof RECALLS / sizeof *RECALLS, SMALLER = 10, WHAT_ROOM = 96, RATE_MAX_THREADS = 64 };
+
+static void print_points(const struct bench *b) {
+    printf("  ef    ");
+    for (uint32_t j = 0; j < b->entrants; j++) {
+        printf("%11s recall   per s", b->field[j].kind->name);
+    }
+    printf("\n");
+    for (uint32_t i = 0; i < b->o->ef_count; i++) {
+        printf("  %-6u", b->o->efs[i]);
+        for (uint32_t j = 0; j < b->entrants; j++) {
+            struct measured m = b->field[j].curve.points[i];
+            printf("           %.4f %8.0f", m.recall, m.per_second);
+        }
+        printf("\n");
+    }
+}
+
+static void print_rates(const struct bench *b) {
+    printf("  interpolated\n");
+    for (uint32_t i = 0; i < RECALL_COUNT; i++) {
+        printf("  %-6.3f", RECALLS[i]);
+        for (uint32_t j = 0; j < b->entrants; j++) {
+            printf("   ef %8.1f %14.0f", curve_ef(&b->field[j].curve, RECALLS[i]), curve_rate(&b->field[j].curve, RECALLS[i]));
+        }
+        printf("\n");
+    }
+}
+
+void run_curves(struct bench *b) {
+    static const double goals[] = {0.95, 0.99};
+    char what[WHAT_ROOM];
+
+    field_enter(b, false);
+    field_measure(b);
+    printf("\nsearches, one thread, k = %d, best of %u rounds\n", K, b->o->rounds);
+    print_points(b);
+    print_rates(b);
+    const struct entrant *hnswlib = field_find(b, "hnswlib");
+    for (size_t i = 0; hnswlib != NULL && i < sizeof goals / sizeof *goals; i++) {
+        double theirs = curve_rate(&hnswlib->curve, goals[i]);
+        if (theirs > 0.0) {
+            (void)snprintf(what, sizeof what, "searches per second over hnswlib's at recall %.2f", goals[i]);
+            verdict_at_least(what, curve_rate(&b->field[0].curve, goals[i]) / theirs, RATE_GOAL);
+        }
+    }
+    (void)fflush(stdout);
+}
+
+/* --- building --------------------------------------------------------------------------------------------------------- */
+
+/* At each ef our recall less theirs; and our rate over theirs at the recall that we have there. */
+static void compare_graphs(const struct curve *ours, const struct curve *theirs) {
+    double least = 1.0;
+    double slowest = 0.0;
+
+    for (uint32_t i = 0; i < ours->count; i++) {
+        double difference = ours->points[i].recall - theirs->points[i].recall;
+        double rate = curve_rate(theirs, ours->points[i].recall);
+        least = difference < least ? difference : least;
+        if (rate > 0.0 && (slowest == 0.0 || ours->points[i].per_second / rate < slowest)) {
+            slowest = ours->points[i].per_second / rate;
+        }
+    }
+    verdict_at_least("our recall less hnswlib's at the same ef, where it is least", least, -RECALL_NOISE);
+    verdict_at_least("our rate over hnswlib's at the same recall, where it is least", slowest, 1.0);
+}
+
+void run_build(struct bench *b) {
+    field_leave(b);
+    printf("\n");
+    field_enter(b, true);
+    const struct entrant *ours = &b->field[0];
+    const struct entrant *hnswlib = field_find(b, "hnswlib");
+    if (hnswlib == NULL) {
+        return;
+    }
+    field_measure(b);
+    printf("\nbuilding %u vectors on two threads\n", b->data.vectors);
+    verdict_at_most("our time over hnswlib's, by the clock", ours->took.wall / hnswlib->took.wall, BUILD_GOAL);
+    verdict_at_most("our time over hnswlib's, of the processors", ours->took.cpu / hnswlib->took.cpu, BUILD_GOAL);
+    compare_graphs(&ours->curve, &hnswlib->curve);
+}
+
+/* --- memory ----------------------------------------------------------------------------------------------------------- */
+
+void run_memory(struct bench *b) {
+    struct contender_bytes bytes[MAX_FIELD];
+
+    field_enter(b, false);
+    printf("\nbytes a vector         a search touches        all\n");
+    for (uint32_t i = 0; i < b->entrants; i++) {
+        b->field[i].kind->bytes(b->field[i].engine, &bytes[i]);
+        printf("  %-24s %12.1f %12.1f\n", b->field[i].kind->name, bytes[i].touched, bytes[i].all);
+    }
+    const struct entrant *hnswlib = field_find(b, "hnswlib");
+    if (hnswlib != NULL) {
+        double theirs = bytes[hnswlib - b->field].all;
+        verdict_at_most("what a search touches over hnswlib's", bytes[0].touched / theirs, TOUCHED_GOAL);
+        verdict_at_most("everything over hnswlib's", bytes[0].all / theirs, ALL_GOAL);
+    }
+}
+
+/* --- a large one ------------------------------------------------------------------------------------------------------ */
+
+static double latency_at(struct bench *b, double recall) {
+    b->entrants = 1;
+    b->field[0] = (struct entrant){.kind = &contender_quire};
+    b->field[0].took = entrant_build(&b->field[0], &b->data, b->o->threads);
+    b->field[0].searcher = contender_quire.searcher_new(b->field[0].engine);
+    printf("  %u vectors: built in %.1f s on %u threads (%.1f s of CPU)\n", b->data.vectors, b->field[0].took.wall, b->o->threads,
+           b->field[0].took.cpu);
+    quire_describe(b->field[0].engine);
+    field_measure(b);
+    struct contender_bytes bytes;
+    contender_quire.bytes(b->field[0].engine, &bytes);
+    printf("  %.1f MB touched by searches, %.1f MB in all\n", bytes.touched * (double)b->data.vectors / 1e6,
+           bytes.all * (double)b->data.vectors / 1e6);
+    print_points(b);
+    double rate = curve_rate(&b->field[0].curve, recall);
+    field_leave(b);
+    return rate > 0.0 ? 1e6 / rate : 0.0;
+}
+
+void run_large(struct bench *b) {
+    struct bench smaller = {.o = b->o};
+
+    field_leave(b);
+    printf("\n%u vectors, and a tenth of that\n", b->o->vectors);
+    data_make(&smaller.data, b->o, b->o->vectors / SMALLER);
+    double before = latency_at(&smaller, b->o->recall);
+    data_free(&smaller.data);
+    double after = latency_at(b, b->o->recall);
+    printf("  a search at recall %.2f: %.1f us, and %.1f us\n", b->o->recall, before, after);
+    if (before > 0.0 && after > 0.0) {
+        verdict_at_most("the time of a search over that of a tenth", after / before, LARGE_GOAL);
+    } else {
+        printf("  the recall was not reached with the ef tried\n");
+    }
+}
+
+/* --- hnswlib's rate on some threads ----------------------------------------------------------------------------------- */
+
+struct rate_share {
+    struct bench *b;
+    const struct entrant *e;
+    uint32_t ef;
+    double per_second;
+};
+
+static void *rate_one(void *ctx) {
+    struct rate_share *s = ctx;
+    uint64_t searches = 0;
+    int64_t start = clock_monotonic_us();
+
+    do {
+        (void)entrant_round(s->e, &s->b->data, s->ef);
+        searches += s->b->data.queries;
+    } while (seconds_since(start) < (double)s->b->o->seconds);
+    s->per_second = (double)searches / seconds_since(start);
+    return NULL;
+}
+
+static double rate_together(struct bench *b, const struct entrant *e, uint32_t ef) {
+    pthread_t thread[RATE_MAX_THREADS];
+    struct rate_share shares[RATE_MAX_THREADS];
+    double sum = 0.0;
+
+    for (uint32_t i = 0; i < b->o->threads; i++) {
+        shares[i] = (struct rate_share){b, e, ef, 0.0};
+        if (pthread_create(&thread[i], NULL, rate_one, &shares[i]) != 0) {
+            die("no thread");
+        }
+    }
+    for (uint32_t i = 0; i < b->o->threads; i++) {
+        (void)pthread_join(thread[i], NULL);
+        sum += shares[i].per_second;
+    }
+    return sum;
+}
+
+void run_rate(struct bench *b) {
+    struct entrant e = {.kind = NULL};
+
+    field_enter(b, false);
+    const struct entrant *hnswlib = field_find(b, "hnswlib");
+    if (hnswlib == NULL) {
+        die("--rate needs hnswlib");
+    }
+    e = *hnswlib;
+    for (uint32_t ef = K;; ef++) {
+        double recall = entrant_round(&e, &b->data, ef).recall;
+        if (recall >= b->o->recall) {
+            double rate = rate_together(b, &e, ef);
+            printf("RATE %.0f RECALL %.4f EF %u THREADS %u\n", rate, recall, ef, b->o->threads);
+            return;
+        }
+        if (ef == UINT16_MAX) {
+            die("the recall is not reached");
+        }
+    }
+}
