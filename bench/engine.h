@@ -27,7 +27,7 @@ struct options {
     uint32_t bits;
     uint64_t seed;
     const char *kernel;
-    const char *cache; /* directory for data and the other libraries' graphs; NULL: none */
+    const char *cache;   /* directory for data and the other libraries' graphs; NULL: none */
     const char *against; /* the only other contender; NULL: all. An empty name: none */
     uint32_t efs[MAX_EFS];
     uint32_t ef_count;
@@ -117,6 +117,8 @@ void field_measure(struct bench *b);
  * Below the least recall measured the rate there, which is not too high. */
 double curve_rate(const struct curve *c, double recall);
 double curve_ef(const struct curve *c, double recall);
+/* The first of o->efs that reaches a recall; the last where none does. */
+uint32_t entrant_ef(const struct entrant *e, const struct data *d, double recall);
 
 /* --- the parts of a run --- */
 void run_curves(struct bench *b);

@@ -143,6 +143,15 @@ struct measured entrant_round(const struct entrant *e, const struct data *d, uin
     return m;
 }
 
+uint32_t entrant_ef(const struct entrant *e, const struct data *d, double recall) {
+    uint32_t i = 0;
+
+    while (i + 1 < d->o->ef_count && entrant_round(e, d, d->o->efs[i]).recall < recall) {
+        i++;
+    }
+    return d->o->efs[i];
+}
+
 void field_measure(struct bench *b) {
     if (b->field[0].curve.count > 0) {
         return;
