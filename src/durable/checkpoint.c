@@ -2,7 +2,7 @@
  * checkpoint.c - the arenas as an orderly stop left them, in a form that the next start can check and take as they are.
  *
  *   vectors/checkpoint, little-endian
- *     u64 magic "QUIRECKP", u32 format (1), u32 bytes of a library_view, u64 LSN, i64 time (us), u32 number of libraries
+ *     u64 magic "QUIRECKP", u32 format (2), u32 bytes of a library_view, u64 LSN, i64 time (us), u32 number of libraries
  *     per library:  its library_view as it stands in memory, u32 number of files, and
  *        per file:  varint length and name, u64 bytes in use, CRC-32C of each 16 MiB of them (u32, as many as it takes)
  *     u32 CRC-32C of all before it
@@ -32,7 +32,7 @@
 #include <unistd.h>
 
 #define CHECKPOINT_MAGIC 0x504b434552495551ULL /* "QUIRECKP" */
-#define CHECKPOINT_FORMAT 1
+#define CHECKPOINT_FORMAT 2
 #define CHECKPOINT_BLOCK_BYTES ((uint64_t)16 << 20)
 
 enum {

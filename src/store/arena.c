@@ -50,6 +50,13 @@ static bool follow_rows(struct arena *a, const struct library_view *view, struct
            follow_file(a, &a->ids, "ids.mmap", view->ids_used * IDTABLE_NODE_BYTES, st);
 }
 
+/* What BM25 and filters read. */
+static bool follow_texts(struct arena *a, const struct library_view *view, struct status *st) {
+    return follow_file(a, &a->terms, "terms.mmap", view->terms_used, st) &&
+           follow_file(a, &a->postings, "postings.mmap", view->postings_used, st) &&
+           follow_file(a, &a->columns, "columns.mmap", view->columns_used, st);
+}
+
 static bool follow_vectors(struct arena *a, const struct library_view *view, struct status *st) {
     if (view->dimension == 0) {
         return true;
@@ -109,7 +116,7 @@ static bool open_directory(struct arena *a, int vectors_dir_fd, const struct uui
 
 static bool follow(struct arena *a, int vectors_dir_fd, const struct library_view *view, struct status *st) {
     if ((a->dir_fd < 0 && !open_directory(a, vectors_dir_fd, &view->id, st)) || !follow_rows(a, view, st) ||
-        !follow_vectors(a, view, st) || !follow_graph(a, view, st)) {
+        !follow_texts(a, view, st) || !follow_vectors(a, view, st) || !follow_graph(a, view, st)) {
         arena_close(a); /* the next attempt begins from nothing */
         return false;
     }
@@ -134,7 +141,8 @@ static bool follow_growth(struct mapfile *m, struct status *st) {
 }
 
 bool arena_follow_growth(struct arena *a, struct status *st) {
-    return follow_growth(&a->ids, st) && follow_growth(&a->chunks, st) && follow_growth(&a->documents, st);
+    return follow_growth(&a->ids, st) && follow_growth(&a->chunks, st) && follow_growth(&a->documents, st) &&
+           follow_growth(&a->terms, st) && follow_growth(&a->postings, st) && follow_growth(&a->columns, st);
 }
 
 void arena_close(struct arena *a) {
@@ -143,6 +151,9 @@ void arena_close(struct arena *a) {
     mapfile_close(&a->documents);
     mapfile_close(&a->records);
     mapfile_close(&a->ids);
+    mapfile_close(&a->terms);
+    mapfile_close(&a->postings);
+    mapfile_close(&a->columns);
     mapfile_close(&a->graph);
     mapfile_close(&a->upper);
     a->graph_generation = 0;
@@ -183,4 +194,18 @@ struct hnsw_graph arena_graph(const struct arena *a) {
                                .base = graph + HNSW_HEAD_BYTES,
                                .upper = (uint32_t *)(void *)mapfile_base(&a->upper),
                                .upper_words = upper_bytes / sizeof(uint32_t)};
+}
+
+/* The size is loaded first: a base that is newer maps at least as much (pairs with: MAPFILE_BASE). */
+struct lexical arena_lexical(const struct arena *a) {
+    struct lexical x = {.terms_bytes = load_acquire_u64(&a->terms.size), .postings_bytes = load_acquire_u64(&a->postings.size)};
+    x.terms = mapfile_base(&a->terms);
+    x.postings = mapfile_base(&a->postings);
+    return x;
+}
+
+struct columns arena_columns(const struct arena *a) {
+    struct columns c = {.bytes = load_acquire_u64(&a->columns.size)};
+    c.base = mapfile_base(&a->columns);
+    return c;
 }

@@ -6,6 +6,8 @@
  *   documents.mmap   struct document_row per document
  *   records.mmap     library definitions and DOCUMENT_PUT ops, one after the other, 8-byte aligned
  *   ids.mmap         the id table (idtable.h)
+ *   terms.mmap, postings.mmap   the inverted index of the chunks' texts (lexical.h)
+ *   columns.mmap     a value per chunk slot and field, for filters (columns.h)
  *   graph.<g>.mmap, upper.<g>.mmap   the HNSW graph of generation g (hnsw.h); none for a flat library
  *
  * Invariants:
@@ -14,12 +16,16 @@
  *     reader never sees a torn field, and a crash leaves each such word old or new.
  *  3. A chunk is in a view when created_lsn <= lsn and (deleted_lsn == 0 or deleted_lsn > lsn). A row above the view's count is not looked at.
  *  4. Only the supervisor maps files writable.
- *  5. Vectors are written before CHUNK_HAS_VECTOR is set with release (pairs with: CHUNK_STATE); without it a search could read a half-written vector.
+ *  5. What the three files hold of a row is written before the row is published. A view says how many bytes of them are in use at its LSN; an append
+ *     that goes on meanwhile may lead beyond a reader's map, and the reader takes what lies there for absent (it is of no slot of its view).
+ *  6. Vectors are written before CHUNK_HAS_VECTOR is set with release (pairs with: CHUNK_STATE); without it a search could read a half-written vector.
  */
 #ifndef QUIRE_STORE_ARENA_H
 #define QUIRE_STORE_ARENA_H
 
+#include "index/columns.h"
 #include "index/hnsw.h"
+#include "index/lexical.h"
 #include "shm/mapfile.h"
 #include "store/model.h"
 
@@ -42,7 +48,7 @@ struct chunk_row { /* 64 bytes */
     uint32_t previous;    /* older row in the same id-table leaf, or ROW_NONE */
     uint32_t state;       /* flags; pairs with: CHUNK_STATE */
     uint32_t vector_crc;  /* CRC-32C of the vector's float32 bytes (dimension * 4); set before CHUNK_HAS_VECTOR */
-    uint32_t reserved;
+    uint32_t length;      /* terms in its text (struct terms), stop words not counted: what BM25 goes by */
 };
 
 struct document_row { /* 64 bytes */
@@ -88,6 +94,10 @@ struct library_view {
     uint64_t records_used;     /* bytes */
     uint64_t ids_used;         /* nodes */
     uint64_t text_bytes;       /* of live chunks */
+    uint64_t live_tokens;      /* sum of `length` of live chunks */
+    uint64_t terms_used;       /* bytes of the three files that readers map, see invariant 5 */
+    uint64_t postings_used;
+    uint64_t columns_used;
     uint64_t definition;       /* offset of the library definition in records */
     uint32_t definition_length;
     uint32_t reembedding;      /* 1: vectors are being made (startup or pending); for embedding.state */
@@ -99,7 +109,7 @@ struct arena {
     int dir_fd;
     bool writable;
     uint32_t graph_generation; /* of the open graph; 0: none */
-    struct mapfile vectors, chunks, documents, records, ids, graph, upper;
+    struct mapfile vectors, chunks, documents, records, ids, terms, postings, columns, graph, upper;
 };
 
 #define ARENA_CLOSED                                                                                                              \
@@ -109,13 +119,17 @@ struct arena {
                     .documents = MAPFILE_CLOSED,                                                                                  \
                     .records = MAPFILE_CLOSED,                                                                                    \
                     .ids = MAPFILE_CLOSED,                                                                                        \
+                    .terms = MAPFILE_CLOSED,                                                                                      \
+                    .postings = MAPFILE_CLOSED,                                                                                   \
+                    .columns = MAPFILE_CLOSED,                                                                                    \
                     .graph = MAPFILE_CLOSED,                                                                                      \
                     .upper = MAPFILE_CLOSED})
 
 /* Opens (read-only) or refreshes `a` so that all that `view` counts is mapped; reopens the graph when its generation changed. A missing
  * file is STATUS_NOT_FOUND: the view is outdated, take a new one. `vectors_dir_fd`: the directory vectors/. */
 MUST_CHECK bool arena_follow(struct arena *a, int vectors_dir_fd, const struct library_view *view, struct status *st);
-/* Maps id table and rows up to what the files hold now: a lookup may meet rows of a commit that is being applied (idtable.h). */
+/* Maps id table, rows and inverted index up to what the files hold now: a lookup may meet rows of a commit that is being applied (idtable.h), a search
+ * postings that it has moved (LEXICAL_UNMAPPED). What was mapped stays mapped where it is. */
 MUST_CHECK bool arena_follow_growth(struct arena *a, struct status *st);
 /* The same, for the supervisor, which maps writable. An arena that is open must have been opened so. */
 MUST_CHECK bool arena_open_writable(struct arena *a, int vectors_dir_fd, const struct library_view *view, struct status *st);
@@ -128,6 +142,9 @@ const struct document_row *arena_document(const struct arena *a, uint32_t row);
 struct slice arena_record(const struct arena *a, uint64_t offset, uint32_t length);
 struct vector_rows arena_vectors(const struct arena *a, const struct library_view *view);
 struct hnsw_graph arena_graph(const struct arena *a);
+/* As mapped now: take them once for a search. Readers map both read-only, and only the supervisor may call what writes. */
+struct lexical arena_lexical(const struct arena *a);
+struct columns arena_columns(const struct arena *a);
 
 /* Bytes of a vector row: dimension floats, padded to 64 bytes. In floats. */
 uint32_t arena_stride(uint32_t dimension);

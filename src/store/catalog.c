@@ -49,6 +49,10 @@ bool catalog_new(const struct catalog_options *options, struct catalog **ret, st
         catalog_free(c);
         return status_no_memory(st);
     }
+    if (!texts_new(&c->texts, st)) {
+        catalog_free(c);
+        return false;
+    }
     *ret = c;
     return true;
 }
@@ -68,6 +72,7 @@ void catalog_free(struct catalog *c) {
     free(c->buckets);
     free(c->by_entry);
     free(c->dirty);
+    texts_free(c->texts);
     free(c->check_ids);
     free(c->check_table);
     for (size_t i = 0; i < GRAPH_STRIPES; i++) {

@@ -86,7 +86,7 @@ void library_reading(struct library *lib, struct reading *ret);
 /* Flush every file to disk (msync + fdatasync); for checkpoints. */
 MUST_CHECK bool library_sync(struct library *lib, struct status *st);
 /* The files of the published state and how many bytes of each are in use, for a checkpoint's checksums. Returns how many. */
-#define LIBRARY_FILES_MAX 7
+#define LIBRARY_FILES_MAX 10
 struct library_file {
     char name[ARENA_FILE_NAME_MAX];
     uint64_t used;

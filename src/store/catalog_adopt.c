@@ -22,6 +22,24 @@ static bool open_arena(struct library *lib, struct status *st) {
            graph_work_open(lib->arena.dir_fd, lib->view.graph_generation, lib->slots, &lib->serving, st);
 }
 
+/* Deletions to come analyse texts without failing, see texts.h. A record is longer than its text. */
+static bool prepare_texts(struct library *lib, struct status *st) {
+    uint32_t longest = 0;
+    for (uint32_t slot = 0; slot < lib->view.chunk_slots; slot++) {
+        uint32_t length = library_chunk(lib, slot)->record_length;
+        longest = length > longest ? length : longest;
+    }
+    return texts_prepare(lib->catalog->texts, lib->language, longest, st);
+}
+
+static bool check_texts(const struct library *lib, struct status *st) {
+    struct lexical x = arena_lexical(&lib->arena);
+    struct columns columns = arena_columns(&lib->arena);
+    bool sound = lexical_valid(&x) && columns_valid(&columns) && lexical_terms_used(&x) >= lib->view.terms_used &&
+                 lexical_postings_used(&x) >= lib->view.postings_used && columns_used(&columns) >= lib->view.columns_used;
+    return sound || status_set(st, STATUS_CORRUPT, "the inverted index or the columns of a library do not fit its view");
+}
+
 static bool check_model(const struct embedder *model, const struct library_view *view, struct status *st) {
     bool same = model == NULL || (model->dimension == view->dimension && model->fingerprint == view->model_fingerprint);
     return same || status_set(st, STATUS_CORRUPT, "the library's vectors are of another version of the model %s", model->name);
@@ -32,8 +50,8 @@ static bool adopt_definition(struct library *lib, struct status *st) {
     if (!library_definition_decode(arena_record(&lib->arena, lib->view.definition, lib->view.definition_length), &d)) {
         return status_set(st, STATUS_CORRUPT, "a library's definition does not decode");
     }
-    library_set_model(lib, &d);
-    return check_model(lib->model, &lib->view, st);
+    library_set_definition(lib, &d);
+    return check_model(lib->model, &lib->view, st) && check_texts(lib, st) && prepare_texts(lib, st);
 }
 
 bool catalog_can_adopt(struct catalog *c, const struct library_view *view, const struct library_definition *d, struct status *st) {

@@ -32,9 +32,21 @@ static uint64_t append_record(struct library *lib, struct slice bytes) {
 
 /* --- tombstones --- */
 
-static uint64_t text_bytes_of(const struct library *lib, const struct chunk_row *c) {
+static struct slice text_of(const struct library *lib, const struct chunk_row *c) {
     struct op_chunk fields;
-    return op_chunk_decode(arena_record(&lib->arena, c->record, c->record_length), &fields) ? fields.text.len : 0;
+    bool ok = op_chunk_decode(arena_record(&lib->arena, c->record, c->record_length), &fields);
+    return ok ? fields.text : slice_of(NULL, 0);
+}
+
+/* Takes a chunk's text out of the frequencies. */
+static void forget_text(struct library *lib, const struct chunk_row *c) {
+    struct slice text = text_of(lib, c);
+    struct lexical x = arena_lexical(&lib->arena);
+    struct terms terms;
+    texts_analyze(lib->catalog->texts, lib->language, text, &terms);
+    lexical_remove(&x, &terms);
+    lib->view.text_bytes -= text.len;
+    lib->view.live_tokens -= c->length;
 }
 
 static void delete_chunk(struct library *lib, uint32_t slot, uint64_t lsn, struct op_effect *effect) {
@@ -45,7 +57,7 @@ static void delete_chunk(struct library *lib, uint32_t slot, uint64_t lsn, struc
         library_vector_settled(lib);
     }
     lib->view.live_chunks--;
-    lib->view.text_bytes -= text_bytes_of(lib, c);
+    forget_text(lib, c);
     effect->chunks_deleted++;
 }
 
@@ -130,6 +142,34 @@ static void add_slots(struct library *lib, uint32_t count) {
     (void)pthread_mutex_unlock(&lib->graph_mutex);
 }
 
+/* The three files as far as they are in use now. */
+static void count_texts(struct library *lib) {
+    struct lexical x = arena_lexical(&lib->arena);
+    struct columns columns = arena_columns(&lib->arena);
+    lib->view.terms_used = lexical_terms_used(&x);
+    lib->view.postings_used = lexical_postings_used(&x);
+    lib->view.columns_used = columns_used(&columns);
+}
+
+/* Puts what was staged for the document into the inverted index and the columns. */
+static void put_texts(struct library *lib, uint32_t first, uint32_t count) {
+    struct texts *texts = lib->catalog->texts;
+    struct lexical x = arena_lexical(&lib->arena);
+    struct columns columns = arena_columns(&lib->arena);
+    struct text_taking taking;
+    text_stage_begin(&lib->stage, &taking);
+    for (uint32_t slot = first; slot < first + count; slot++) {
+        struct terms terms;
+        struct field_values values;
+        text_stage_next(texts, &lib->stage, &taking, &terms, &values);
+        lexical_add(&x, slot, &terms);
+        columns_put(&columns, slot, &values);
+        library_chunk(lib, slot)->length = terms.length;
+        lib->view.live_tokens += terms.length;
+    }
+    count_texts(lib);
+}
+
 static void put_chunks(struct library *lib, const struct op_document *d, uint64_t record, uint32_t document, uint64_t lsn,
                        const float *vectors) {
     uint32_t first = lib->view.chunk_slots;
@@ -146,6 +186,7 @@ static void put_chunks(struct library *lib, const struct op_document *d, uint64_
         put_vector(lib, d, vectors, i, first + i);
         lib->view.text_bytes += chunk.text.len;
     }
+    put_texts(lib, first, d->num_chunks);
     add_slots(lib, d->num_chunks);
     for (uint32_t i = 0; i < d->num_chunks; i++) {
         idtable_insert(&lib->arena, ID_CHUNK, first + i, &lib->view.ids_used);
@@ -230,6 +271,7 @@ static void apply_create(struct catalog *c, const struct op *op, uint64_t lsn) {
     view->model_fingerprint = lib->model != NULL ? lib->model->fingerprint : 0;
     fix_dimension(lib, library_dimension(lib, &op->as.definition));
     put_definition(lib, op);
+    count_texts(lib);
     catalog_add(c, lib);
     catalog_mark_dirty(c, lib);
 }
@@ -287,6 +329,9 @@ void catalog_apply(struct catalog *c, const struct op *op, uint64_t lsn, int64_t
         }
         reservation_of(op, &need);
         library_return_reservation(lib, &need);
+        if (op->type == OP_DOCUMENT_PUT) {
+            text_stage_end(&lib->stage); /* taken, or not wanted any more */
+        }
     }
     if (ret != NULL) {
         *ret = effect;

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #define CHECK_LEAST_ROOM 64
+#define LANGUAGE_SHOWN_MAX 64
 
 static bool no_library(const struct op *op, struct status *st) {
     char id[UUID_TEXT + 1];
@@ -42,6 +43,12 @@ static bool check_model(struct catalog *c, const struct library_definition *d, s
     return true;
 }
 
+static bool check_language(const struct library_definition *d, struct status *st) {
+    return d->language.len == 0 || language_canonical(d->language) != NULL ||
+           status_set(st, STATUS_INVALID, "texts of the language %.*s cannot be analysed here",
+                      (int)utf8_prefix(d->language, LANGUAGE_SHOWN_MAX), (const char *)d->language.data);
+}
+
 static uint32_t pending_count(const struct catalog *c) {
     uint32_t count = 0;
     for (const struct library *lib = c->pending; lib != NULL; lib = lib->next_aside) {
@@ -62,7 +69,7 @@ static bool check_create(struct catalog *c, const struct op *op, struct status *
         return status_set(st, STATUS_TOO_LARGE, "there are %" PRIu64 " libraries; the limit max_libraries is %" PRIu64, count,
                           most);
     }
-    return check_model(c, &op->as.definition, st);
+    return check_model(c, &op->as.definition, st) && check_language(&op->as.definition, st);
 }
 
 static bool check_update(struct library *lib, const struct library_definition *d, struct status *st) {
@@ -73,6 +80,9 @@ static bool check_update(struct library *lib, const struct library_definition *d
     }
     if (!slice_equal(now.embedding_model, d->embedding_model)) {
         return status_set(st, STATUS_INVALID, "the embedding model of a library cannot be changed like that");
+    }
+    if (strcmp(texts_language(d->language), lib->language) != 0) {
+        return status_set(st, STATUS_INVALID, "the language of a library cannot be changed: its texts are analysed by it");
     }
     if (d->dimension != 0 && lib->view.dimension != 0 && d->dimension != lib->view.dimension) {
         return status_set(st, STATUS_DIMENSION, "dimension %u is asked for; the library has %u", d->dimension,

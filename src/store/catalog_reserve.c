@@ -19,6 +19,9 @@
 #define RECORDS_STEP 65536
 #define IDS_STEP 16384
 #define VECTORS_STEP 262144
+#define TERMS_STEP 65536
+#define POSTINGS_STEP 65536
+#define COLUMNS_STEP 65536
 #define FIRST_FILE_BYTES 4096
 
 static uint64_t aligned(uint64_t bytes) {
@@ -57,6 +60,35 @@ static bool grow_rows(struct library *lib, const struct reservation *need, struc
            grow_to(&a->documents, documents * sizeof(struct document_row), DOCUMENTS_STEP, st) &&
            grow_to(&a->records, view->records_used + held->record_bytes + need->record_bytes, RECORDS_STEP, st) &&
            grow_to(&a->ids, (view->ids_used + held->id_nodes + need->id_nodes) * IDTABLE_NODE_BYTES, IDS_STEP, st);
+}
+
+/* --- terms and columns --- */
+
+static bool grow_texts(struct library *lib, struct status *st) {
+    struct arena *a = &lib->arena;
+    struct lexical x = arena_lexical(a);
+    struct columns columns = arena_columns(a);
+    uint64_t terms = 0;
+    uint64_t postings = 0;
+    lexical_room(&x, &lib->stage.terms, &terms, &postings);
+    return grow_to(&a->terms, terms, TERMS_STEP, st) && grow_to(&a->postings, postings, POSTINGS_STEP, st) &&
+           grow_to(&a->columns, columns_used(&columns) + lib->stage.columns.bytes, COLUMNS_STEP, st);
+}
+
+/* Finds what the document's chunks put into the three files, and makes them that large. */
+static bool reserve_texts(struct library *lib, const struct op_document *d, struct status *st) {
+    struct text_stage before = lib->stage;
+    struct lexical x = arena_lexical(&lib->arena);
+    struct columns columns = arena_columns(&lib->arena);
+    uint32_t slot = lib->view.chunk_slots + lib->reserved.chunks;
+    if (!text_stage_add(lib->catalog->texts, &lib->stage, lib->language, d, slot, &x, &columns, st)) {
+        return false;
+    }
+    if (!grow_texts(lib, st)) {
+        text_stage_drop_last(&lib->stage, &before);
+        return false;
+    }
+    return true;
 }
 
 /* --- vectors --- */
@@ -166,9 +198,15 @@ static bool reserve_in(struct library *lib, const struct op *op, struct status *
     if (!grow_rows(lib, &need, st)) {
         return false;
     }
-    if (op->type == OP_DOCUMENT_PUT &&
-        (!reserve_vectors(lib, &op->as.document, &dimension, st) || !reserve_graphs(lib, need.chunks, st))) {
-        return false;
+    if (op->type == OP_DOCUMENT_PUT) {
+        struct text_stage before = lib->stage;
+        if (!reserve_texts(lib, &op->as.document, st)) {
+            return false;
+        }
+        if (!reserve_vectors(lib, &op->as.document, &dimension, st) || !reserve_graphs(lib, need.chunks, st)) {
+            text_stage_drop_last(&lib->stage, &before);
+            return false;
+        }
     }
     lib->reserved.documents += need.documents;
     lib->reserved.record_bytes += need.record_bytes;
@@ -199,6 +237,21 @@ static bool create_files(struct library *lib, const struct op *op, struct status
                           need.record_bytes > FIRST_FILE_BYTES ? need.record_bytes : FIRST_FILE_BYTES, st);
 }
 
+/* An empty inverted index, and no columns. */
+static bool create_texts(struct library *lib, struct status *st) {
+    struct arena *a = &lib->arena;
+    if (!mapfile_create(&a->terms, a->dir_fd, "terms.mmap", LEXICAL_TERMS_FIRST_BYTES, st) ||
+        !mapfile_create(&a->postings, a->dir_fd, "postings.mmap", LEXICAL_POSTINGS_FIRST_BYTES, st) ||
+        !mapfile_create(&a->columns, a->dir_fd, "columns.mmap", COLUMNS_FIRST_BYTES, st)) {
+        return false;
+    }
+    struct lexical x = arena_lexical(a);
+    struct columns columns = arena_columns(a);
+    lexical_init(&x);
+    columns_init(&columns);
+    return true;
+}
+
 static bool create_index(struct library *lib, const struct library_definition *d, struct status *st) {
     uint32_t dimension = library_dimension(lib, d);
     if (dimension != 0 && !create_vectors(lib, dimension, 0, st)) {
@@ -216,12 +269,13 @@ static bool reserve_library(struct catalog *c, const struct op *op, struct statu
     if (lib == NULL) {
         return status_no_memory(st);
     }
-    library_set_model(lib, &op->as.definition);
+    library_set_definition(lib, &op->as.definition);
     if (!catalog_claim_entry(c, lib, st)) {
         library_free(lib);
         return false;
     }
-    if (!create_directory(lib, st) || !create_files(lib, op, st) || !create_index(lib, &op->as.definition, st)) {
+    if (!create_directory(lib, st) || !create_files(lib, op, st) || !create_texts(lib, st) ||
+        !create_index(lib, &op->as.definition, st)) {
         catalog_free_entry(c, lib);
         library_close(lib, true);
         library_free(lib);
@@ -265,6 +319,7 @@ void catalog_abandon(struct catalog *c) {
         struct library *lib = c->by_entry[i];
         if (lib != NULL) {
             struct reservation all = lib->reserved;
+            text_stage_clear(&lib->stage);
             library_return_reservation(lib, &all);
         }
     }

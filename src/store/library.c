@@ -52,6 +52,7 @@ void library_close(struct library *lib, bool remove_files) {
 
 void library_free(struct library *lib) {
     free(lib->embed_claimed);
+    text_stage_fini(&lib->stage);
     (void)pthread_mutex_destroy(&lib->published_mutex);
     (void)pthread_mutex_destroy(&lib->graph_mutex);
     (void)pthread_mutex_destroy(&lib->embed_mutex);
@@ -60,7 +61,8 @@ void library_free(struct library *lib) {
     free(lib);
 }
 
-void library_set_model(struct library *lib, const struct library_definition *d) {
+void library_set_definition(struct library *lib, const struct library_definition *d) {
+    lib->language = texts_language(d->language);
     lib->brings_vectors = slice_is(d->embedding_model, "none");
     lib->model = lib->brings_vectors ? NULL : embed_find(lib->catalog->options.models, d->embedding_model);
 }
@@ -114,6 +116,9 @@ size_t library_files(struct library *lib, struct library_file out[LIBRARY_FILES_
     add_file(out, &count, "documents.mmap", (uint64_t)view->document_rows * sizeof(struct document_row));
     add_file(out, &count, "records.mmap", view->records_used);
     add_file(out, &count, "ids.mmap", view->ids_used * IDTABLE_NODE_BYTES);
+    add_file(out, &count, "terms.mmap", view->terms_used);
+    add_file(out, &count, "postings.mmap", view->postings_used);
+    add_file(out, &count, "columns.mmap", view->columns_used);
     if (view->dimension != 0) {
         add_file(out, &count, "vectors.mmap", arena_vectors_bytes(view->stride, view->chunk_slots));
     }
@@ -149,6 +154,8 @@ bool library_sync(struct library *lib, struct status *st) {
     return mapfile_sync(&a->chunks, (uint64_t)view->chunk_slots * sizeof(struct chunk_row), st) &&
            mapfile_sync(&a->documents, (uint64_t)view->document_rows * sizeof(struct document_row), st) &&
            mapfile_sync(&a->records, view->records_used, st) && mapfile_sync(&a->ids, view->ids_used * IDTABLE_NODE_BYTES, st) &&
+           mapfile_sync(&a->terms, view->terms_used, st) && mapfile_sync(&a->postings, view->postings_used, st) &&
+           mapfile_sync(&a->columns, view->columns_used, st) &&
            (view->dimension == 0 || mapfile_sync(&a->vectors, arena_vectors_bytes(view->stride, view->chunk_slots), st)) &&
            sync_graph(lib, view->chunk_slots, st);
 }

@@ -11,6 +11,7 @@
 #include "shm/atomics.h"
 #include "store/catalog.h"
 #include "store/idtable.h"
+#include "store/texts.h"
 
 #include <pthread.h>
 
@@ -61,10 +62,12 @@ struct library {
     bool dirty;
     struct reservation reserved; /* chunks: also under graph_mutex */
     struct graph_work *retired;  /* replaced by a switch, to be unlinked after its publication */
+    struct text_stage stage;     /* terms and values of ops that are reserved */
 
     /* fixed when the library is made */
     const struct embedder *model; /* NULL: none that runs here */
     bool brings_vectors;          /* embedding_model "none" */
+    const char *language;         /* of its texts, as analyzers know it */
 
     pthread_mutex_t published_mutex;
     struct library_view published; /* under published_mutex */
@@ -110,6 +113,7 @@ struct catalog {
     uint32_t dirty_count;
     uint32_t directory_end;
     uint32_t next_arena_generation;
+    struct texts *texts;
     struct slice *check_ids; /* scratch of catalog_check */
     uint32_t *check_table;
     size_t check_room;
@@ -148,8 +152,8 @@ float *library_vector(const struct library *lib, uint32_t dimension, uint32_t sl
 struct library *library_new(struct catalog *c, const struct uuid *id);
 void library_close(struct library *lib, bool remove_files);
 void library_free(struct library *lib); /* closed before */
-/* Sets model and brings_vectors. */
-void library_set_model(struct library *lib, const struct library_definition *d);
+/* Sets model, brings_vectors and language. */
+void library_set_definition(struct library *lib, const struct library_definition *d);
 struct library_view library_newest(const struct library *lib); /* the committer's own state as a view for lookups */
 /* Counts of what is missing, after an arena was adopted. */
 void library_count_missing(struct library *lib);

@@ -179,6 +179,20 @@ uint32_t oracle_chunks(uint32_t steps) {
     return oracle_live[steps];
 }
 
+static void verify_texts(struct catalog *c) {
+    struct library **libraries = NULL;
+    size_t count = 0;
+    struct status st = {0};
+    assert_true(catalog_acquire_all(c, &libraries, &count, &st));
+    for (size_t i = 0; i < count; i++) {
+        struct reading rd;
+        library_reading(libraries[i], &rd);
+        fixture_verify_texts(c, &rd.view.id);
+        catalog_release(c, libraries[i]);
+    }
+    free(libraries);
+}
+
 uint32_t server_check(struct server *s) {
     struct oplog_position p;
     uint32_t chunks = 0;
@@ -189,6 +203,7 @@ uint32_t server_check(struct server *s) {
     assert_true(steps <= s->account->steps);
     assert_true(catalog_digest(s->catalog, &chunks, &with_vector) == oracle_digest(steps));
     assert_int_equal(catalog_published_lsn(s->catalog), p.durable_lsn);
+    verify_texts(s->catalog);
     /* From here on the script goes on behind what is there. */
     s->account->steps = steps;
     s->account->acknowledged = steps;

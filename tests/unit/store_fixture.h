@@ -63,6 +63,9 @@ void fixture_put_vectors_op(struct buf *out, const struct uuid *library, const c
                             const float *values);
 void fixture_delete_document(struct fixture *f, const struct uuid *library, const char *document);
 void fixture_delete_chunk(struct fixture *f, const struct uuid *library, const char *chunk);
+/* Whether inverted index and columns are what the published chunks say: every living one is held with its terms and values, lengths and totals add
+ * up, frequencies are those of the living, and the validators find nothing. */
+void fixture_verify_texts(struct catalog *c, const struct uuid *library);
 /* Encodes a text id into out (cleared) and returns it. */
 struct slice fixture_id(struct buf *out, const char *text);
 

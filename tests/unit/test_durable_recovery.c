@@ -1,6 +1,8 @@
 /* test_durable_recovery.c - starting from every combination of checkpoint, snapshots, log and arenas, whole and damaged. */
 #include "durable_server.h"
 
+#include "base/bytes.h"
+#include "base/crc32c.h"
 #include "base/log.h"
 #include "durable/wal_format.h"
 
@@ -294,8 +296,8 @@ static void damaged_checkpoints(void **state) {
 static void damaged_arenas(void **state) {
     struct server *s = (struct server *)*state;
     struct status st;
-    static const char *const files[] = {"vectors.mmap", "chunks.mmap", "documents.mmap",
-                                        "records.mmap", "ids.mmap",    "graph.1.mmap"};
+    static const char *const files[] = {"vectors.mmap", "chunks.mmap",  "documents.mmap", "records.mmap", "ids.mmap",
+                                        "terms.mmap",   "postings.mmap", "columns.mmap",   "graph.1.mmap"};
     struct uuid id = fixture_library_id(1);
     char text[UUID_TEXT + 1];
     uuid_format(&id, text);
@@ -341,6 +343,40 @@ static void damaged_arenas(void **state) {
     server_start_ok(s);
     assert_false(s->report.from_checkpoint);
     assert_true(server_check(s) > 0);
+}
+
+/* What a server before the inverted index left: not taken as it is, and every vector is kept. */
+static void arenas_of_the_version_before(void **state) {
+    struct server *s = (struct server *)*state;
+    static const char *const missing[] = {"terms.mmap", "postings.mmap", "columns.mmap"};
+    enum { FORMAT_AT = 8, SUM_BYTES = 4 };
+    struct buf content = {0};
+    char directories[NAMES_MAX][64];
+    char path[128];
+    live_a_little(s);
+    stop_ok(s);
+    server_start_ok(s);
+    uint32_t pending = server_check(s);
+    stop_ok(s);
+    file_read(s->data.fd, "vectors/checkpoint", &content);
+    store_u32le(content.data + FORMAT_AT, 1);
+    store_u32le(content.data + content.len - SUM_BYTES, crc32c(0, content.data, content.len - SUM_BYTES));
+    file_write(s->data.fd, "vectors/checkpoint", buf_slice(&content));
+    size_t count = names_in(s, "vectors", "1", directories);
+    assert_true(count > 0);
+    for (size_t i = 0; i < count * 3; i++) {
+        (void)snprintf(path, sizeof path, "vectors/%s/%s", directories[i / 3], missing[i % 3]);
+        assert_int_equal(unlinkat(s->data.fd, path, 0), 0);
+    }
+    server_start_ok(s);
+    assert_false(s->report.from_checkpoint);
+    assert_non_null(strstr(s->report.why_not_checkpoint, "another version"));
+    assert_int_equal(server_check(s), pending);
+    stop_ok(s);
+    server_start_ok(s);
+    assert_true(s->report.from_checkpoint);
+    assert_int_equal(server_check(s), pending);
+    buf_fini(&content);
 }
 
 static void a_stale_checkpoint_is_not_believed(void **state) {
@@ -696,6 +732,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(strays_are_removed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(damaged_checkpoints, set_up, tear_down),
         cmocka_unit_test_setup_teardown(damaged_arenas, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(arenas_of_the_version_before, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_stale_checkpoint_is_not_believed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(damaged_snapshots, set_up, tear_down),
         cmocka_unit_test_setup_teardown(all_snapshots_damaged, set_up, tear_down),

@@ -3,7 +3,7 @@
  * again afterwards.
  *
  * Each test does one thing again and again, with the first, second, third ... call of a kind failing, until it goes through
- * untouched.
+ * untouched. Allocations fail in the same way: the linker hands them to the functions below.
  */
 #include "store/backlog.h"
 
@@ -189,6 +189,7 @@ static void end_puts(struct fixture *f, struct library *lib) {
     char detail[160] = "";
     struct buf op = {0};
     assert_int_equal(view_of(f).live_chunks, before.live_chunks + 3000);
+    fixture_verify_texts(f->catalog, &id);
     fixture_catch_up(f, &id);
     assert_true(backlog_rebuild_switch(f->catalog, lib, &st));
     catalog_release(f->catalog, lib);
@@ -217,7 +218,8 @@ static void test_put(void **state) {
 
 static void test_full_disk(void **state) {
     struct fixture *f = (struct fixture *)*state;
-    static char files[][16] = {"chunks", "records", "ids", "vectors", "graph.1", "upper.1", "graph.2", "upper.2"};
+    static char files[][16] = {"chunks",  "records", "ids",     "terms",   "postings", "columns",
+                               "vectors", "graph.1", "upper.1", "graph.2", "upper.2"};
     f->pending = true;
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
         struct status st = {0};
@@ -278,7 +280,7 @@ static void test_batch(void **state) {
     assert_true(op_decode(buf_slice(&bytes[0]), &f->limits, &first, &st));
     assert_true(op_decode(buf_slice(&bytes[1]), &f->limits, &second, &st));
     assert_true(catalog_reserve(f->catalog, &first, &st));
-    static char files[][16] = {"chunks", "vectors", "upper.1"};
+    static char files[][16] = {"chunks", "columns", "vectors", "upper.1"};
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
         io_set_fault(fail_file, files[i]);
         assert_false(catalog_reserve(f->catalog, &second, &st));
@@ -290,9 +292,89 @@ static void test_batch(void **state) {
     assert_int_equal(view_of(f).live_chunks, 500);
     fixture_commit(f, &bytes[1]);
     assert_int_equal(view_of(f).live_chunks, 5500);
+    fixture_verify_texts(f->catalog, &id);
     fixture_catch_up(f, &id);
     buf_fini(&bytes[0]);
     buf_fini(&bytes[1]);
+}
+
+/* --- memory --- */
+
+static unsigned allocations_left; /* 0: all are granted, else the last of so many fails */
+
+static bool denied(void) {
+    return allocations_left > 0 && --allocations_left == 0;
+}
+
+void *__real_malloc(size_t bytes);
+void *__real_calloc(size_t count, size_t bytes);
+void *__real_realloc(void *old, size_t bytes);
+void *__wrap_malloc(size_t bytes);
+void *__wrap_calloc(size_t count, size_t bytes);
+void *__wrap_realloc(void *old, size_t bytes);
+
+void *__wrap_malloc(size_t bytes) {
+    return denied() ? NULL : __real_malloc(bytes);
+}
+
+void *__wrap_calloc(size_t count, size_t bytes) {
+    return denied() ? NULL : __real_calloc(count, bytes);
+}
+
+void *__wrap_realloc(void *old, size_t bytes) {
+    return denied() ? NULL : __real_realloc(old, bytes);
+}
+
+/* Checks and reserves with each allocation failing once, until it goes through. Returns how often it was refused. */
+static unsigned reserve_with_little_memory(struct fixture *f, const struct op *op) {
+    for (unsigned n = 1; n < NEVER; n++) {
+        struct status st = {0};
+        allocations_left = n;
+        bool ok = catalog_check(f->catalog, op, &st) && catalog_reserve(f->catalog, op, &st);
+        allocations_left = 0;
+        if (ok) {
+            return n - 1;
+        }
+        assert_int_equal(st.code, STATUS_NO_MEMORY);
+    }
+    fail_msg("it never went through");
+    return 0;
+}
+
+/* The second op of a batch fails for want of memory, at each step; the first one's share stands. */
+static void test_memory(void **state) {
+    struct fixture *f = (struct fixture *)*state;
+    struct uuid id = fixture_library_id(the_library);
+    struct buf bytes[3] = {{0}, {0}, {0}};
+    struct op ops[3];
+    struct status st = {0};
+    unsigned refused = 0;
+    f->pending = true;
+    fixture_library_op(&bytes[0], OP_LIBRARY_CREATE, &id, INDEX_HNSW, "test");
+    assert_true(op_decode(buf_slice(&bytes[0]), &f->limits, &ops[0], &st));
+    assert_true(reserve_with_little_memory(f, &ops[0]) > 0);
+    catalog_apply(f->catalog, &ops[0], ++f->lsn, 0, NULL, NULL);
+    catalog_publish(f->catalog, f->lsn, 1000000, NULL, NULL);
+    for (unsigned round = 0; round < 8; round++) {
+        char name[32];
+        for (unsigned i = 1; i < 3; i++) {
+            (void)snprintf(name, sizeof name, "doc-%u-%u", round, i);
+            buf_reset(&bytes[i]);
+            fixture_put_op(&bytes[i], &id, PUT_CREATE, name, 10U << round, name);
+            assert_true(op_decode(buf_slice(&bytes[i]), &f->limits, &ops[i], &st));
+        }
+        assert_true(catalog_check(f->catalog, &ops[1], &st) && catalog_reserve(f->catalog, &ops[1], &st));
+        refused += reserve_with_little_memory(f, &ops[2]);
+        for (unsigned i = 1; i < 3; i++) {
+            catalog_apply(f->catalog, &ops[i], ++f->lsn, 0, NULL, NULL);
+        }
+        catalog_publish(f->catalog, f->lsn, 1000000, NULL, NULL);
+    }
+    assert_true(refused > 0);
+    fixture_verify_texts(f->catalog, &id);
+    for (unsigned i = 0; i < 3; i++) {
+        buf_fini(&bytes[i]);
+    }
 }
 
 /* --- rebuilds, readers, restarts --- */
@@ -370,6 +452,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_full_disk, fixture_set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(test_first_vectors, fixture_set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(test_batch, fixture_set_up, fixture_tear_down),
+        cmocka_unit_test_setup_teardown(test_memory, fixture_set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(test_others, fixture_set_up, fixture_tear_down),
     };
     return cmocka_run_group_tests_name("store faults", tests, NULL, NULL);
