@@ -209,7 +209,7 @@ static void write_degrees(struct json_out *j, const struct hnsw_statistics *s) {
 }
 
 static uint64_t graph_bytes(const struct reading *rd, const struct index_state *index) {
-    return HNSW_HEAD_BYTES + rd->view.chunk_slots * (uint64_t)hnsw_base_block_bytes(index->graph.head->m) +
+    return HNSW_HEAD_BYTES + rd->view.chunk_slots * (uint64_t)index->graph.head->block_bytes +
            index->graph.head->upper_used * sizeof(uint32_t);
 }
 

@@ -101,6 +101,7 @@ bool distance_init(const char *force) {
             in_use = (enum distance_kernel)k;
             dot_product = kernels[k].dot;
             dot_product_rows = kernels[k].dot_rows;
+            code_kernel_use((enum distance_kernel)k);
             return true;
         }
     }

@@ -35,6 +35,10 @@
 
 #include <assert.h>
 #include <math.h>
+#include <string.h>
+
+enum { SPREAD_RANKS = 64, SPREAD_RANKS_LEAST = 16 };
+static const double SPREAD_RATIO_MOST = 20.0; /* copies stand at distance 0 */
 
 struct insertion {
     struct hnsw_walk walk;
@@ -65,24 +69,61 @@ static enum hnsw_link_result link_guarded(struct insertion *in, uint32_t holder,
     return result;
 }
 
-/* Algorithm 1, lines 5 to 11, searching only: the neighbours of layers high..low into scratch->choice. False: no memory. */
-static bool choose_neighbors(struct insertion *in, uint64_t entry, uint32_t high, uint32_t low) {
-    struct hnsw_walk *w = &in->walk;
-    struct hnsw_acceptance all = {w->slots, NULL};
-    struct neighbor at = hnsw_measure(w, hnsw_entry_slot(entry));
+/* What the walk of a layer has met, in the order of fine distances: the candidates. Returns how many. */
+static uint32_t take_candidates(struct hnsw_walk *w, uint32_t met, uint32_t most) {
+    struct hnsw_scratch *s = w->scratch;
+    struct topk order;
 
-    at = hnsw_descend(w, at, hnsw_entry_level(entry), high);
-    for (uint32_t layer = high + 1; layer-- > low;) {
-        struct topk found;
-        topk_init(&found, w->scratch->found, in->ef);
-        if (!hnsw_search_layer(w, at, layer, &all, &found)) {
-            return false;
+    met = met < most ? met : most;
+    topk_init(&order, s->found, met);
+    for (uint32_t at = 0; at < met; at += MAX_LINKS) {
+        uint32_t n = met - at < MAX_LINKS ? met - at : MAX_LINKS;
+        for (uint32_t i = 0; i < n; i++) {
+            s->batch[i] = s->pool[at + i].slot & MET_SLOT;
         }
-        size_t count = topk_finish(&found);
-        at = count > 0 ? found.heap[0] : at;
-        hnsw_select(w, found.heap, count, &w->scratch->choice[layer]);
+        hnsw_distances(w, &s->query, FINE, s->batch, n, s->batch_distance);
+        for (uint32_t i = 0; i < n; i++) {
+            topk_offer(&order, (struct neighbor){s->batch_distance[i], s->batch[i]});
+        }
     }
-    return true;
+    return (uint32_t)topk_finish(&order);
+}
+
+/* Takes the new node's neighbourhood into the running mean of how distances grow with ranks: the estimate of Levina and Bickel
+ * (2005), by which the mean of ln(d_m / d_j) over j < m is the reciprocal of the dimension. */
+static void measure_spread(struct hnsw_head *head, const struct neighbor *nearest, uint32_t count) {
+    uint32_t m = count < SPREAD_RANKS ? count : SPREAD_RANKS;
+    double sum = 0.0;
+
+    if (m < SPREAD_RANKS_LEAST || !(nearest[m - 1].distance > 0.0F)) {
+        return;
+    }
+    for (uint32_t j = 0; j + 1 < m; j++) {
+        double ratio = (double)nearest[m - 1].distance / (double)nearest[j].distance;
+        sum += ratio < SPREAD_RATIO_MOST && ratio >= 1.0 ? log(ratio) : log(SPREAD_RATIO_MOST);
+    }
+    float sample = (float)(sum / (double)(m - 1));
+    uint32_t samples = load_relaxed_u32(&head->samples);
+    samples += samples < HNSW_SPREAD_WINDOW ? 1 : 0;
+    float mean = load_relaxed_f32(&head->spread);
+    store_relaxed_u32(&head->samples, samples);
+    store_relaxed_f32(&head->spread, mean + (sample - mean) / (float)samples);
+}
+
+/* Algorithm 1, lines 5 to 11, searching only: the neighbours of layers high..low into scratch->choice. */
+static void choose_neighbors(struct insertion *in, uint64_t entry, uint32_t high, uint32_t low) {
+    struct hnsw_walk *w = &in->walk;
+    struct hnsw_reach reach = {.k = in->ef, .ef = in->ef, .pool = in->ef, .below = w->slots};
+    uint32_t at = hnsw_descend(w, hnsw_entry_slot(entry), hnsw_entry_level(entry), high);
+
+    for (uint32_t layer = high + 1; layer-- > low;) {
+        uint32_t count = take_candidates(w, hnsw_search_layer(w, at, layer, &reach), in->ef);
+        at = count > 0 ? w->scratch->found[0].slot : at;
+        if (layer == 0) {
+            measure_spread(w->g->head, w->scratch->found, count);
+        }
+        hnsw_select(w, w->scratch->found, count, &w->scratch->choice[layer]);
+    }
 }
 
 /* The node's own list: the parent, then the other neighbours that were chosen. */
@@ -214,11 +255,14 @@ static void raise_entry(struct insertion *in, uint64_t entry) {
         if (cas_acq_rel_u64(head_entry, &entry, hnsw_entry_of(in->level, in->slot))) {
             return;
         }
-        /* Another thread was first: share its layers with it. The node is linked at layer 0, so where this fails (for memory, or
+        /* Another thread was first: share its layers with it. The node is linked at layer 0, so where this fails (because
          * the other's slot is beyond what we know) it is only missing from the layers that make the way shorter. */
         uint32_t high = in->level < hnsw_entry_level(entry) ? in->level : hnsw_entry_level(entry);
-        if (hnsw_entry_slot(entry) >= in->walk.slots || !choose_neighbors(in, entry, high, linked + 1) ||
-            !link_layers(in, linked + 1, high)) {
+        if (hnsw_entry_slot(entry) >= in->walk.slots) {
+            return;
+        }
+        choose_neighbors(in, entry, high, linked + 1);
+        if (!link_layers(in, linked + 1, high)) {
             return;
         }
     }
@@ -252,11 +296,12 @@ static bool insert_below(struct insertion *in, uint64_t entry) {
     bool known = hnsw_entry_slot(entry) < w->slots;
     uint32_t high;
 
-    if ((!known && !hnsw_entry_within(w, w->slots, &start)) || !hnsw_scratch_reserve(w->scratch, w->slots, in->ef)) {
+    if (!known && !hnsw_entry_within(w, w->slots, &start)) {
         return false;
     }
     high = in->level < hnsw_entry_level(start) ? in->level : hnsw_entry_level(start);
-    if (!choose_neighbors(in, start, high, 0) || !link_layer(in, 0)) {
+    choose_neighbors(in, start, high, 0);
+    if (!link_layer(in, 0)) {
         return false;
     }
     link_newcomers(in);
@@ -267,6 +312,16 @@ static bool insert_below(struct insertion *in, uint64_t entry) {
     return true;
 }
 
+/* Nobody can reach the node yet. Whoever finds a link to it, or the entry point, sees its code: both are stored with release. */
+static void write_code(const struct insertion *in) {
+    const struct hnsw_walk *w = &in->walk;
+
+    if (w->bits != 0) {
+        float scale = code_encode(vector_row(w->rows, in->slot), w->dimension, w->bits, hnsw_block(w, in->slot));
+        memcpy(&hnsw_words(w, in->slot)[WORD_SCALE], &scale, sizeof scale);
+    }
+}
+
 bool hnsw_insert(const struct hnsw_graph *g, const struct vector_rows *rows, uint32_t slots, uint32_t slot,
                  uint32_t ef_construction, const struct hnsw_guard *guard, struct hnsw_scratch *scratch) {
     struct insertion in = {.walk = hnsw_walk_over(g, rows, slots, scratch), .guard = guard, .slot = slot};
@@ -274,12 +329,16 @@ bool hnsw_insert(const struct hnsw_graph *g, const struct vector_rows *rows, uin
     uint64_t entry = load_acquire_u64(&g->head->entry);
 
     assert(slot < slots);
-    in.level = hnsw_block_level(&in.walk, slot);
+    in.level = hnsw_level_of(slot, in.walk.m);
     in.ef = ef_construction > in.walk.m ? ef_construction : in.walk.m;
-    in.walk.query = vector_row(rows, slot);
     if (is_linked(&in, entry)) {
         return true;
     }
+    if (!hnsw_scratch_reserve(&in.walk, in.ef)) {
+        return false;
+    }
+    write_code(&in);
+    hnsw_probe_vector(&in.walk, &scratch->query, vector_row(rows, slot));
     /* The first node of all becomes the entry point, without a link; whoever loses this race links to it. */
     if (entry == HNSW_NO_ENTRY && cas_acq_rel_u64(&g->head->entry, &entry, hnsw_entry_of(in.level, slot))) {
         return true;

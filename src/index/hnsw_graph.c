@@ -13,14 +13,18 @@
 
 /* "QUIREGRF", read as a little-endian word; a change of the layout raises the format. */
 static const uint64_t HEAD_MAGIC = 0x4652474552495551ULL;
-static const uint32_t HEAD_FORMAT = 1;
+static const uint32_t HEAD_FORMAT = 2;
 /* Part of the format: another seed draws other levels. */
 static const uint64_t LEVEL_SEED = 0x51756972654c766cULL;
 
+enum { BLOCK_ALIGNMENT = 64 };
+
 _Static_assert(sizeof(struct hnsw_head) <= HNSW_HEAD_BYTES, "the head is one page");
 
-size_t hnsw_base_block_bytes(uint32_t m) {
-    return (BLOCK_LINKS + 2 * (size_t)m) * sizeof(uint32_t);
+size_t hnsw_block_bytes(const struct hnsw_shape *shape) {
+    size_t bytes =
+        code_bytes(shape->dimension, shape->bits) + (WORD_LINKS + (size_t)HNSW_BASE_LINKS(shape->m)) * sizeof(uint32_t);
+    return (bytes + BLOCK_ALIGNMENT - 1) / BLOCK_ALIGNMENT * BLOCK_ALIGNMENT;
 }
 
 uint32_t hnsw_level_of(uint32_t slot, uint32_t m) {
@@ -45,18 +49,24 @@ uint64_t hnsw_upper_words_for(uint32_t first, uint32_t end, uint32_t m) {
     return words;
 }
 
-void hnsw_head_init(struct hnsw_head *head, uint32_t m, uint32_t ef_construction) {
+void hnsw_head_init(struct hnsw_head *head, const struct hnsw_shape *shape) {
     memset(head, 0, HNSW_HEAD_BYTES);
     head->magic = HEAD_MAGIC;
     head->format = HEAD_FORMAT;
-    head->m = m;
-    head->ef_construction = ef_construction;
+    head->m = shape->m;
+    head->ef_construction = shape->ef_construction;
+    head->dimension = shape->dimension;
+    head->bits = shape->bits;
+    head->block_bytes = (uint32_t)hnsw_block_bytes(shape);
     head->entry = HNSW_NO_ENTRY;
 }
 
 bool hnsw_head_valid(const struct hnsw_head *head) {
+    const struct hnsw_shape shape = {head->m, head->ef_construction, head->dimension, head->bits};
+
     return head->magic == HEAD_MAGIC && head->format == HEAD_FORMAT && head->m >= HNSW_MIN_M && head->m <= HNSW_MAX_M &&
-           head->ef_construction > 0;
+           head->ef_construction > 0 && head->dimension > 0 && head->dimension <= HNSW_MAX_DIMENSION &&
+           (head->bits == 0 || head->bits == 4 || head->bits == 8) && head->block_bytes == hnsw_block_bytes(&shape);
 }
 
 static void clear_words(uint32_t *words, uint64_t count) {
@@ -66,18 +76,38 @@ static void clear_words(uint32_t *words, uint64_t count) {
 }
 
 void hnsw_node_init(const struct hnsw_graph *g, uint32_t slot) {
-    uint32_t m = g->head->m;
-    uint32_t *block = hnsw_block(g, hnsw_base_block_bytes(m), slot);
-    uint32_t level = hnsw_level_of(slot, m);
-    uint64_t words = (uint64_t)level * m;
+    struct hnsw_walk w = hnsw_walk_over(g, NULL, slot + 1, NULL);
+    uint32_t *own = hnsw_words(&w, slot);
+    uint64_t words = (uint64_t)hnsw_level_of(slot, w.m) * w.m;
     uint64_t offset = g->head->upper_used;
 
     /* Plain stores: nobody knows the slot until the committer publishes it, and that publication orders them. */
-    block[BLOCK_LEVEL] = level;
-    block[BLOCK_UPPER] = (uint32_t)offset;
-    clear_words(block + BLOCK_LINKS, 2 * (uint64_t)m);
+    memset(hnsw_block(&w, slot), 0, w.block_bytes);
+    own[WORD_UPPER] = (uint32_t)offset;
+    clear_words(own + WORD_LINKS, HNSW_BASE_LINKS(w.m));
     clear_words(g->upper + offset, words);
     store_relaxed_u64(&g->head->upper_used, offset + words);
+}
+
+void hnsw_node_died(const struct hnsw_graph *g, uint32_t slot) {
+    struct hnsw_walk w = hnsw_walk_over(g, NULL, slot + 1, NULL);
+
+    (void)or_release_u32(&hnsw_words(&w, slot)[WORD_UPPER], UPPER_DEAD);
+}
+
+bool hnsw_is_linked(const struct hnsw_graph *g, uint32_t slot) {
+    struct hnsw_walk w = hnsw_walk_over(g, NULL, slot + 1, NULL);
+    uint64_t entry = load_acquire_u64(&g->head->entry); /* pairs with: HNSW_ENTRY */
+
+    return (entry != HNSW_NO_ENTRY && hnsw_entry_slot(entry) == slot) ||
+           load_acquire_u32(&hnsw_words(&w, slot)[WORD_LINKS]) != HNSW_NONE; /* pairs with: HNSW_LINK */
+}
+
+const uint8_t *hnsw_code(const struct hnsw_graph *g, uint32_t slot, float *ret_scale) {
+    struct hnsw_walk w = hnsw_walk_over(g, NULL, slot + 1, NULL);
+
+    memcpy(ret_scale, &hnsw_words(&w, slot)[WORD_SCALE], sizeof *ret_scale);
+    return hnsw_block(&w, slot);
 }
 
 static uint32_t list_length(struct link_list list) {
@@ -86,7 +116,7 @@ static uint32_t list_length(struct link_list list) {
 }
 
 static void count_node(const struct hnsw_walk *w, uint32_t slot, uint32_t degree, struct hnsw_statistics *out) {
-    uint32_t level = hnsw_block_level(w, slot);
+    uint32_t level = hnsw_level_of(slot, w->m);
 
     out->nodes++;
     out->links += degree;

@@ -12,15 +12,16 @@
 #ifndef QUIRE_INDEX_HNSW_INTERNAL_H
 #define QUIRE_INDEX_HNSW_INTERNAL_H
 
-#include "index/distance.h"
 #include "index/hnsw.h"
 #include "shm/atomics.h"
 
-/* Words of a slot's block in `base`. */
-enum { BLOCK_LEVEL, BLOCK_UPPER, BLOCK_LINKS };
+/* Words of a block behind the code. */
+enum { WORD_SCALE, WORD_UPPER, WORD_LINKS };
+#define UPPER_DEAD 0x80000000U
+#define UPPER_OFFSET 0x7fffffffU
 
 /* The longest list there can be: layer 0 of the largest M. */
-enum { MAX_LINKS = 2 * HNSW_MAX_M };
+enum { MAX_LINKS = HNSW_BASE_LINKS(HNSW_MAX_M) };
 
 /* One list: the words of one node at one layer. room 0: the node has none there, or what its block says cannot be. */
 struct link_list {
@@ -34,16 +35,30 @@ struct hnsw_choice {
     uint32_t count;
 };
 
+/* What distances are measured from. */
+struct hnsw_probe {
+    const float *vector; /* where the graph has no codes, and for measuring again */
+    struct code_query code;
+};
+
+/* A met node, in a pool that is ascending by distance. The slot's two highest bits say what is known of it. */
+#define MET_EXPANDED 0x80000000U /* its links were followed */
+#define MET_REJECTED 0x40000000U /* it is no result */
+#define MET_SLOT 0x3fffffffU
+
 /* Owned by one thread; nothing in it outlives a call but the room. */
 struct hnsw_scratch {
     uint8_t *tags; /* by slot: equal to `epoch` when the slot was met in this walk of a layer */
     size_t tag_room;
     uint8_t epoch;
-    struct neighbor *frontier; /* C of algorithm 2: a min-heap of met nodes whose links are still to be followed */
-    size_t frontier_count;
-    size_t frontier_room;
-    struct neighbor *found; /* W of algorithm 2: storage for a topk of ef */
+    struct neighbor *pool; /* the walk's; `slot` with MET_ bits */
+    size_t pool_room;
+    struct neighbor *found; /* candidates being put in order */
     size_t found_room;
+    int8_t *values;     /* of the two probes, 64-byte aligned */
+    size_t values_room; /* of each */
+    struct hnsw_probe query;
+    struct hnsw_probe node;
     uint32_t batch[MAX_LINKS]; /* links of one node, and their distances to the query */
     float batch_distance[MAX_LINKS];
     struct hnsw_choice choice[HNSW_MAX_LEVEL + 1]; /* insertion: the new node's neighbours by layer */
@@ -54,37 +69,47 @@ struct hnsw_walk {
     const struct hnsw_graph *g;
     const struct vector_rows *rows;
     struct hnsw_scratch *scratch;
-    const float *query;
     uint32_t slots; /* links at or above are not followed: their blocks and vectors may not be mapped here */
     uint32_t m;
+    uint32_t bits;
+    uint32_t dimension;
+    uint32_t plane_bytes;
+    size_t words_at; /* of the words in a block: behind the planes */
     size_t block_bytes;
     uint64_t distances; /* computed so far */
 };
 
-/* Which met nodes are results; the others are only walked through. */
-struct hnsw_acceptance {
+/* Coarse: by 4 bits, where there are codes. Fine: by all the bits there are. */
+enum hnsw_precision { COARSE, FINE };
+
+/* Which met nodes are results (the others are only walked through), and how far the walk goes. */
+struct hnsw_reach {
+    uint32_t k;
+    uint32_t ef;
+    uint32_t pool; /* met nodes kept at most */
+    float spread;  /* hnsw_head.spread; 0: the pool alone ends the walk */
     uint32_t below;
-    const struct slot_filter *filter; /* NULL: all */
+    const uint64_t *matches;
+    struct slot_filter visible;
 };
 
-static inline uint32_t *hnsw_block(const struct hnsw_graph *g, size_t block_bytes, uint32_t slot) {
-    return (uint32_t *)(void *)(g->base + (size_t)slot * block_bytes);
+static inline uint8_t *hnsw_block(const struct hnsw_walk *w, uint32_t slot) {
+    return w->g->base + (size_t)slot * w->block_bytes;
 }
-
-static inline uint32_t hnsw_block_level(const struct hnsw_walk *w, uint32_t slot) {
-    return hnsw_block(w->g, w->block_bytes, slot)[BLOCK_LEVEL];
+static inline uint32_t *hnsw_words(const struct hnsw_walk *w, uint32_t slot) {
+    return (uint32_t *)(void *)(hnsw_block(w, slot) + w->words_at);
 }
 
 /* A damaged block must not lead a reader out of the map, so offsets are checked where they are used. */
 static inline struct link_list hnsw_links(const struct hnsw_walk *w, uint32_t slot, uint32_t layer) {
-    uint32_t *block = hnsw_block(w->g, w->block_bytes, slot);
-    uint32_t level = block[BLOCK_LEVEL];
-    uint64_t offset = block[BLOCK_UPPER];
+    uint32_t *words = hnsw_words(w, slot);
 
     if (layer == 0) {
-        return (struct link_list){block + BLOCK_LINKS, 2 * w->m};
+        return (struct link_list){words + WORD_LINKS, HNSW_BASE_LINKS(w->m)};
     }
-    if (layer > level || level > HNSW_MAX_LEVEL || offset + (uint64_t)level * w->m > w->g->upper_words) {
+    uint32_t level = hnsw_level_of(slot, w->m);
+    uint64_t offset = load_relaxed_u32(&words[WORD_UPPER]) & UPPER_OFFSET;
+    if (layer > level || offset + (uint64_t)level * w->m > w->g->upper_words) {
         return (struct link_list){NULL, 0};
     }
     return (struct link_list){w->g->upper + offset + (uint64_t)(layer - 1) * w->m, w->m};
@@ -107,11 +132,15 @@ static inline uint32_t hnsw_entry_level(uint64_t entry) {
 
 struct hnsw_walk hnsw_walk_over(const struct hnsw_graph *g, const struct vector_rows *rows, uint32_t slots,
                                 struct hnsw_scratch *scratch);
-/* Makes room for the tags of `slots` and for `ef` results. False: no memory. */
-bool hnsw_scratch_reserve(struct hnsw_scratch *s, uint32_t slots, uint32_t ef);
-/* Distances from a row to the rows of `count` slots. */
-void hnsw_distances(struct hnsw_walk *w, const float *from, const uint32_t *slots, uint32_t count, float *out);
-/* A slot with its distance from the query. */
+/* Makes room for the tags of `slots`, for a pool, and for the probes. False: no memory. */
+bool hnsw_scratch_reserve(struct hnsw_walk *w, size_t pool);
+/* The probes. A node's own is made of its code, where there are codes. */
+void hnsw_probe_vector(struct hnsw_walk *w, struct hnsw_probe *p, const float *vector);
+void hnsw_probe_node(struct hnsw_walk *w, struct hnsw_probe *p, uint32_t slot);
+/* Distances from a probe to `count` slots. */
+void hnsw_distances(struct hnsw_walk *w, const struct hnsw_probe *from, enum hnsw_precision precision, const uint32_t *slots,
+                    uint32_t count, float *out);
+/* A slot with its fine distance from the query. */
 struct neighbor hnsw_measure(struct hnsw_walk *w, uint32_t slot);
 /* Whether this walk of a layer has met the slot; marks it as met. */
 bool hnsw_meet(struct hnsw_walk *w, uint32_t slot);
@@ -122,10 +151,9 @@ uint32_t hnsw_read_links(struct link_list list, uint32_t *out);
  * so it may look at all levels. False: no linked node. */
 bool hnsw_entry_within(const struct hnsw_walk *w, uint32_t below, uint64_t *ret);
 /* Down from layer `from` to above layer `to`, at each going to the nearest link until none is nearer (ef = 1). */
-struct neighbor hnsw_descend(struct hnsw_walk *w, struct neighbor at, uint32_t from, uint32_t to);
-/* Algorithm 2: the nearest accepted nodes of a layer into `found`. False: no memory. */
-bool hnsw_search_layer(struct hnsw_walk *w, struct neighbor start, uint32_t layer, const struct hnsw_acceptance *accept,
-                       struct topk *found);
+uint32_t hnsw_descend(struct hnsw_walk *w, uint32_t at, uint32_t from, uint32_t to);
+/* Algorithm 2: walks a layer from `start`; what it met is left in scratch->pool, ascending by coarse distance. Returns how many. */
+uint32_t hnsw_search_layer(struct hnsw_walk *w, uint32_t start, uint32_t layer, const struct hnsw_reach *reach);
 
 /* --- hnsw_select.c --- */
 

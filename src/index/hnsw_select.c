@@ -28,8 +28,9 @@
 static const float SAME_PLACE = 1e-6F;
 
 bool hnsw_occluded(struct hnsw_walk *w, struct neighbor candidate, const struct neighbor *picked, uint32_t count) {
-    const float *row = vector_row(w->rows, candidate.slot);
-
+    if (count > 0) {
+        hnsw_probe_node(w, &w->scratch->node, candidate.slot);
+    }
     /* In small groups, nearest first: most who are occluded are so by one of the first. */
     for (uint32_t at = 0; at < count; at += DOT_ROWS) {
         uint32_t n = count - at < DOT_ROWS ? count - at : DOT_ROWS;
@@ -38,7 +39,7 @@ bool hnsw_occluded(struct hnsw_walk *w, struct neighbor candidate, const struct 
         for (uint32_t i = 0; i < n; i++) {
             slots[i] = picked[at + i].slot;
         }
-        hnsw_distances(w, row, slots, n, distance);
+        hnsw_distances(w, &w->scratch->node, FINE, slots, n, distance);
         for (uint32_t i = 0; i < n; i++) {
             if (distance[i] < candidate.distance || distance[i] < SAME_PLACE) {
                 return true;
@@ -86,7 +87,6 @@ static bool must_stay(const struct hnsw_walk *w, const struct shortening *s, uin
 
 /* The candidates of a full list, nearest to the holder first. Nodes beyond w->slots come last: their distance is not known. */
 static uint32_t order_by_distance(struct hnsw_walk *w, const struct shortening *s, struct neighbor *out) {
-    const float *row = vector_row(w->rows, s->holder);
     uint32_t known[MAX_LINKS + 1];
     float distance[MAX_LINKS + 1];
     uint32_t n = 0;
@@ -97,7 +97,8 @@ static uint32_t order_by_distance(struct hnsw_walk *w, const struct shortening *
             known[n++] = s->slots[i];
         }
     }
-    hnsw_distances(w, row, known, n, distance);
+    hnsw_probe_node(w, &w->scratch->node, s->holder);
+    hnsw_distances(w, &w->scratch->node, FINE, known, n, distance);
     topk_init(&order, out, n);
     for (uint32_t i = 0; i < n; i++) {
         topk_offer(&order, (struct neighbor){distance[i], known[i]});

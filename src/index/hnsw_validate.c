@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { DETAIL_BYTES = 160 };
 
@@ -90,7 +91,7 @@ static void check_list(struct check *c, uint32_t slot, uint32_t layer) {
 static bool check_upper(struct check *c, uint32_t slot, uint32_t level) {
     const struct hnsw_graph *g = c->walk.g;
     uint32_t m = c->walk.m;
-    uint64_t offset = hnsw_block(g, c->walk.block_bytes, slot)[BLOCK_UPPER];
+    uint64_t offset = hnsw_words(&c->walk, slot)[WORD_UPPER] & UPPER_OFFSET;
     uint64_t end = offset + (uint64_t)level * m;
 
     if (offset % m != 0 || end > g->head->upper_used || end > g->upper_words) {
@@ -108,14 +109,9 @@ static bool check_upper(struct check *c, uint32_t slot, uint32_t level) {
 }
 
 static void check_node(struct check *c, uint32_t slot) {
-    uint32_t level = hnsw_block_level(&c->walk, slot);
-    uint32_t drawn = hnsw_level_of(slot, c->walk.m);
+    uint32_t level = hnsw_level_of(slot, c->walk.m);
 
     check_list(c, slot, 0);
-    if (level != drawn) {
-        fault(c, "slot %u: level %u, but %u was drawn for it", slot, level, drawn);
-        return;
-    }
     if (level == 0 || !check_upper(c, slot, level)) {
         return;
     }
@@ -133,9 +129,9 @@ static void check_entry(struct check *c) {
     }
     if (slot >= c->walk.slots) {
         fault(c, "the entry point %u is beyond the %u slots", slot, c->walk.slots);
-    } else if (level != hnsw_block_level(&c->walk, slot)) {
+    } else if (level != hnsw_level_of(slot, c->walk.m)) {
         fault(c, "the entry point %u is said to have level %llu, but has %u", slot, (unsigned long long)level,
-              hnsw_block_level(&c->walk, slot));
+              hnsw_level_of(slot, c->walk.m));
     }
 }
 
@@ -196,4 +192,35 @@ uint64_t hnsw_validate(const struct hnsw_graph *g, uint32_t slots, uint64_t *ret
     free(c.reached);
     free(c.queue);
     return faults;
+}
+
+/* One linked node: its code must be what its vector makes. */
+static bool code_is_right(const struct hnsw_walk *w, uint32_t slot, uint8_t *fresh) {
+    float scale = code_encode(vector_row(w->rows, slot), w->dimension, w->bits, fresh);
+
+    return memcmp(hnsw_block(w, slot), fresh, w->words_at) == 0 &&
+           memcmp(&hnsw_words(w, slot)[WORD_SCALE], &scale, sizeof scale) == 0;
+}
+
+uint64_t hnsw_validate_codes(const struct hnsw_graph *g, const struct vector_rows *rows, uint32_t first, uint32_t end,
+                             char detail[160]) {
+    struct check c = {.detail = detail, .walk = hnsw_walk_over(g, rows, end, NULL)};
+    uint8_t *fresh;
+
+    detail[0] = '\0';
+    if (g->head->bits == 0) {
+        return 0;
+    }
+    fresh = malloc(c.walk.words_at);
+    if (fresh == NULL) {
+        (void)snprintf(detail, DETAIL_BYTES, "no memory for a code");
+        return UINT64_MAX;
+    }
+    for (uint32_t slot = first; slot < end; slot++) {
+        if (hnsw_is_linked(g, slot) && !code_is_right(&c.walk, slot, fresh)) {
+            fault(&c, "slot %u: its code is not that of its vector", slot);
+        }
+    }
+    free(fresh);
+    return c.faults;
 }

@@ -1,11 +1,22 @@
 /*
- * hnsw_walk.c - how a graph is walked: the scratch of a thread, the greedy descent, and algorithm 2 of the paper.
+ * hnsw_walk.c - how a graph is walked: the scratch of a thread, the greedy descent, and algorithm 2 of the paper in a form that suits a machine
+ * on which memory traffic and branches are what costs.
  *
- * A walk through one layer takes the nearest node whose links were not followed yet, gathers those of its links that were never
- * met, and computes their distances together: the rows are prefetched while they are gathered, and four at a time share the loads
- * of the query. No allocation per candidate: tags and results are reserved before, and the frontier doubles when it must.
+ * One pool, ascending by distance, stands for the paper's two heaps: its first entry whose links were not followed is the next to follow, and its
+ * begin are the results. Most met nodes are turned away by one comparison; those that are not move a few entries of eight bytes.
  *
- * Tags are bytes that hold the number of the walk, so starting a walk costs nothing, and once in 255 walks a memset.
+ * When to stop. The paper follows the ef nearest, for every query alike. Here a walk goes on while the next node is nearer than
+ *
+ *      d_k * (ef / k) ^ spread
+ *
+ * d_k being the distance of the k-th result so far: that is where the ef-th neighbour is expected, when distances grow with ranks as they do
+ * around the graph's nodes (hnsw_head.spread, which insertions measure). So ef keeps its meaning on the average, but a query among many
+ * near neighbours follows more of them and one in the open fewer, which costs less for the same recall (the rule is that of
+ * Al-Jazzazi et al. 2025, "Distance Adaptive Beam Search"; tying it to ef by the intrinsic dimension is ours). Where rejected nodes (a filter, deletions) lie among the
+ * results, the k-th accepted one has a higher rank r in the pool than k; the factor is then that of max(ef, OVERSHOOT * r) over r.
+ *
+ * Tags are bytes that hold the number of the walk, so starting a walk costs nothing, and once in 255 walks a memset. No allocation but in
+ * hnsw_scratch_reserve.
  */
 #include "index/hnsw_internal.h"
 
@@ -17,6 +28,9 @@ enum { CACHE_LINE = 64, ROOM_FIRST = 1024 };
 /* The begin of a row. The lines behind come by themselves once the CPU sees the row being read; asking for them all only takes
  * the places of other rows' first lines. */
 enum { ROW_PREFETCH_LINES = 4 };
+static const float OVERSHOOT = 1.5F;
+
+/* --- scratch ---------------------------------------------------------------------------------------------------------- */
 
 struct hnsw_scratch *hnsw_scratch_new(void) {
     return calloc(1, sizeof(struct hnsw_scratch));
@@ -25,8 +39,9 @@ struct hnsw_scratch *hnsw_scratch_new(void) {
 void hnsw_scratch_free(struct hnsw_scratch *s) {
     if (s != NULL) {
         free(s->tags);
-        free(s->frontier);
+        free(s->pool);
         free(s->found);
+        free(s->values);
         free(s);
     }
 }
@@ -70,29 +85,72 @@ static bool grow_tags(struct hnsw_scratch *s, uint32_t slots) {
     return true;
 }
 
-bool hnsw_scratch_reserve(struct hnsw_scratch *s, uint32_t slots, uint32_t ef) {
-    return grow_tags(s, slots) && grow_neighbors(&s->found, &s->found_room, ef) &&
-           grow_neighbors(&s->frontier, &s->frontier_room, ROOM_FIRST);
+static bool grow_values(struct hnsw_walk *w) {
+    struct hnsw_scratch *s = w->scratch;
+    size_t each = 2 * (size_t)w->plane_bytes;
+
+    if (w->bits != 0 && each > s->values_room) {
+        int8_t *grown = aligned_alloc(CACHE_LINE, 2 * each);
+        if (grown == NULL) {
+            return false;
+        }
+        free(s->values);
+        s->values = grown;
+        s->values_room = each;
+    }
+    s->query.code.values = s->values;
+    s->node.code.values = s->values + s->values_room;
+    return true;
+}
+
+bool hnsw_scratch_reserve(struct hnsw_walk *w, size_t pool) {
+    struct hnsw_scratch *s = w->scratch;
+
+    return grow_tags(s, w->slots) && grow_neighbors(&s->pool, &s->pool_room, pool + 1) &&
+           grow_neighbors(&s->found, &s->found_room, pool + 1) && grow_values(w);
 }
 
 struct hnsw_walk hnsw_walk_over(const struct hnsw_graph *g, const struct vector_rows *rows, uint32_t slots,
                                 struct hnsw_scratch *scratch) {
+    const struct hnsw_head *head = g->head;
+
     return (struct hnsw_walk){.g = g,
                               .rows = rows,
                               .scratch = scratch,
                               .slots = slots,
-                              .m = g->head->m,
-                              .block_bytes = hnsw_base_block_bytes(g->head->m)};
+                              .m = head->m,
+                              .bits = head->bits,
+                              .dimension = head->dimension,
+                              .plane_bytes = code_plane_bytes(head->dimension),
+                              .words_at = code_bytes(head->dimension, head->bits),
+                              .block_bytes = head->block_bytes};
 }
 
 /* --- distances -------------------------------------------------------------------------------------------------------- */
 
-struct neighbor hnsw_measure(struct hnsw_walk *w, uint32_t slot) {
-    w->distances++;
-    return (struct neighbor){cosine_distance(dot_product(w->query, vector_row(w->rows, slot), w->rows->dimension)), slot};
+void hnsw_probe_vector(struct hnsw_walk *w, struct hnsw_probe *p, const float *vector) {
+    p->vector = vector;
+    if (w->bits != 0) {
+        code_query_of_vector(vector, w->dimension, &p->code);
+    }
 }
 
-void hnsw_distances(struct hnsw_walk *w, const float *from, const uint32_t *slots, uint32_t count, float *out) {
+static inline float scale_of(const struct hnsw_walk *w, uint32_t slot) {
+    float scale;
+
+    memcpy(&scale, &hnsw_words(w, slot)[WORD_SCALE], sizeof scale);
+    return scale;
+}
+
+void hnsw_probe_node(struct hnsw_walk *w, struct hnsw_probe *p, uint32_t slot) {
+    if (w->bits != 0) {
+        code_query_of_code(hnsw_block(w, slot), scale_of(w, slot), w->dimension, w->bits, &p->code);
+    } else {
+        p->vector = vector_row(w->rows, slot);
+    }
+}
+
+static void distances_by_rows(struct hnsw_walk *w, const float *from, const uint32_t *slots, uint32_t count, float *out) {
     for (uint32_t i = 0; i < count; i += DOT_ROWS) {
         const float *rows[DOT_ROWS];
         float dot[DOT_ROWS];
@@ -105,66 +163,57 @@ void hnsw_distances(struct hnsw_walk *w, const float *from, const uint32_t *slot
             out[i + j] = cosine_distance(dot[j]);
         }
     }
+}
+
+static void distances_by_codes(struct hnsw_walk *w, const struct code_query *from, bool fine, const uint32_t *slots,
+                               uint32_t count, float *out) {
+    const uint8_t *planes[MAX_LINKS] = {NULL};
+    int32_t high[MAX_LINKS];
+    int32_t low[MAX_LINKS];
+    uint32_t beside = (uint32_t)w->words_at;
+
+    for (uint32_t i = 0; i < count; i++) {
+        planes[i] = hnsw_block(w, slots[i]);
+    }
+    code_dots(from->values, planes, count, w->plane_bytes, beside, high);
+    if (!fine) {
+        for (uint32_t i = 0; i < count; i++) {
+            out[i] = code_distance_coarse(from, scale_of(w, slots[i]), high[i]);
+        }
+        return;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        planes[i] += w->plane_bytes;
+    }
+    code_dots(from->values, planes, count, w->plane_bytes, 0, low);
+    for (uint32_t i = 0; i < count; i++) {
+        out[i] = code_distance_fine(from, scale_of(w, slots[i]), high[i], low[i]);
+    }
+}
+
+void hnsw_distances(struct hnsw_walk *w, const struct hnsw_probe *from, enum hnsw_precision precision, const uint32_t *slots,
+                    uint32_t count, float *out) {
+    if (count == 0) {
+        return;
+    }
     w->distances += count;
-}
-
-static inline void prefetch_row(const struct hnsw_walk *w, uint32_t slot) {
-    const char *row = (const char *)vector_row(w->rows, slot);
-
-    for (int line = 0; line < ROW_PREFETCH_LINES; line++) {
-        __builtin_prefetch(row + line * CACHE_LINE);
+    if (w->bits == 0) {
+        distances_by_rows(w, from->vector, slots, count, out);
+    } else {
+        distances_by_codes(w, &from->code, precision == FINE && code_planes(w->bits) > 1, slots, count, out);
     }
 }
 
-static inline void prefetch_block(const struct hnsw_walk *w, uint32_t slot) {
-    const char *block = (const char *)hnsw_block(w->g, w->block_bytes, slot);
+struct neighbor hnsw_measure(struct hnsw_walk *w, uint32_t slot) {
+    struct neighbor n = {.slot = slot};
 
-    for (size_t at = 0; at < w->block_bytes; at += CACHE_LINE) {
-        __builtin_prefetch(block + at);
-    }
+    hnsw_distances(w, &w->scratch->query, FINE, &slot, 1, &n.distance);
+    return n;
 }
 
-/* --- the frontier: a min-heap ----------------------------------------------------------------------------------------- */
-
-static bool frontier_reserve(struct hnsw_scratch *s, size_t more) {
-    return grow_neighbors(&s->frontier, &s->frontier_room, s->frontier_count + more);
-}
-
-static void frontier_push(struct hnsw_scratch *s, struct neighbor n) {
-    size_t at = s->frontier_count++;
-
-    while (at > 0 && neighbor_before(n, s->frontier[(at - 1) / 2])) {
-        s->frontier[at] = s->frontier[(at - 1) / 2];
-        at = (at - 1) / 2;
-    }
-    s->frontier[at] = n;
-}
-
-static struct neighbor frontier_pop(struct hnsw_scratch *s) {
-    struct neighbor *heap = s->frontier;
-    struct neighbor nearest = heap[0];
-    struct neighbor last = heap[--s->frontier_count];
-    size_t count = s->frontier_count;
-    size_t at = 0;
-
-    for (size_t child = 1; child < count; child = 2 * at + 1) {
-        if (child + 1 < count && neighbor_before(heap[child + 1], heap[child])) {
-            child++;
-        }
-        if (!neighbor_before(heap[child], last)) {
-            break;
-        }
-        heap[at] = heap[child];
-        at = child;
-    }
-    heap[at] = last;
-    return nearest;
-}
-
-/* --- walking ---------------------------------------------------------------------------------------------------------- */
+/* --- steps ------------------------------------------------------------------------------------------------------------ */
 
 static void begin_layer(struct hnsw_scratch *s) {
-    s->frontier_count = 0;
     if (++s->epoch == 0) {
         memset(s->tags, 0, s->tag_room);
         s->epoch = 1;
@@ -197,7 +246,7 @@ bool hnsw_entry_within(const struct hnsw_walk *w, uint32_t below, uint64_t *ret)
     bool any = false;
 
     for (uint32_t slot = 0; slot < below && slot < w->slots; slot++) {
-        uint32_t level = hnsw_block_level(w, slot);
+        uint32_t level = hnsw_level_of(slot, w->m);
         if (any && level <= hnsw_entry_level(*ret)) {
             continue;
         }
@@ -209,86 +258,224 @@ bool hnsw_entry_within(const struct hnsw_walk *w, uint32_t below, uint64_t *ret)
     return any;
 }
 
+static inline void prefetch_row(const struct hnsw_walk *w, uint32_t slot) {
+    const char *row = (const char *)vector_row(w->rows, slot);
+
+    for (int line = 0; line < ROW_PREFETCH_LINES; line++) {
+        __builtin_prefetch(row + line * CACHE_LINE);
+    }
+}
+
 /* The links of a node that can be followed, and with `unmet`, only those that this walk did not meet: into scratch->batch. */
 static uint32_t gather(struct hnsw_walk *w, struct link_list list, bool unmet) {
-    uint32_t *batch = w->scratch->batch;
-    uint32_t all = hnsw_read_links(list, batch);
+    struct hnsw_scratch *s = w->scratch;
     uint32_t n = 0;
 
-    for (uint32_t i = 0; i < all; i++) {
-        uint32_t slot = batch[i];
-        if (slot < w->slots && !(unmet && hnsw_meet(w, slot))) {
-            prefetch_row(w, slot);
-            batch[n++] = slot;
+    for (uint32_t i = 0; i < list.room; i++) {
+        uint32_t slot = load_acquire_u32(&list.words[i]); /* pairs with: HNSW_LINK */
+        if (slot >= w->slots) {
+            if (slot == HNSW_NONE) {
+                break;
+            }
+            continue;
+        }
+        s->batch[n] = slot;
+        if (unmet) {
+            n += s->tags[slot] != s->epoch;
+            s->tags[slot] = s->epoch;
+        } else {
+            n++;
+        }
+    }
+    if (w->bits == 0) {
+        for (uint32_t i = 0; i < n; i++) {
+            prefetch_row(w, s->batch[i]);
         }
     }
     return n;
 }
 
-struct neighbor hnsw_descend(struct hnsw_walk *w, struct neighbor at, uint32_t from, uint32_t to) {
+uint32_t hnsw_descend(struct hnsw_walk *w, uint32_t at, uint32_t from, uint32_t to) {
     struct hnsw_scratch *s = w->scratch;
+    float nearest;
 
+    hnsw_distances(w, &s->query, COARSE, &at, 1, &nearest);
     for (uint32_t layer = from; layer > to; layer--) {
         uint32_t before;
         do {
-            uint32_t n = gather(w, hnsw_links(w, at.slot, layer), false);
-            before = at.slot;
-            hnsw_distances(w, w->query, s->batch, n, s->batch_distance);
+            uint32_t n = gather(w, hnsw_links(w, at, layer), false);
+            before = at;
+            hnsw_distances(w, &s->query, COARSE, s->batch, n, s->batch_distance);
             for (uint32_t i = 0; i < n; i++) {
-                struct neighbor next = {s->batch_distance[i], s->batch[i]};
-                at = next.distance < at.distance ? next : at;
+                if (s->batch_distance[i] < nearest) {
+                    nearest = s->batch_distance[i];
+                    at = s->batch[i];
+                }
             }
-        } while (at.slot != before);
+        } while (at != before);
     }
     return at;
 }
 
-static inline bool accepts(const struct hnsw_acceptance *a, uint32_t slot) {
-    return slot < a->below && (a->filter == NULL || a->filter->accepts(a->filter->ctx, slot));
+/* --- algorithm 2 ------------------------------------------------------------------------------------------------------ */
+
+/* The pool of a walk, and what decides how far it goes. */
+struct pool {
+    struct neighbor *entries;
+    uint32_t count;
+    uint32_t room;
+    uint32_t next;     /* no entry before it is waiting to be expanded */
+    uint32_t rejected; /* entries that are no results */
+    float limit;       /* nothing beyond is taken in or followed */
+    const struct hnsw_reach *reach;
+};
+
+static bool is_accepted(const struct hnsw_walk *w, const struct hnsw_reach *r, uint32_t slot) {
+    if (slot >= r->below || (r->matches != NULL && (r->matches[slot / 64] >> (slot % 64) & 1) == 0)) {
+        return false;
+    }
+    /* The hint was set before the deletion was published, and the publication came before this view; so an unset one is right. */
+    bool hint = (load_relaxed_u32(&hnsw_words(w, slot)[WORD_UPPER]) & UPPER_DEAD) != 0;
+    return !hint || r->visible.accepts == NULL || r->visible.accepts(r->visible.ctx, slot);
 }
 
-/* Algorithm 2, lines 9 to 17: what was gathered, into C and W. */
-static void offer_batch(struct hnsw_walk *w, uint32_t n, const struct hnsw_acceptance *accept, struct topk *found) {
-    struct hnsw_scratch *s = w->scratch;
-    float bound = topk_bound(found);
+/* Those of a batch that are near enough, ascending, with their marks, into batch[0..returned). */
+static uint32_t take_near(struct hnsw_walk *w, struct pool *p, uint32_t n, struct neighbor *near) {
+    const struct hnsw_scratch *s = w->scratch;
+    uint32_t count = 0;
 
-    hnsw_distances(w, w->query, s->batch, n, s->batch_distance);
     for (uint32_t i = 0; i < n; i++) {
         struct neighbor met = {s->batch_distance[i], s->batch[i]};
-        if (met.distance < bound) {
-            frontier_push(s, met);
-            if (accepts(accept, met.slot)) {
-                topk_offer(found, met);
-                bound = topk_bound(found);
+        if (!(met.distance < p->limit)) {
+            continue; /* NaN, of a damaged scale, among them */
+        }
+        if (!is_accepted(w, p->reach, met.slot)) {
+            met.slot |= MET_REJECTED;
+            p->rejected++;
+        }
+        uint32_t at = count++;
+        for (; at > 0 && near[at - 1].distance > met.distance; at--) {
+            near[at] = near[at - 1];
+        }
+        near[at] = met;
+    }
+    return count;
+}
+
+/* Drops the last entries until `more` fit in, those of the new ones first that are farther. Returns how many new ones are left. */
+static uint32_t make_room(struct pool *p, const struct neighbor *near, uint32_t more) {
+    while (p->count + more > p->room) {
+        bool drop_new = p->count == 0 || near[more - 1].distance >= p->entries[p->count - 1].distance;
+        const struct neighbor *last = drop_new ? &near[more - 1] : &p->entries[p->count - 1];
+        p->rejected -= (last->slot & MET_REJECTED) != 0 ? 1 : 0;
+        if (drop_new) {
+            more--;
+        } else {
+            p->count--;
+        }
+    }
+    return more;
+}
+
+/* One pass from the end, however many come in. */
+static void merge(struct pool *p, const struct neighbor *near, uint32_t more) {
+    struct neighbor *e = p->entries;
+    uint32_t from = p->count;
+    uint32_t to = p->count + more;
+
+    p->count = to;
+    while (more > 0) {
+        if (from > 0 && e[from - 1].distance > near[more - 1].distance) {
+            e[--to] = e[--from];
+        } else {
+            e[--to] = near[--more];
+        }
+    }
+    p->next = to < p->next ? to : p->next;
+}
+
+/* Where the k-th accepted entry stands; p->count: there are fewer. */
+static uint32_t kth_accepted(const struct pool *p) {
+    uint32_t k = p->reach->k;
+    uint32_t found = 0;
+
+    if (p->rejected == 0 || p->count < k) {
+        return k <= p->count ? k - 1 : p->count;
+    }
+    for (uint32_t at = 0; at < p->count; at++) {
+        found += (p->entries[at].slot & MET_REJECTED) == 0 ? 1 : 0;
+        if (found == k) {
+            return at;
+        }
+    }
+    return p->count;
+}
+
+/* What is beyond the limit will not be followed. */
+static void drop_beyond(struct pool *p, uint32_t kth) {
+    while (p->count > kth + 1 && p->entries[p->count - 1].distance > p->limit) {
+        p->count--;
+        p->rejected -= (p->entries[p->count].slot & MET_REJECTED) != 0 ? 1 : 0;
+    }
+}
+
+/* After a batch: where the walk ends now. */
+static void set_limit(struct pool *p) {
+    const struct hnsw_reach *r = p->reach;
+
+    p->limit = p->count == p->room ? p->entries[p->count - 1].distance : INFINITY;
+    if (r->spread > 0.0F) {
+        uint32_t kth = kth_accepted(p);
+        if (kth < p->count) {
+            float rank = (float)(kth + 1);
+            float ef = (float)r->ef > OVERSHOOT * rank ? (float)r->ef : OVERSHOOT * rank;
+            float limit = p->entries[kth].distance * powf(ef / rank, r->spread);
+            p->limit = limit < p->limit ? limit : p->limit;
+            drop_beyond(p, kth);
+        }
+    }
+}
+
+static void offer_batch(struct hnsw_walk *w, struct pool *p, uint32_t n) {
+    struct hnsw_scratch *s = w->scratch;
+    struct neighbor near[MAX_LINKS];
+
+    hnsw_distances(w, &s->query, COARSE, s->batch, n, s->batch_distance);
+    uint32_t more = take_near(w, p, n, near);
+    if (more > 0) {
+        more = make_room(p, near, more);
+        merge(p, near, more);
+        set_limit(p);
+    }
+}
+
+uint32_t hnsw_search_layer(struct hnsw_walk *w, uint32_t start, uint32_t layer, const struct hnsw_reach *reach) {
+    struct hnsw_scratch *s = w->scratch;
+    struct pool p = {.entries = s->pool, .room = reach->pool, .limit = INFINITY, .reach = reach};
+
+    begin_layer(s);
+    (void)hnsw_meet(w, start);
+    s->batch[0] = start;
+    offer_batch(w, &p, 1);
+    while (p.next < p.count) {
+        struct neighbor *nearest = &p.entries[p.next];
+        if ((nearest->slot & MET_EXPANDED) != 0) {
+            p.next++;
+            continue;
+        }
+        if (nearest->distance > p.limit) {
+            break; /* nothing nearer can come */
+        }
+        uint32_t slot = nearest->slot & MET_SLOT;
+        nearest->slot |= MET_EXPANDED;
+        p.next++;
+        offer_batch(w, &p, gather(w, hnsw_links(w, slot, layer), true));
+        if (p.next < p.count && layer == 0) {
+            const char *words = (const char *)hnsw_words(w, p.entries[p.next].slot & MET_SLOT);
+            for (size_t at = CACHE_LINE; at < w->block_bytes - w->words_at + CACHE_LINE; at += CACHE_LINE) {
+                __builtin_prefetch(words + at - 1);
             }
         }
     }
-}
-
-bool hnsw_search_layer(struct hnsw_walk *w, struct neighbor start, uint32_t layer, const struct hnsw_acceptance *accept,
-                       struct topk *found) {
-    struct hnsw_scratch *s = w->scratch;
-
-    begin_layer(s);
-    (void)hnsw_meet(w, start.slot);
-    frontier_push(s, start);
-    if (accepts(accept, start.slot)) {
-        topk_offer(found, start);
-    }
-    while (s->frontier_count > 0) {
-        struct neighbor nearest = frontier_pop(s);
-        uint32_t n;
-        if (nearest.distance > topk_bound(found)) {
-            break; /* lines 5 to 8: nothing nearer can come. The bound is infinite until ef are found */
-        }
-        n = gather(w, hnsw_links(w, nearest.slot, layer), true);
-        if (s->frontier_count > 0) {
-            prefetch_block(w, s->frontier[0].slot);
-        }
-        if (!frontier_reserve(s, n)) {
-            return false;
-        }
-        offer_batch(w, n, accept, found);
-    }
-    return true;
+    return p.count;
 }

@@ -19,6 +19,12 @@ static inline uint32_t load_relaxed_u32(const uint32_t *p) { return __atomic_loa
 static inline uint64_t load_relaxed_u64(const uint64_t *p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }
 static inline void store_relaxed_u32(uint32_t *p, uint32_t v) { __atomic_store_n(p, v, __ATOMIC_RELAXED); }
 static inline void store_relaxed_u64(uint64_t *p, uint64_t v) { __atomic_store_n(p, v, __ATOMIC_RELAXED); }
+static inline float load_relaxed_f32(const float *p) {
+    float v;
+    __atomic_load(p, &v, __ATOMIC_RELAXED);
+    return v;
+}
+static inline void store_relaxed_f32(float *p, float v) { __atomic_store(p, &v, __ATOMIC_RELAXED); }
 static inline uint64_t add_relaxed_u64(uint64_t *p, uint64_t v) { return __atomic_fetch_add(p, v, __ATOMIC_RELAXED); }
 static inline uint32_t or_release_u32(uint32_t *p, uint32_t v) { return __atomic_fetch_or(p, v, __ATOMIC_ACQ_REL); }
 /* Store `v` where the word is `expected`; true when it was. Strong: false means that the word was another. */

@@ -26,8 +26,8 @@ uint64_t arena_vectors_bytes(uint32_t stride, uint64_t slots) {
     return VECTORS_HEAD_BYTES + slots * stride * sizeof(float);
 }
 
-uint64_t arena_graph_bytes(uint32_t m, uint64_t slots) {
-    return HNSW_HEAD_BYTES + slots * hnsw_base_block_bytes(m);
+uint64_t arena_graph_bytes(const struct hnsw_head *head, uint64_t slots) {
+    return HNSW_HEAD_BYTES + slots * head->block_bytes;
 }
 
 void arena_graph_names(uint32_t generation, char graph[ARENA_FILE_NAME_MAX], char upper[ARENA_FILE_NAME_MAX]) {
@@ -88,11 +88,11 @@ static bool follow_graph(struct arena *a, const struct library_view *view, struc
         return false;
     }
     struct hnsw_head *head = (struct hnsw_head *)mapfile_base(&a->graph);
-    if (!hnsw_head_valid(head)) {
+    if (!hnsw_head_valid(head) || head->dimension != view->dimension) {
         return status_set(st, STATUS_CORRUPT, "%s does not begin as a graph", graph);
     }
     uint64_t upper_bytes = load_relaxed_u64(&head->upper_used) * sizeof(uint32_t);
-    if (!follow_file(a, &a->graph, graph, arena_graph_bytes(head->m, view->chunk_slots), st) ||
+    if (!follow_file(a, &a->graph, graph, arena_graph_bytes(head, view->chunk_slots), st) ||
         !follow_file(a, &a->upper, upper, upper_bytes, st)) {
         return false;
     }

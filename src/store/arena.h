@@ -90,7 +90,7 @@ struct library_view {
     uint32_t document_rows;
     uint32_t live_chunks;
     uint32_t live_documents;
-    uint32_t reserved;
+    uint32_t rerank;           /* candidates measured with float32; 0: codes alone rank */
     uint64_t records_used;     /* bytes */
     uint64_t ids_used;         /* nodes */
     uint64_t text_bytes;       /* of live chunks */
@@ -150,7 +150,7 @@ struct columns arena_columns(const struct arena *a);
 uint32_t arena_stride(uint32_t dimension);
 /* Bytes of vectors.mmap, graph.<g>.mmap for so many slots. */
 uint64_t arena_vectors_bytes(uint32_t stride, uint64_t slots);
-uint64_t arena_graph_bytes(uint32_t m, uint64_t slots);
+uint64_t arena_graph_bytes(const struct hnsw_head *head, uint64_t slots);
 
 #define ARENA_FILE_NAME_MAX 32
 void arena_graph_names(uint32_t generation, char graph[ARENA_FILE_NAME_MAX], char upper[ARENA_FILE_NAME_MAX]);

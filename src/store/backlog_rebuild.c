@@ -28,13 +28,13 @@ static bool check_settings(const struct index_settings *s, struct status *st) {
 }
 
 /* Takes the one place for a rebuild. */
-static bool claim_rebuild(struct library *lib, const struct index_settings *s, uint32_t *ret_generation, uint32_t *ret_slots,
-                          struct status *st) {
+static bool claim_rebuild(struct library *lib, const struct index_settings *s, uint32_t dimension, uint32_t *ret_generation,
+                          uint32_t *ret_slots, struct status *st) {
     (void)pthread_mutex_lock(&lib->graph_mutex);
     bool free_place = !lib->rebuilding;
     if (free_place) {
         lib->rebuilding = true;
-        lib->rebuild_generation = s->type == INDEX_HNSW ? ++lib->last_generation : 0;
+        lib->rebuild_generation = s->type == INDEX_HNSW && dimension != 0 ? ++lib->last_generation : 0;
         *ret_generation = lib->rebuild_generation;
         *ret_slots = lib->slots;
     }
@@ -105,14 +105,18 @@ static bool attach(struct library *lib, struct graph_work *g, struct status *st)
 bool backlog_rebuild_begin(struct library *lib, const struct index_settings *settings, struct status *st) {
     uint32_t generation = 0;
     uint32_t slots = 0;
-    if (!check_settings(settings, st) || !claim_rebuild(lib, settings, &generation, &slots, st)) {
+    struct reading rd;
+    library_reading(lib, &rd);
+    uint32_t dimension = rd.view.dimension; /* 0: there is no vector yet, and with the first one comes the graph */
+    if (!check_settings(settings, st) || !claim_rebuild(lib, settings, dimension, &generation, &slots, st)) {
         return false;
     }
-    if (settings->type == INDEX_FLAT) {
+    if (generation == 0) {
         return true; /* there is nothing to build */
     }
     struct graph_work *g = NULL;
-    if (!graph_work_create(lib->arena.dir_fd, generation, settings, slots, &g, st)) {
+    const struct hnsw_shape shape = library_shape(lib, settings, dimension);
+    if (!graph_work_create(lib->arena.dir_fd, generation, &shape, slots, &g, st)) {
         leave_rebuild(lib, generation);
         return false;
     }
@@ -200,7 +204,7 @@ bool backlog_rebuild_wanted(struct library *lib, struct index_settings *ret) {
     library_reading(lib, &rd);
     const struct index_settings *asked = &rd.view.index;
     struct graph_work *g = library_graph(lib, false);
-    bool wanted = (g != NULL) != (asked->type == INDEX_HNSW);
+    bool wanted = (g != NULL) != (asked->type == INDEX_HNSW) && rd.view.dimension != 0;
     if (g != NULL && !wanted) {
         const struct hnsw_head *head = graph_work_graph(g).head;
         wanted = head->m != asked->m || head->ef_construction != asked->ef_construction;

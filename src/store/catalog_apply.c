@@ -52,6 +52,7 @@ static void forget_text(struct library *lib, const struct chunk_row *c) {
 static void delete_chunk(struct library *lib, uint32_t slot, uint64_t lsn, struct op_effect *effect) {
     struct chunk_row *c = library_chunk(lib, slot);
     store_release_u64(&c->deleted_lsn, lsn); /* pairs with: CHUNK_DELETED */
+    library_node_died(lib, slot);
     /* Whoever of this and the re-embedder sets its flag second sees the other's: the chunk is taken off the missing ones once. */
     if ((or_release_u32(&c->state, CHUNK_COUNTED_DEAD) & CHUNK_HAS_VECTOR) == 0) {
         library_vector_settled(lib);
@@ -118,6 +119,7 @@ static void fix_dimension(struct library *lib, uint32_t dimension) {
     if (lib->view.dimension == 0 && dimension != 0) {
         lib->view.dimension = dimension;
         lib->view.stride = arena_stride(dimension);
+        lib->view.graph_generation = lib->serving != NULL ? lib->serving->generation : 0; /* made when this was reserved */
     }
 }
 
@@ -266,7 +268,6 @@ static void apply_create(struct catalog *c, const struct op *op, uint64_t lsn) {
     view->live = 1;
     view->lsn = lsn;
     view->arena_generation = ++c->next_arena_generation;
-    view->graph_generation = lib->last_generation;
     view->ids_used = IDTABLE_FIRST_FREE;
     view->model_fingerprint = lib->model != NULL ? lib->model->fingerprint : 0;
     fix_dimension(lib, library_dimension(lib, &op->as.definition));

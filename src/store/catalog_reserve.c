@@ -114,6 +114,27 @@ static bool create_vectors(struct library *lib, uint32_t dimension, uint64_t slo
     return true;
 }
 
+/* Makes the first graph, when the dimension is known. Nobody links in it before a view counts its slots. */
+static bool create_graph(struct library *lib, const struct index_settings *settings, uint32_t dimension, struct status *st) {
+    struct graph_work *g = NULL;
+    if (settings->type == INDEX_HNSW) {
+        const struct hnsw_shape shape = library_shape(lib, settings, dimension);
+        if (!graph_work_create(lib->arena.dir_fd, lib->last_generation + 1, &shape, 0, &g, st)) {
+            return false;
+        }
+    }
+    (void)pthread_mutex_lock(&lib->graph_mutex);
+    struct graph_work *abandoned = lib->serving; /* of a batch that was not logged */
+    lib->last_generation += g != NULL ? 1 : 0;
+    lib->serving = g;
+    (void)pthread_mutex_unlock(&lib->graph_mutex);
+    if (abandoned != NULL) {
+        graph_work_unlink(lib->arena.dir_fd, abandoned->generation);
+        library_graph_release(lib, abandoned);
+    }
+    return true;
+}
+
 /* ret_dimension: of the vectors file when it was made for this op, else what was reserved before. */
 static bool reserve_vectors(struct library *lib, const struct op_document *d, uint32_t *ret_dimension, struct status *st) {
     uint64_t slots = (uint64_t)lib->view.chunk_slots + lib->reserved.chunks + d->num_chunks;
@@ -129,7 +150,8 @@ static bool reserve_vectors(struct library *lib, const struct op_document *d, ui
     if (d->vector_dimension == 0 || d->num_chunks == 0) {
         return true;
     }
-    if (!create_vectors(lib, d->vector_dimension, slots, st)) {
+    if (!create_vectors(lib, d->vector_dimension, slots, st) ||
+        !create_graph(lib, &lib->view.index, d->vector_dimension, st)) {
         return false;
     }
     *ret_dimension = d->vector_dimension;
@@ -198,8 +220,8 @@ static bool reserve_in(struct library *lib, const struct op *op, struct status *
     if (!grow_rows(lib, &need, st)) {
         return false;
     }
+    struct text_stage before = lib->stage;
     if (op->type == OP_DOCUMENT_PUT) {
-        struct text_stage before = lib->stage;
         if (!reserve_texts(lib, &op->as.document, st)) {
             return false;
         }
@@ -254,14 +276,7 @@ static bool create_texts(struct library *lib, struct status *st) {
 
 static bool create_index(struct library *lib, const struct library_definition *d, struct status *st) {
     uint32_t dimension = library_dimension(lib, d);
-    if (dimension != 0 && !create_vectors(lib, dimension, 0, st)) {
-        return false;
-    }
-    if (d->index.type != INDEX_HNSW) {
-        return true;
-    }
-    lib->last_generation = 1;
-    return graph_work_create(lib->arena.dir_fd, lib->last_generation, &d->index, 0, &lib->serving, st);
+    return dimension == 0 || (create_vectors(lib, dimension, 0, st) && create_graph(lib, &d->index, dimension, st));
 }
 
 static bool reserve_library(struct catalog *c, const struct op *op, struct status *st) {

@@ -65,8 +65,20 @@ static bool grow_to(struct mapfile *m, uint64_t bytes, uint64_t step, struct sta
 bool graph_work_grow(struct graph_work *g, uint64_t slots, uint64_t upper_words, struct status *st) {
     const struct hnsw_head *head = graph_work_graph(g).head;
     uint64_t words = load_relaxed_u64(&head->upper_used) + upper_words;
-    return grow_to(&g->graph, arena_graph_bytes(head->m, slots), GRAPH_STEP, st) &&
+    return grow_to(&g->graph, arena_graph_bytes(head, slots), GRAPH_STEP, st) &&
            grow_to(&g->upper, words * sizeof(uint32_t), UPPER_STEP, st);
+}
+
+void library_node_died(struct library *lib, uint32_t slot) {
+    (void)pthread_mutex_lock(&lib->graph_mutex);
+    struct graph_work *const graphs[] = {lib->serving, lib->building};
+    for (size_t i = 0; i < sizeof graphs / sizeof graphs[0]; i++) {
+        if (graphs[i] != NULL && slot < graphs[i]->slots) {
+            struct hnsw_graph graph = graph_work_graph(graphs[i]);
+            hnsw_node_died(&graph, slot);
+        }
+    }
+    (void)pthread_mutex_unlock(&lib->graph_mutex);
 }
 
 void graph_work_init_nodes(struct graph_work *g, uint32_t end) {
@@ -76,8 +88,8 @@ void graph_work_init_nodes(struct graph_work *g, uint32_t end) {
     }
 }
 
-bool graph_work_create(int dir_fd, uint32_t generation, const struct index_settings *settings, uint32_t slots,
-                       struct graph_work **ret, struct status *st) {
+bool graph_work_create(int dir_fd, uint32_t generation, const struct hnsw_shape *shape, uint32_t slots, struct graph_work **ret,
+                       struct status *st) {
     struct graph_work *g = graph_work_new(generation);
     if (g == NULL) {
         return status_no_memory(st);
@@ -85,15 +97,16 @@ bool graph_work_create(int dir_fd, uint32_t generation, const struct index_setti
     char graph[ARENA_FILE_NAME_MAX];
     char upper[ARENA_FILE_NAME_MAX];
     arena_graph_names(generation, graph, upper);
-    uint64_t upper_bytes = hnsw_upper_words_for(0, slots, settings->m) * sizeof(uint32_t);
+    uint64_t upper_bytes = hnsw_upper_words_for(0, slots, shape->m) * sizeof(uint32_t);
+    uint64_t graph_bytes = HNSW_HEAD_BYTES + (uint64_t)slots * hnsw_block_bytes(shape);
     graph_work_unlink(dir_fd, generation); /* of a rebuild that a restart cut off */
-    if (!mapfile_create(&g->graph, dir_fd, graph, arena_graph_bytes(settings->m, slots), st) ||
+    if (!mapfile_create(&g->graph, dir_fd, graph, graph_bytes, st) ||
         !mapfile_create(&g->upper, dir_fd, upper, upper_bytes > UPPER_LEAST ? upper_bytes : UPPER_LEAST, st)) {
         graph_work_free(g);
         graph_work_unlink(dir_fd, generation);
         return false;
     }
-    hnsw_head_init(graph_work_graph(g).head, settings->m, settings->ef_construction);
+    hnsw_head_init(graph_work_graph(g).head, shape);
     graph_work_init_nodes(g, slots);
     *ret = g;
     return true;
@@ -112,7 +125,7 @@ bool graph_work_open(int dir_fd, uint32_t generation, uint32_t slots, struct gra
         return false;
     }
     const struct hnsw_head *head = graph_work_graph(g).head;
-    if (g->graph.size < HNSW_HEAD_BYTES || !hnsw_head_valid(head) || g->graph.size < arena_graph_bytes(head->m, slots) ||
+    if (g->graph.size < HNSW_HEAD_BYTES || !hnsw_head_valid(head) || g->graph.size < arena_graph_bytes(head, slots) ||
         g->upper.size / sizeof(uint32_t) < head->upper_used || head->linked > slots) {
         graph_work_free(g);
         return status_set(st, STATUS_CORRUPT, "%s does not fit its library", graph);

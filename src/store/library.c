@@ -65,12 +65,20 @@ void library_set_definition(struct library *lib, const struct library_definition
     lib->language = texts_language(d->language);
     lib->brings_vectors = slice_is(d->embedding_model, "none");
     lib->model = lib->brings_vectors ? NULL : embed_find(lib->catalog->options.models, d->embedding_model);
+    const struct quantization_settings *q = &d->quantization;
+    bool none = q->strategy == QUANTIZATION_NONE;
+    lib->code_bits = none ? 0 : (q->bits == 4 ? 4 : 8);
+    lib->view.rerank = q->strategy == QUANTIZATION_SCALAR ? 0 : (q->rerank_top_k != 0 ? q->rerank_top_k : HNSW_DEFAULT_RERANK);
 }
 
 struct library_view library_newest(const struct library *lib) {
     struct library_view view = lib->view;
     view.lsn = UINT64_MAX;
     return view;
+}
+
+struct hnsw_shape library_shape(const struct library *lib, const struct index_settings *settings, uint32_t dimension) {
+    return (struct hnsw_shape){settings->m, settings->ef_construction, dimension, lib->code_bits};
 }
 
 void library_count_missing(struct library *lib) {
@@ -127,7 +135,7 @@ size_t library_files(struct library *lib, struct library_file out[LIBRARY_FILES_
         struct hnsw_graph graph = graph_work_graph(g);
         char names[2][ARENA_FILE_NAME_MAX];
         arena_graph_names(g->generation, names[0], names[1]);
-        add_file(out, &count, names[0], arena_graph_bytes(graph.head->m, view->chunk_slots));
+        add_file(out, &count, names[0], arena_graph_bytes(graph.head, view->chunk_slots));
         add_file(out, &count, names[1], load_relaxed_u64(&graph.head->upper_used) * sizeof(uint32_t));
     }
     library_graph_release(lib, g);
@@ -139,7 +147,7 @@ static bool sync_graph(struct library *lib, uint32_t slots, struct status *st) {
     bool ok = true;
     if (g != NULL) {
         const struct hnsw_head *head = graph_work_graph(g).head;
-        ok = mapfile_sync(&g->graph, arena_graph_bytes(head->m, slots), st) &&
+        ok = mapfile_sync(&g->graph, arena_graph_bytes(head, slots), st) &&
              mapfile_sync(&g->upper, load_relaxed_u64(&head->upper_used) * sizeof(uint32_t), st);
     }
     library_graph_release(lib, g);

@@ -67,6 +67,7 @@ struct library {
     /* fixed when the library is made */
     const struct embedder *model; /* NULL: none that runs here */
     bool brings_vectors;          /* embedding_model "none" */
+    uint32_t code_bits;           /* of the graph's codes: 0, 4, 8 */
     const char *language;         /* of its texts, as analyzers know it */
 
     pthread_mutex_t published_mutex;
@@ -169,13 +170,18 @@ static inline struct document_row *library_document(const struct library *lib, u
 
 /* --- graph_work.c --- */
 /* Creates the files of a generation with nodes for `slots`. */
-MUST_CHECK bool graph_work_create(int dir_fd, uint32_t generation, const struct index_settings *settings, uint32_t slots,
+MUST_CHECK bool graph_work_create(int dir_fd, uint32_t generation, const struct hnsw_shape *shape, uint32_t slots,
                                   struct graph_work **ret, struct status *st);
 MUST_CHECK bool graph_work_open(int dir_fd, uint32_t generation, uint32_t slots, struct graph_work **ret, struct status *st);
 struct hnsw_graph graph_work_graph(const struct graph_work *g);
 /* Room for nodes [g->slots, slots) and `upper_words` more words. */
 MUST_CHECK bool graph_work_grow(struct graph_work *g, uint64_t slots, uint64_t upper_words, struct status *st);
 void graph_work_init_nodes(struct graph_work *g, uint32_t end);
+/* Sets the dead hint in every graph. The committer's, before it publishes the deletion. A node that dies before a graph is attached is
+ * never linked in it, and needs none. */
+void library_node_died(struct library *lib, uint32_t slot);
+/* What a graph of these settings is for this library; dimension is not 0. */
+struct hnsw_shape library_shape(const struct library *lib, const struct index_settings *settings, uint32_t dimension);
 void graph_work_free(struct graph_work *g);
 void graph_work_unlink(int dir_fd, uint32_t generation);
 /* A reference for a background thread (NULL when there is none), and giving it back. */

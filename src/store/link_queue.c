@@ -14,7 +14,6 @@
 #include <stdlib.h>
 
 #define BITS_LEAST_ROOM 4096
-#define NODE_FIRST_LINK 2 /* words of a base block before layer 0 (hnsw.h): level, upper offset */
 
 /* --- bit sets --- */
 
@@ -172,14 +171,6 @@ uint32_t link_queue_waiting(const struct library *lib, struct graph_work *g, uin
     return waiting;
 }
 
-/* Linked nodes have links, but for the very first, which is the entry point until others come. */
-static bool is_linked(const struct hnsw_graph *graph, uint32_t slot) {
-    const uint8_t *block = graph->base + (size_t)slot * hnsw_base_block_bytes(graph->head->m);
-    const uint32_t *words = (const uint32_t *)(const void *)block;
-    bool entry = graph->head->entry != HNSW_NO_ENTRY && (uint32_t)graph->head->entry == slot;
-    return entry || words[NODE_FIRST_LINK] != HNSW_NONE;
-}
-
 bool link_queue_restore(struct graph_work *g, uint32_t slots, struct status *st) {
     if (!room_for(g, slots)) {
         return status_no_memory(st);
@@ -188,7 +179,7 @@ bool link_queue_restore(struct graph_work *g, uint32_t slots, struct status *st)
     g->low = (uint32_t)graph.head->linked;
     g->next = g->low;
     for (uint32_t slot = g->low; slot < slots; slot++) {
-        if (is_linked(&graph, slot)) {
+        if (hnsw_is_linked(&graph, slot)) {
             bit_set(g->claimed, slot);
             bit_set(g->done, slot);
             g->done_above++;

@@ -182,9 +182,19 @@ static bool search_graph(struct dense *d, uint32_t ef, uint32_t below, struct st
     }
     uint32_t slots = d->search->rd->view.chunk_slots;
     struct hnsw_graph graph = arena_graph(d->search->rd->arena);
+    const struct slot_set *matches = d->search->matches;
+    const struct hnsw_request request = {.query = d->query,
+                                         .slots = slots,
+                                         .below = below,
+                                         .k = d->want,
+                                         .ef = ef,
+                                         .rerank = d->search->rd->view.rerank,
+                                         .matches = matches != NULL ? matches->words : NULL,
+                                         .match_count = matches != NULL ? matches->count : 0,
+                                         .visible = d->filter};
     struct topk best;
-    topk_init(&best, d->scratch->heap, ef);
-    uint64_t walked = hnsw_search(&graph, &d->rows, slots, below, d->query, ef, &d->filter, d->scratch->walk, &best);
+    topk_init(&best, d->scratch->heap, d->want);
+    uint64_t walked = hnsw_search(&graph, &d->rows, &request, d->scratch->walk, &best);
     if (walked == UINT64_MAX) {
         return status_no_memory(st);
     }
