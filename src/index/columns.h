@@ -25,6 +25,7 @@
 #define COLUMN_PAGE_SLOTS 1024 /* a field that stands in one document alone costs one page: 8 KiB at most */
 #define COLUMNS_FIRST_BYTES 65536
 #define COLUMNS_MAX 1024 /* columns of one library; further fields are filtered by reading the records, slowly but rightly */
+#define COLUMN_KEYWORDS_MAX 1024 /* strings of one value; more are read from the record */
 
 enum column_type { COLUMN_KEYWORD = 1, COLUMN_NUMBER = 2, COLUMN_TIME = 3, COLUMN_BOOL = 4 };
 

@@ -6,8 +6,9 @@
  * A field without a column (too many fields, too long a value, `text`) is read from the records.
  *
  * Meaning: eq, ne, in, gt, lt, gte, lte, contains. A leaf about a field that a chunk lacks is false; so is its comparison with another type; ne is the
- * negation of eq, and so true there (as `not`). On an array of keywords eq and in mean membership. contains: a substring of a keyword, or a
- * member of an array; on text a substring. gt .. lte: numbers as numbers; strings that are RFC 3339 times as times, others byte by byte.
+ * negation of eq, and so true there (as `not`). On an array of keywords eq and in mean membership, gt .. lte that one of them is so. contains: a
+ * substring of a keyword, or a member of an array; on text a substring. gt .. lte: numbers as numbers; strings that are RFC 3339 times (or dates: their
+ * midnight, UTC) as times, others byte by byte; a time equals every way to write it. null: eq and in, the field is absent. (filter_record.c has the table.)
  */
 #ifndef QUIRE_STORE_FILTER_H
 #define QUIRE_STORE_FILTER_H
@@ -15,7 +16,16 @@
 #include "store/reading.h"
 
 enum filter_kind { FILTER_AND = 1, FILTER_OR, FILTER_NOT, FILTER_LEAF };
-enum filter_operator { OPERATOR_EQ = 1, OPERATOR_NE, OPERATOR_GT, OPERATOR_LT, OPERATOR_GTE, OPERATOR_LTE, OPERATOR_IN, OPERATOR_CONTAINS };
+enum filter_operator {
+    OPERATOR_EQ = 1,
+    OPERATOR_NE,
+    OPERATOR_GT,
+    OPERATOR_LT,
+    OPERATOR_GTE,
+    OPERATOR_LTE,
+    OPERATOR_IN,
+    OPERATOR_CONTAINS
+};
 enum filter_value_type { FILTER_NULL = 1, FILTER_BOOL, FILTER_NUMBER, FILTER_TEXT };
 
 struct filter_value {
@@ -49,7 +59,8 @@ struct slot_set {
     uint32_t slots;        /* view.chunk_slots */
     uint64_t count;        /* bits set */
 };
-MUST_CHECK bool filter_evaluate(struct filter_cache *cache, const struct reading *rd, const struct filter *f, struct slot_set *ret, struct status *st);
+MUST_CHECK bool filter_evaluate(struct filter_cache *cache, const struct reading *rd, const struct filter *f,
+                                struct slot_set *ret, struct status *st);
 
 static inline bool slot_set_has(const struct slot_set *s, uint32_t slot) {
     return slot < s->slots && (s->words[slot / 64] >> (slot % 64) & 1) != 0;
