@@ -90,8 +90,8 @@ static void stop_summing(struct summing *s) {
 
 /* A file that cannot be read when it is compared is not as it was; when it is summed, that is an error. */
 static void note_trouble(struct summing *s, const struct block *b, const struct status *failed) {
-    char id[UUID_TEXT + 1];
-    uuid_format(&b->library->view.id, id);
+    char directory[ARENA_DIRECTORY_MAX];
+    arena_directory_name(&b->library->view.id, b->library->view.directory, directory);
     (void)pthread_mutex_lock(&s->mutex);
     if (failed != NULL && (!s->compare || failed->code == STATUS_NO_MEMORY)) {
         s->failed = true;
@@ -99,20 +99,20 @@ static void note_trouble(struct summing *s, const struct block *b, const struct 
     } else if (!s->differs) {
         s->differs = true;
         (void)snprintf(s->why, sizeof s->why,
-                       "vectors/%s/%s is not as it was saved, between byte %" PRIu64 " and %" PRIu64 "%s%.60s", id, b->file->name,
-                       b->at, b->at + b->len, failed != NULL ? ": " : "", failed != NULL ? failed->detail : "");
+                       "vectors/%s/%s is not as it was saved, between byte %" PRIu64 " and %" PRIu64 "%s%.40s", directory,
+                       b->file->name, b->at, b->at + b->len, failed != NULL ? ": " : "", failed != NULL ? failed->detail : "");
     }
     (void)pthread_mutex_unlock(&s->mutex);
     stop_summing(s);
 }
 
 static bool sum_block(const struct summing *s, const struct block *b, uint8_t *step, uint32_t *ret, struct status *st) {
-    char id[UUID_TEXT + 1];
+    char directory[ARENA_DIRECTORY_MAX];
     char path[PATH_BYTES];
     int fd = -1;
     uint32_t crc = 0;
-    uuid_format(&b->library->view.id, id);
-    (void)snprintf(path, sizeof path, "vectors/%s/%s", id, b->file->name);
+    arena_directory_name(&b->library->view.id, b->library->view.directory, directory);
+    (void)snprintf(path, sizeof path, "vectors/%s/%s", directory, b->file->name);
     bool ok = io_open_at(s->data_dir_fd, path, O_RDONLY | O_NOFOLLOW, 0, &fd, st);
     for (uint64_t done = 0; ok && done < b->len; done += READ_STEP) {
         uint64_t left = b->len - done;

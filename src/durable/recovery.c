@@ -110,11 +110,11 @@ static bool why_not(struct recovery *r, const char *why) {
 /* The definition that a checkpointed view points to. */
 static bool read_definition(const struct recovery *r, const struct library_view *view, struct buf *content,
                             struct library_definition *ret, struct status *st) {
-    char id[UUID_TEXT + 1];
+    char directory[ARENA_DIRECTORY_MAX];
     char path[PATH_BYTES];
     int fd = -1;
-    uuid_format(&view->id, id);
-    (void)snprintf(path, sizeof path, "%s/records.mmap", id);
+    arena_directory_name(&view->id, view->directory, directory);
+    (void)snprintf(path, sizeof path, "%s/records.mmap", directory);
     buf_reset(content);
     if (!buf_reserve(content, view->definition_length)) {
         return status_no_memory(st);

@@ -2,7 +2,9 @@
  * salvage.c - see salvage.h.
  *
  * Names in vectors/, and what a recovery that is killed leaves:
- *   <id>          the arena in use, or one that such a recovery had begun to build
+ *   <id>          the arena in use, or one that such a recovery had begun to build. <id>.<n>, here and below: the same after a compaction. A crash just
+ *                 behind the switch leaves both the new one and the one before; each is asked for vectors
+ *   <id>.<n>.new  of a compaction that did not end; it has no vector that another has not, and goes
  *   <id>.old      set aside by a rename, whole. Where both are there, the old one has all vectors and the other was copied from it: the
  *                 other goes
  *   <id>.trash    on its way out. A tree is removed file by file, so it first gets a name under which nobody will look for vectors
@@ -11,6 +13,8 @@
  * An old arena was left by a crash, perhaps of the machine, so nothing in it is taken for granted: its head must say the same
  * model and dimension, rows are those that lie within both files, and a vector must have the CRC that its row has. The row names
  * the text by 64 bits of SHA-256 and the id by its hash.
+ *
+ * Of several arenas of a library the newest is set aside first: where a kill leaves an <id>.old beside others, the others go.
  */
 #include "durable/salvage.h"
 
@@ -27,14 +31,15 @@
 
 #define OLD_SUFFIX ".old"
 #define TRASH_SUFFIX ".trash"
-enum { NAME_BYTES = UUID_TEXT + 8, DIRECTORIES_FIRST_CAP = 16, TABLE_LEAST = 64, TABLE_TIMES = 2 };
+enum { NAME_BYTES = ARENA_DIRECTORY_MAX + 8, DIRECTORIES_FIRST_CAP = 16, TABLE_LEAST = 64, TABLE_TIMES = 2 };
 
 /* --- names --- */
 
-enum directory_kind { DIRECTORY_ARENA, DIRECTORY_OLD, DIRECTORY_TRASH };
+enum directory_kind { DIRECTORY_ARENA, DIRECTORY_OLD, DIRECTORY_TRASH, DIRECTORY_NEW };
 
 struct directory {
     struct uuid id;
+    uint32_t number; /* of the name, 0: none */
     enum directory_kind kind;
 };
 
@@ -44,12 +49,36 @@ struct directories {
     size_t cap;
 };
 
-static void directory_name(const struct uuid *id, enum directory_kind kind, char out[NAME_BYTES]) {
-    static const char *const suffixes[] = {
-        [DIRECTORY_ARENA] = "", [DIRECTORY_OLD] = OLD_SUFFIX, [DIRECTORY_TRASH] = TRASH_SUFFIX};
-    char text[UUID_TEXT + 1];
-    uuid_format(id, text);
-    (void)snprintf(out, NAME_BYTES, "%s%s", text, suffixes[kind]);
+static const char *const suffixes[] = {
+    [DIRECTORY_ARENA] = "", [DIRECTORY_OLD] = OLD_SUFFIX, [DIRECTORY_TRASH] = TRASH_SUFFIX, [DIRECTORY_NEW] = ARENA_NEW_SUFFIX};
+enum { KINDS = sizeof suffixes / sizeof suffixes[0] };
+
+static void directory_name(const struct directory *d, enum directory_kind kind, char out[NAME_BYTES]) {
+    char name[ARENA_DIRECTORY_MAX];
+    arena_directory_name(&d->id, d->number, name);
+    (void)snprintf(out, NAME_BYTES, "%s%s", name, suffixes[kind]);
+}
+
+/* The number behind the id, when there is one; moves *at behind it. False: it is none that arena_directory_name writes. */
+static bool parse_number(const char **at, uint32_t *ret) {
+    const char *digit = *at + 1;
+    uint64_t number = 0;
+    *ret = 0;
+    if (**at != '.' || *digit < '0' || *digit > '9') {
+        return true; /* a suffix, or the end */
+    }
+    if (*digit == '0') {
+        return false;
+    }
+    for (; *digit >= '0' && *digit <= '9'; digit++) {
+        number = number * 10 + (uint64_t)(*digit - '0');
+        if (number > UINT32_MAX) {
+            return false;
+        }
+    }
+    *ret = (uint32_t)number;
+    *at = digit;
+    return true;
 }
 
 static bool parse_name(const char *name, struct directory *ret) {
@@ -58,16 +87,16 @@ static bool parse_name(const char *name, struct directory *ret) {
         return false;
     }
     const char *suffix = name + UUID_TEXT;
-    if (*suffix == '\0') {
-        ret->kind = DIRECTORY_ARENA;
-    } else if (strcmp(suffix, OLD_SUFFIX) == 0) {
-        ret->kind = DIRECTORY_OLD;
-    } else if (strcmp(suffix, TRASH_SUFFIX) == 0) {
-        ret->kind = DIRECTORY_TRASH;
-    } else {
+    if (!parse_number(&suffix, &ret->number)) {
         return false;
     }
-    return true;
+    for (size_t kind = 0; kind < KINDS; kind++) {
+        if (strcmp(suffix, suffixes[kind]) == 0) {
+            ret->kind = (enum directory_kind)kind;
+            return true;
+        }
+    }
+    return false;
 }
 
 static bool add_directory(struct directories *d, const struct directory *found, struct status *st) {
@@ -117,39 +146,52 @@ static bool has(const struct directories *d, const struct uuid *id, enum directo
     return false;
 }
 
-static bool rename_directory(int fd, const struct uuid *id, enum directory_kind from, enum directory_kind to, struct status *st) {
+static bool rename_directory(int fd, const struct directory *d, enum directory_kind from, enum directory_kind to,
+                             struct status *st) {
     char old_name[NAME_BYTES];
     char new_name[NAME_BYTES];
-    directory_name(id, from, old_name);
-    directory_name(id, to, new_name);
+    directory_name(d, from, old_name);
+    directory_name(d, to, new_name);
     return io_rename_at(fd, old_name, fd, new_name, st);
 }
 
-static bool remove_directory(int fd, const struct uuid *id, enum directory_kind kind, struct status *st) {
+static bool remove_directory(int fd, const struct directory *d, enum directory_kind kind, struct status *st) {
     char trash[NAME_BYTES];
-    directory_name(id, DIRECTORY_TRASH, trash);
-    if (kind != DIRECTORY_TRASH && (!io_remove_tree(fd, trash, st) || !rename_directory(fd, id, kind, DIRECTORY_TRASH, st))) {
+    directory_name(d, DIRECTORY_TRASH, trash);
+    if (kind != DIRECTORY_TRASH && (!io_remove_tree(fd, trash, st) || !rename_directory(fd, d, kind, DIRECTORY_TRASH, st))) {
         return false;
     }
     return io_remove_tree(fd, trash, st);
 }
 
-/* Every arena gets the name <id>.old. */
+/* By id, and the newest first. */
+static int by_id_and_number(const void *a, const void *b) {
+    const struct directory *left = (const struct directory *)a;
+    const struct directory *right = (const struct directory *)b;
+    int order = memcmp(left->id.b, right->id.b, UUID_BYTES);
+    return order != 0 ? order : (left->number < right->number) - (left->number > right->number);
+}
+
+/* Every arena gets the name <id>.old. *ret_changed: something was renamed or removed. */
+static bool set_one_aside(int fd, const struct directories *d, const struct directory *found, bool *ret_changed,
+                          struct status *st) {
+    if (found->kind == DIRECTORY_TRASH || found->kind == DIRECTORY_NEW) {
+        return remove_directory(fd, found, found->kind, st);
+    }
+    if (found->kind == DIRECTORY_OLD) {
+        return true;
+    }
+    *ret_changed = true;
+    return has(d, &found->id, DIRECTORY_OLD) ? remove_directory(fd, found, DIRECTORY_ARENA, st)
+                                             : rename_directory(fd, found, DIRECTORY_ARENA, DIRECTORY_OLD, st);
+}
+
 static bool set_aside(int fd, struct directories *d, struct status *st) {
     bool changed = false;
+    qsort(d->at, d->count, sizeof *d->at, by_id_and_number);
     for (size_t i = 0; i < d->count; i++) {
-        struct directory *found = &d->at[i];
-        if (found->kind == DIRECTORY_TRASH) {
-            if (!remove_directory(fd, &found->id, DIRECTORY_TRASH, st)) {
-                return false;
-            }
-        } else if (found->kind == DIRECTORY_ARENA) {
-            bool again = has(d, &found->id, DIRECTORY_OLD);
-            if (again ? !remove_directory(fd, &found->id, DIRECTORY_ARENA, st)
-                      : !rename_directory(fd, &found->id, DIRECTORY_ARENA, DIRECTORY_OLD, st)) {
-                return false;
-            }
-            changed = true;
+        if (!set_one_aside(fd, d, &d->at[i], &changed, st)) {
+            return false;
         }
     }
     return !changed || io_fsync(fd, "vectors/", st);
@@ -158,7 +200,7 @@ static bool set_aside(int fd, struct directories *d, struct status *st) {
 /* --- old arenas --- */
 
 struct old_arena {
-    struct uuid id;
+    struct directory name;
     bool looked_at;
     bool usable;
     struct mapfile chunks;
@@ -171,15 +213,11 @@ struct old_arena {
 
 struct salvage {
     int vectors_dir_fd;
-    struct old_arena *arenas; /* ascending by id */
+    struct old_arena *arenas; /* ascending by id, the newest of each first */
     size_t count;
     float *rows; /* of the document at hand */
     size_t rows_cap;
 };
-
-static int by_id(const void *a, const void *b) {
-    return memcmp(((const struct old_arena *)a)->id.b, ((const struct old_arena *)b)->id.b, UUID_BYTES);
-}
 
 static void close_arena(struct old_arena *a) {
     mapfile_close(&a->chunks);
@@ -254,7 +292,7 @@ static bool look_at(struct salvage *s, struct old_arena *a, const struct library
     int fd = -1;
     struct status why;
     a->looked_at = true;
-    directory_name(&a->id, DIRECTORY_OLD, name);
+    directory_name(&a->name, DIRECTORY_OLD, name);
     if (!io_open_at(s->vectors_dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, &fd, &why)) {
         return true;
     }
@@ -311,10 +349,9 @@ bool salvage_begin(int vectors_dir_fd, struct salvage **ret, struct status *st) 
         /* An <id> beside its <id>.old was removed. */
         if (found.at[i].kind == DIRECTORY_OLD ||
             (found.at[i].kind == DIRECTORY_ARENA && !has(&found, &found.at[i].id, DIRECTORY_OLD))) {
-            s->arenas[s->count++] = (struct old_arena){.id = found.at[i].id, .chunks = MAPFILE_CLOSED, .vectors = MAPFILE_CLOSED};
+            s->arenas[s->count++] = (struct old_arena){.name = found.at[i], .chunks = MAPFILE_CLOSED, .vectors = MAPFILE_CLOSED};
         }
     }
-    qsort(s->arenas, s->count, sizeof *s->arenas, by_id);
     free(found.at);
     *ret = s;
     return true;
@@ -341,25 +378,55 @@ static bool begin_rows(struct salvage *s, uint32_t chunks, uint32_t dimension, c
     return true;
 }
 
-static struct old_arena *arena_for(struct salvage *s, const struct library_view *view, struct status *st, bool *ret_ok) {
-    struct old_arena wanted = {.id = view->id};
-    struct old_arena *a =
-        s->count > 0 ? (struct old_arena *)bsearch(&wanted, s->arenas, s->count, sizeof *s->arenas, by_id) : NULL;
-    *ret_ok = a == NULL || a->looked_at || look_at(s, a, view, st);
-    return a != NULL && a->usable && a->dimension == view->dimension ? a : NULL;
+/* The library's arenas: [*ret_first, the returned end). Those that can be of use are open. */
+static bool arenas_of(struct salvage *s, const struct library_view *view, size_t *ret_first, size_t *ret_end, struct status *st) {
+    size_t first = 0;
+    size_t high = s->count;
+    while (first < high) {
+        size_t middle = first + (high - first) / 2;
+        if (memcmp(s->arenas[middle].name.id.b, view->id.b, UUID_BYTES) < 0) {
+            first = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    size_t end = first;
+    for (; end < s->count && uuid_equal(&s->arenas[end].name.id, &view->id); end++) {
+        if (!s->arenas[end].looked_at && !look_at(s, &s->arenas[end], view, st)) {
+            return false;
+        }
+    }
+    *ret_first = first;
+    *ret_end = end;
+    return true;
+}
+
+static const float *find_in_all(const struct salvage *s, size_t first, size_t end, uint32_t dimension,
+                                const struct op_chunk *chunk) {
+    const float *vector = NULL;
+    for (size_t i = first; i < end && vector == NULL; i++) {
+        const struct old_arena *a = &s->arenas[i];
+        if (a->usable && a->dimension == dimension) {
+            vector = find_vector(a, item_id_hash(chunk->id), text_hash(chunk->text));
+        }
+    }
+    return vector;
 }
 
 bool salvage_vectors(struct salvage *s, const struct op *op, const struct library_view *view, const float *known,
                      const float **ret, struct status *st) {
     const struct op_document *d = &op->as.document;
-    bool ok = true;
+    size_t first = 0;
+    size_t end = 0;
     *ret = known;
     if (d->num_chunks == 0 || view->dimension == 0) {
         return true;
     }
-    const struct old_arena *a = arena_for(s, view, st, &ok);
-    if (a == NULL) {
-        return ok;
+    if (!arenas_of(s, view, &first, &end, st)) {
+        return false;
+    }
+    if (first == end) {
+        return true;
     }
     if (!begin_rows(s, d->num_chunks, view->dimension, known, st)) {
         return false;
@@ -371,7 +438,7 @@ bool salvage_vectors(struct salvage *s, const struct op *op, const struct librar
         if (!isnan(row[0])) {
             continue;
         }
-        const float *vector = find_vector(a, item_id_hash(chunk.id), text_hash(chunk.text));
+        const float *vector = find_in_all(s, first, end, view->dimension, &chunk);
         if (vector != NULL) {
             memcpy(row, vector, view->dimension * sizeof *row);
             any = true;
@@ -386,7 +453,7 @@ bool salvage_sacrifice(struct salvage *s) {
     struct status failed;
     for (size_t i = 0; i < s->count; i++) {
         close_arena(&s->arenas[i]);
-        if (!remove_directory(s->vectors_dir_fd, &s->arenas[i].id, DIRECTORY_OLD, &failed)) {
+        if (!remove_directory(s->vectors_dir_fd, &s->arenas[i].name, DIRECTORY_OLD, &failed)) {
             log_status(LOG_LEVEL_WARN, "an old arena was not removed", &failed);
         }
     }
@@ -398,7 +465,7 @@ bool salvage_end(struct salvage *s, struct status *st) {
     bool ok = true;
     for (size_t i = 0; i < s->count; i++) {
         close_arena(&s->arenas[i]);
-        ok = ok && remove_directory(s->vectors_dir_fd, &s->arenas[i].id, DIRECTORY_OLD, st);
+        ok = ok && remove_directory(s->vectors_dir_fd, &s->arenas[i].name, DIRECTORY_OLD, st);
     }
     return ok;
 }
@@ -415,15 +482,23 @@ void salvage_free(struct salvage *s) {
     free(s);
 }
 
+/* Whether it is the arena of a library that lives. */
+static bool in_use(struct catalog *c, const struct directory *d) {
+    struct library *lib = d->kind == DIRECTORY_ARENA ? catalog_acquire(c, &d->id) : NULL;
+    struct reading rd;
+    if (lib == NULL) {
+        return false;
+    }
+    library_reading(lib, &rd);
+    catalog_release(c, lib);
+    return rd.view.directory == d->number;
+}
+
 bool salvage_remove_strays(int vectors_dir_fd, struct catalog *c, struct status *st) {
     struct directories found = {0};
     bool ok = list_directories(vectors_dir_fd, &found, st);
     for (size_t i = 0; ok && i < found.count; i++) {
-        struct library *lib = found.at[i].kind == DIRECTORY_ARENA ? catalog_acquire(c, &found.at[i].id) : NULL;
-        if (lib == NULL) {
-            ok = remove_directory(vectors_dir_fd, &found.at[i].id, found.at[i].kind, st);
-        }
-        catalog_release(c, lib);
+        ok = in_use(c, &found.at[i]) || remove_directory(vectors_dir_fd, &found.at[i], found.at[i].kind, st);
     }
     free(found.at);
     return ok;

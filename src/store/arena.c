@@ -35,6 +35,16 @@ void arena_graph_names(uint32_t generation, char graph[ARENA_FILE_NAME_MAX], cha
     (void)snprintf(upper, ARENA_FILE_NAME_MAX, "upper.%u.mmap", generation);
 }
 
+void arena_directory_name(const struct uuid *id, uint32_t directory, char out[ARENA_DIRECTORY_MAX]) {
+    char text[UUID_TEXT + 1];
+    uuid_format(id, text);
+    if (directory == 0) {
+        (void)snprintf(out, ARENA_DIRECTORY_MAX, "%s", text);
+    } else {
+        (void)snprintf(out, ARENA_DIRECTORY_MAX, "%s.%u", text, directory);
+    }
+}
+
 /* Opens m when it is closed, and maps at least `bytes` of it. */
 static bool follow_file(struct arena *a, struct mapfile *m, const char *name, uint64_t bytes, struct status *st) {
     if (m->fd < 0 && !mapfile_open(m, a->dir_fd, name, a->writable, st)) {
@@ -100,9 +110,9 @@ static bool follow_graph(struct arena *a, const struct library_view *view, struc
     return true;
 }
 
-static bool open_directory(struct arena *a, int vectors_dir_fd, const struct uuid *id, struct status *st) {
-    char name[UUID_TEXT + 1];
-    uuid_format(id, name);
+static bool open_directory(struct arena *a, int vectors_dir_fd, const struct library_view *view, struct status *st) {
+    char name[ARENA_DIRECTORY_MAX];
+    arena_directory_name(&view->id, view->directory, name);
     struct status failure = {0};
     if (io_open_at(vectors_dir_fd, name, O_RDONLY | O_DIRECTORY, 0, &a->dir_fd, &failure)) {
         return true;
@@ -115,7 +125,7 @@ static bool open_directory(struct arena *a, int vectors_dir_fd, const struct uui
 }
 
 static bool follow(struct arena *a, int vectors_dir_fd, const struct library_view *view, struct status *st) {
-    if ((a->dir_fd < 0 && !open_directory(a, vectors_dir_fd, &view->id, st)) || !follow_rows(a, view, st) ||
+    if ((a->dir_fd < 0 && !open_directory(a, vectors_dir_fd, view, st)) || !follow_rows(a, view, st) ||
         !follow_texts(a, view, st) || !follow_vectors(a, view, st) || !follow_graph(a, view, st)) {
         arena_close(a); /* the next attempt begins from nothing */
         return false;

@@ -1,5 +1,6 @@
 /*
- * arena.h - the mapped files of one library, `vectors/<library id>/`. A cache: text and log can always make them again.
+ * arena.h - the mapped files of one library, `vectors/<library id>/`, or `<library id>.<n>/` after the n-th compaction, which makes them anew. A cache:
+ * text and log can always make them again.
  *
  *   vectors.mmap     4 KiB head (struct vectors_head), then a row of float32 per chunk slot, padded to 64 bytes
  *   chunks.mmap      struct chunk_row per slot
@@ -11,7 +12,8 @@
  *   graph.<g>.mmap, upper.<g>.mmap   the HNSW graph of generation g (hnsw.h); none for a flat library
  *
  * Invariants:
- *  1. Slots, rows and records are only appended; what a published view counts is never moved or reused (reuse comes with optimize).
+ *  1. Slots, rows and records are only appended; what a published view counts is never moved or reused. What deleted chunks take is reclaimed by
+ *     compaction alone (compact.h), which makes another arena.
  *  2. After publication only single aligned words change: deleted_lsn, state, previous-independent id-table entries, graph links and heads. So a
  *     reader never sees a torn field, and a crash leaves each such word old or new.
  *  3. A chunk is in a view when created_lsn <= lsn and (deleted_lsn == 0 or deleted_lsn > lsn). A row above the view's count is not looked at.
@@ -98,6 +100,8 @@ struct library_view {
     uint64_t terms_used;       /* bytes of the three files that readers map, see invariant 5 */
     uint64_t postings_used;
     uint64_t columns_used;
+    uint32_t directory;        /* n of the directory's name; 0: the bare id */
+    uint32_t unused;
     uint64_t definition;       /* offset of the library definition in records */
     uint32_t definition_length;
     uint32_t reembedding;      /* 1: vectors are being made (startup or pending); for embedding.state */
@@ -151,6 +155,11 @@ uint32_t arena_stride(uint32_t dimension);
 /* Bytes of vectors.mmap, graph.<g>.mmap for so many slots. */
 uint64_t arena_vectors_bytes(uint32_t stride, uint64_t slots);
 uint64_t arena_graph_bytes(const struct hnsw_head *head, uint64_t slots);
+
+/* The name of a library's directory under vectors/. */
+#define ARENA_DIRECTORY_MAX (UUID_TEXT + 24)
+#define ARENA_NEW_SUFFIX ".new" /* behind the name of one that a compaction is making; nobody needs it after a restart */
+void arena_directory_name(const struct uuid *id, uint32_t directory, char out[ARENA_DIRECTORY_MAX]);
 
 #define ARENA_FILE_NAME_MAX 32
 void arena_graph_names(uint32_t generation, char graph[ARENA_FILE_NAME_MAX], char upper[ARENA_FILE_NAME_MAX]);

@@ -72,6 +72,7 @@ bool catalog_adopt(struct catalog *c, const struct library_view *view, struct st
         return status_no_memory(st);
     }
     lib->view = *view;
+    arena_directory_name(&view->id, view->directory, lib->directory);
     if (!open_arena(lib, st) || !adopt_definition(lib, st) || !catalog_claim_entry(c, lib, st)) {
         library_close(lib, false);
         library_free(lib);

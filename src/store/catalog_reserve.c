@@ -240,11 +240,9 @@ static bool reserve_in(struct library *lib, const struct op *op, struct status *
 /* --- new libraries --- */
 
 static bool create_directory(struct library *lib, struct status *st) {
-    char name[UUID_TEXT + 1];
     int parent = lib->catalog->options.vectors_dir_fd;
-    uuid_format(&lib->id, name);
-    return io_remove_tree(parent, name, st) && io_mkdir_at(parent, name, 0750, st) &&
-           io_open_at(parent, name, O_RDONLY | O_DIRECTORY, 0, &lib->arena.dir_fd, st);
+    return io_remove_tree(parent, lib->directory, st) && io_mkdir_at(parent, lib->directory, 0750, st) &&
+           io_open_at(parent, lib->directory, O_RDONLY | O_DIRECTORY, 0, &lib->arena.dir_fd, st);
 }
 
 static bool create_files(struct library *lib, const struct op *op, struct status *st) {

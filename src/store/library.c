@@ -16,6 +16,7 @@ struct library *library_new(struct catalog *c, const struct uuid *id) {
     lib->entry = UINT32_MAX;
     lib->arena = ARENA_CLOSED;
     lib->view.id = *id;
+    arena_directory_name(id, 0, lib->directory);
     (void)pthread_mutex_init(&lib->published_mutex, NULL);
     (void)pthread_mutex_init(&lib->graph_mutex, NULL);
     (void)pthread_mutex_init(&lib->embed_mutex, NULL);
@@ -25,10 +26,8 @@ struct library *library_new(struct catalog *c, const struct uuid *id) {
 }
 
 static void remove_directory(const struct library *lib) {
-    char name[UUID_TEXT + 1];
     struct status st = {0};
-    uuid_format(&lib->id, name);
-    if (!io_remove_tree(lib->catalog->options.vectors_dir_fd, name, &st)) {
+    if (!io_remove_tree(lib->catalog->options.vectors_dir_fd, lib->directory, &st)) {
         log_status(LOG_LEVEL_WARN, "the files of a deleted library were not removed", &st);
     }
 }

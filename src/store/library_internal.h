@@ -58,6 +58,7 @@ struct library {
 
     /* the committer's own; `arena` has no graph open (see serving), its maps are read by anyone through their bases */
     struct arena arena;
+    char directory[ARENA_DIRECTORY_MAX]; /* its name under vectors/ */
     struct library_view view; /* everything applied so far */
     bool dirty;
     struct reservation reserved; /* chunks: also under graph_mutex */
