@@ -13,7 +13,7 @@
  *   --exact       the exact scan
  *   --all         all of these
  *   --large       1,000,000 vectors: time, memory and latency (--vectors makes it smaller)
- *   --rate        searches per second of hnswlib on --threads threads at --recall, one number; bench/http sets itself beside it
+ *   --rate        searches per second at --recall on 1 to --threads threads, in lines that bench/http reads
  *
  *   --vectors N --queries N --dimension N --m N --ef-construction N --seed N    100000 1000 384 16 200 42
  *   --ef N,N,...     the points of the curves

@@ -158,64 +158,77 @@ void run_large(struct bench *b) {
     }
 }
 
-/* --- hnswlib's rate on some threads ----------------------------------------------------------------------------------- */
+/* --- rates for others to set themselves beside ------------------------------------------------------------------------- */
 
 struct rate_share {
-    struct bench *b;
+    const struct bench *b;
     const struct entrant *e;
+    void *searcher;
     uint32_t ef;
     double per_second;
 };
 
 static void *rate_one(void *ctx) {
     struct rate_share *s = ctx;
+    struct entrant own = *s->e;
     uint64_t searches = 0;
     int64_t start = clock_monotonic_us();
 
+    own.searcher = s->searcher;
     do {
-        (void)entrant_round(s->e, &s->b->data, s->ef);
+        (void)entrant_round(&own, &s->b->data, s->ef);
         searches += s->b->data.queries;
     } while (seconds_since(start) < (double)s->b->o->seconds);
     s->per_second = (double)searches / seconds_since(start);
     return NULL;
 }
 
-static double rate_together(struct bench *b, const struct entrant *e, uint32_t ef) {
+static double rate_together(const struct bench *b, const struct entrant *e, uint32_t ef, uint32_t threads) {
     pthread_t thread[RATE_MAX_THREADS];
     struct rate_share shares[RATE_MAX_THREADS];
     double sum = 0.0;
 
-    for (uint32_t i = 0; i < b->o->threads; i++) {
-        shares[i] = (struct rate_share){b, e, ef, 0.0};
+    for (uint32_t i = 0; i < threads; i++) {
+        shares[i] = (struct rate_share){b, e, e->kind->searcher_new(e->engine), ef, 0.0};
         if (pthread_create(&thread[i], NULL, rate_one, &shares[i]) != 0) {
             die("no thread");
         }
     }
-    for (uint32_t i = 0; i < b->o->threads; i++) {
+    for (uint32_t i = 0; i < threads; i++) {
         (void)pthread_join(thread[i], NULL);
+        e->kind->searcher_free(shares[i].searcher);
         sum += shares[i].per_second;
     }
     return sum;
 }
 
-void run_rate(struct bench *b) {
-    struct entrant e = {.kind = NULL};
+/* The least ef that reaches the recall; 0: none up to the greatest of the curve. */
+static uint32_t least_ef(const struct bench *b, const struct entrant *e) {
+    uint32_t low = 1;
+    uint32_t high = entrant_ef(e, &b->data, b->o->recall);
 
-    field_enter(b, false);
-    const struct entrant *hnswlib = field_find(b, "hnswlib");
-    if (hnswlib == NULL) {
-        die("--rate needs hnswlib");
+    if (entrant_round(e, &b->data, high).recall < b->o->recall) {
+        return 0;
     }
-    e = *hnswlib;
-    for (uint32_t ef = K;; ef++) {
-        double recall = entrant_round(&e, &b->data, ef).recall;
-        if (recall >= b->o->recall) {
-            double rate = rate_together(b, &e, ef);
-            printf("RATE %.0f RECALL %.4f EF %u THREADS %u\n", rate, recall, ef, b->o->threads);
-            return;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (entrant_round(e, &b->data, middle).recall < b->o->recall) {
+            low = middle + 1;
+        } else {
+            high = middle;
         }
-        if (ef == UINT16_MAX) {
-            die("the recall is not reached");
+    }
+    return high;
+}
+
+void run_rate(struct bench *b) {
+    field_enter(b, false);
+    for (uint32_t i = 0; i < b->entrants; i++) {
+        const struct entrant *e = &b->field[i];
+        uint32_t ef = least_ef(b, e);
+        for (uint32_t threads = 1; ef > 0 && threads <= b->o->threads; threads++) {
+            printf("RATE %s %.0f RECALL %.4f EF %u THREADS %u\n", e->kind->name, rate_together(b, e, ef, threads),
+                   entrant_round(e, &b->data, ef).recall, ef, threads);
         }
     }
 }
