@@ -26,6 +26,7 @@
 #define CACHED_BYTES 38
 #define STOP_WORDS_MAX 512U /* a power of two, over twice the longest list */
 #define FIRST_TEXT_BYTES 4096
+#define ELISION_BYTES_MAX 8
 
 _Static_assert(TERM_BYTES_MAX == FOLDED_BYTES_MAX, "a folded word is a term at most");
 
@@ -53,6 +54,7 @@ struct outcome {
 struct analyzer {
     struct sb_stemmer *stemmer; /* NULL: none */
     uint64_t *stop_hashes;      /* open addressing; 0: empty. NULL: none */
+    const char *elisions;       /* language_elisions */
     struct cached *cache;
     size_t reserved; /* bytes of text */
     struct term *items;
@@ -135,6 +137,7 @@ bool analyzer_new(const char *language, struct analyzer **ret, struct status *st
     if (a == NULL) {
         return status_no_memory(st);
     }
+    a->elisions = language_elisions(name);
     a->cache = calloc(CACHE_ENTRIES, sizeof *a->cache);
     if (a->cache == NULL) {
         status_no_memory(st);
@@ -226,6 +229,19 @@ static void count_term(struct analyzer *a, const struct outcome *o) {
     a->items[a->count++] = (struct term){slice_of(copy, o->length), o->hash, 1};
 }
 
+/* A folded word without an elided article before it. */
+static struct slice without_elision(const struct analyzer *a, struct slice folded) {
+    char head[ELISION_BYTES_MAX + 3] = " ";
+    const uint8_t *apostrophe = *a->elisions == '\0' ? NULL : memchr(folded.data, '\'', folded.len);
+    size_t length = apostrophe == NULL ? 0 : (size_t)(apostrophe - folded.data);
+    if (length == 0 || length > ELISION_BYTES_MAX || length + 1 >= folded.len) {
+        return folded;
+    }
+    memcpy(head + 1, folded.data, length);
+    head[length + 1] = ' ';
+    return strstr(a->elisions, head) == NULL ? folded : slice_of(apostrophe + 1, folded.len - length - 1);
+}
+
 /* Stop words and stem of a folded word. `stemmed`: room for a term; what it holds in the end may be the folded word itself. */
 static struct outcome judge(struct analyzer *a, struct slice folded, uint64_t hash, size_t most,
                             uint8_t stemmed[TERM_BYTES_MAX]) {
@@ -283,7 +299,8 @@ static void take_word(struct analyzer *a, struct slice raw, struct slice key, bo
         if (fold) {
             folded = slice_of(folded_bytes, fold_word(raw, folded_bytes, most));
         }
-        o = judge(a, folded, fold ? hash64(TERM_HASH_SEED, folded.data, folded.len) : key_hash, most, stemmed);
+        folded = without_elision(a, folded);
+        o = judge(a, folded, folded.data == key.data ? key_hash : hash64(TERM_HASH_SEED, folded.data, folded.len), most, stemmed);
         remember(c, key, key_hash, &o);
         if (last && folded.len > 0 && keep_as_prefix(a, folded, &o)) {
             return;

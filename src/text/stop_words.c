@@ -36,7 +36,7 @@ static const struct stop_list lists[] = {
                "et eu eux fait il ils j je l la le les leur leurs lui m ma mais me mes moi mon même n ne ni nos notre "
                "nous on ont ou où par pas peu peut plus pour pourquoi qu quand que quel quelle quelles quels qui s sa "
                "sans se sera ses si soit son sont sous sur t ta te tes toi ton tous tout toute toutes très tu un une vos "
-               "votre vous y étaient était étant été être "},
+               "votre vous y étaient était étant être "},
     {"german", "aber alle allem allen aller alles als also am an auch auf aus bei bin bis bist da damit dann das dass "
                "daß dein deine dem den denn der des dessen die dies diese diesem diesen dieser dieses doch dort du durch "
                "ein eine einem einen einer eines er es etwas euch euer für gegen hab habe haben hat hatte hatten hier "
@@ -82,11 +82,25 @@ static const struct stop_list lists[] = {
                 "vara varför vart vem vi vid vilka vilken vilket än är "},
 };
 
-const char *language_stop_words(const char *canonical) {
-    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
-        if (strcmp(lists[i].language, canonical) == 0) {
-            return lists[i].words;
+static const struct stop_list elisions[] = {
+    {"catalan", " d l m n s t "},
+    {"french", " c d j jusqu l lorsqu m n puisqu qu quoiqu s t "},
+    {"italian", " agl all anch c coll d dagl dall degl dell gl l m nell quell quest s sugl sull t un v "},
+};
+
+static const char *listed(const struct stop_list *of, size_t count, const char *canonical) {
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(of[i].language, canonical) == 0) {
+            return of[i].words;
         }
     }
     return "";
+}
+
+const char *language_elisions(const char *canonical) {
+    return listed(elisions, sizeof elisions / sizeof *elisions, canonical);
+}
+
+const char *language_stop_words(const char *canonical) {
+    return listed(lists, sizeof lists / sizeof *lists, canonical);
 }
