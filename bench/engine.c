@@ -15,7 +15,8 @@
  *   --large       1,000,000 vectors: time, memory and latency (--vectors makes it smaller)
  *   --rate        searches per second at --recall on 1 to --threads threads, in lines that bench/http reads
  *
- *   --vectors N --queries N --dimension N --m N --ef-construction N --seed N    100000 1000 384 16 200 42
+ *   --vectors N --queries N --dimension N --seed N    100000 1000 384 42
+ *   --m N --ef-construction N    of our graph (the others have 16 and 200)
  *   --ef N,N,...     the points of the curves
  *   --rounds N       of which the best counts; they alternate between the contenders, so that a busy machine disturbs all alike (3)
  *   --seconds N      of the parts that go by time (5)

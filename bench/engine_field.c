@@ -9,7 +9,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { BUILD_THREADS = 2, PATH_ROOM = 4096 };
+enum { BUILD_THREADS = 2, PATH_ROOM = 4096, OTHERS_M = 16, OTHERS_EF_CONSTRUCTION = 200 };
 
 static const struct contender *const CONTENDERS[] = {
     &contender_quire,
@@ -30,12 +30,16 @@ static double cpu_seconds(void) {
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-static struct contender_shape shape_of(const struct data *d) {
-    return (struct contender_shape){d->dimension, d->vectors, d->o->m, d->o->ef_construction, d->o->bits};
+/* The others are always built as they are in the goals. */
+static struct contender_shape shape_of(const struct entrant *e, const struct data *d) {
+    if (e->kind == &contender_quire) {
+        return (struct contender_shape){d->dimension, d->vectors, d->o->m, d->o->ef_construction, d->o->bits};
+    }
+    return (struct contender_shape){d->dimension, d->vectors, OTHERS_M, OTHERS_EF_CONSTRUCTION, 0};
 }
 
 struct took entrant_build(struct entrant *e, const struct data *d, unsigned threads) {
-    struct contender_shape shape = shape_of(d);
+    struct contender_shape shape = shape_of(e, d);
     int64_t start = clock_monotonic_us();
     double cpu = cpu_seconds();
 
@@ -48,12 +52,12 @@ struct took entrant_build(struct entrant *e, const struct data *d, unsigned thre
 
 static void graph_path(const struct entrant *e, const struct data *d, char out[PATH_ROOM]) {
     (void)snprintf(out, PATH_ROOM, "%s/%s-%u-%u-%llu-%u-%u.graph", d->o->cache, e->kind->name, d->vectors, d->dimension,
-                   (unsigned long long)d->o->seed, d->o->m, d->o->ef_construction);
+                   (unsigned long long)d->o->seed, OTHERS_M, OTHERS_EF_CONSTRUCTION);
 }
 
 static bool load(struct entrant *e, const struct data *d) {
     char path[PATH_ROOM];
-    struct contender_shape shape = shape_of(d);
+    struct contender_shape shape = shape_of(e, d);
 
     if (d->o->cache == NULL || e->kind->load == NULL) {
         return false;
