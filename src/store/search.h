@@ -5,13 +5,22 @@
  *   lexical  BM25
  *   hybrid   the best of both, fused
  *
- * search.c (the front: modes, filter, grouping, diversity), search_dense.c, search_lexical.c, search_fusion.c share search_internal.h.
+ * Hybrid answers with what there is: by one side alone where the text has no term, or where there is no query vector, it is zero (a text without a
+ * word that the model knows) or the library has no vectors yet. search_result.mode says which it was.
+ *
+ * Candidates: a side that is fused gives its best max(k, SEARCH_CANDIDATES_LEAST); candidates with equal distances or scores share their rank.
+ *
+ * search.c (the front: modes, filter, grouping), search_dense.c, search_lexical.c, search_fusion.c, search_diverse.c share search_internal.h.
  */
 #ifndef QUIRE_STORE_SEARCH_H
 #define QUIRE_STORE_SEARCH_H
 
 #include "store/filter.h"
 #include "store/reading.h"
+
+#define SEARCH_CANDIDATES_LEAST 100
+#define FUSION_DEFAULT_CONSTANT 60
+#define FUSION_DEFAULT_WEIGHT 0.5F
 
 enum search_mode { SEARCH_DENSE = 1, SEARCH_LEXICAL = 2, SEARCH_HYBRID = 3 };
 enum fusion_method {
@@ -41,6 +50,7 @@ struct search_request {
     bool group_by_document; /* the best chunk of each document only */
     bool diverse;           /* maximal marginal relevance (Carbonell and Goldstein 1998): lambda * relevance - (1 - lambda) * likeness to those chosen */
     float lambda;
+    bool explain; /* hits carry the score of the lexical side even where it did not rank them */
 };
 
 #define RANK_NONE 0
@@ -51,11 +61,13 @@ struct search_hit {
     float lexical_score; /* BM25; 0 when it has none */
     uint32_t dense_rank; /* from 1 among the candidates of that side; RANK_NONE: not among them */
     uint32_t lexical_rank;
+    float diversity; /* the measure of maximal marginal relevance that a diverse search is ordered by; else 0 */
 };
 
 struct search_result {
-    struct search_hit *hits; /* room for request.k, the caller's; dense: ascending by (distance, chunk id), else descending by (score, then id) */
+    struct search_hit *hits; /* room for request.k, the caller's; dense: ascending by (distance, chunk id), else descending by (score, then id); diverse: in the order of choice */
     uint32_t count;
+    enum search_mode mode; /* that answered */
     uint64_t candidates; /* distances computed and postings scored */
     bool exact;          /* the answer is that of a full scan */
 };

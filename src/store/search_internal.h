@@ -4,6 +4,7 @@
 #ifndef QUIRE_STORE_SEARCH_INTERNAL_H
 #define QUIRE_STORE_SEARCH_INTERNAL_H
 
+#include "index/lexical.h"
 #include "index/topk.h"
 #include "store/search.h"
 
@@ -15,6 +16,7 @@ struct search {
     const struct chunk_row *chunks;
     const struct slot_set *matches; /* of the filter; NULL: all */
     uint64_t candidates;
+    bool nothing; /* that could answer: no term, no vectors, no match */
 };
 
 /* --- search_dense.c --- */
@@ -26,6 +28,42 @@ MUST_CHECK bool search_dense(struct search *s, struct dense_scratch *scratch, ui
                              struct status *st);
 /* The distance of one slot; NaN when it has no vector. */
 float search_distance(const struct search *s, uint32_t slot);
+
+/* --- search_lexical.c --- */
+struct lexical_side; /* analyzers by language, and memory to work in */
+struct lexical_side *lexical_side_new(void);
+void lexical_side_free(struct lexical_side *l); /* takes NULL */
+/* Reads the request's text. *ret_asks: it has a term to look for. */
+MUST_CHECK bool lexical_side_begin(struct search *s, struct lexical_side *l, bool *ret_asks, struct status *st);
+/* The `want` best visible chunks that match, within the threshold, descending by score, equal ones in the order of their ids (ties_by_id: which of them are
+ * among the best goes by id, too; else, and beyond LEXICAL_TIES_MAX equal ones, by slot). *ret: the side's own memory. */
+MUST_CHECK bool search_lexical(struct search *s, struct lexical_side *l, uint32_t want, bool ties_by_id, const struct scored **ret, uint32_t *ret_count,
+                               struct status *st);
+/* BM25 of one slot for the text that was read last; 0: none of its terms. */
+float search_lexical_score(const struct lexical_side *l, uint32_t slot);
+#define LEXICAL_TIES_MAX 1024
+
+/* --- search_fusion.c --- */
+/* From slots or rows to numbers; emptied by each slot_map_reset. Zeroed: empty. */
+struct slot_map {
+    uint32_t *keys;
+    uint32_t *values;
+    size_t room; /* a power of two, at least twice the entries */
+};
+MUST_CHECK bool slot_map_reset(struct slot_map *m, size_t entries, struct status *st);
+void slot_map_fini(struct slot_map *m);
+/* The value of a key, which becomes `value` when it had none. ROW_NONE is no key. */
+uint32_t slot_map_put(struct slot_map *m, uint32_t key, uint32_t value);
+
+/* One hit for each slot that is a candidate of either side, with its ranks and its fused score, in no order. hits: room for both counts. Returns how many. */
+MUST_CHECK bool fuse_candidates(const struct fusion *f, const struct neighbor *nearest, uint32_t nearest_count, const struct scored *scored,
+                                uint32_t scored_count, struct slot_map *map, struct search_hit *hits, uint32_t *ret_count, struct status *st);
+
+/* --- search_diverse.c --- */
+/* Chooses `want` of the hits, which are in the order of their scores, and puts them first, in the order of choice. `work` is grown as needed. Returns how
+ * many there are in *ret_count. */
+MUST_CHECK bool diversify(const struct search *s, enum search_mode mode, struct search_hit *hits, uint32_t count, uint32_t want, struct buf *work,
+                          uint32_t *ret_count, struct status *st);
 
 /* --- search.c --- */
 /* Orders by chunk id: how ties break. */

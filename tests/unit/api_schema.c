@@ -1,10 +1,11 @@
 /*
  * api_schema.c - see api_schema.h. As much of JSON Schema as the description uses: type, enum, const, minimum, maximum,
- * minLength, maxLength, minItems, maxItems, properties, required, additionalProperties, items, oneOf, $ref. A word that is not
+ * minLength, maxLength, minItems, maxItems, properties, required, additionalProperties, items, oneOf, anyOf, $ref. A word that is not
  * known here fails the test, so that no constraint is passed over in silence.
  */
 #include "api_schema.h"
 
+#include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -121,14 +122,16 @@ static bool fits_array(struct checking *c, struct json_object *items, struct jso
     return true;
 }
 
-static bool fits_one_of(struct checking *c, struct json_object *alternatives, struct json_object *value, const char *at) {
+/* One to `most` of the alternatives. */
+static bool fits_some(struct checking *c, struct json_object *alternatives, unsigned most, struct json_object *value,
+                      const char *at) {
     unsigned fitting = 0;
     for (size_t i = 0; i < json_object_array_length(alternatives); i++) {
         char why[512];
         struct checking each = {c->openapi, why};
         fitting += fits(&each, json_object_array_get_idx(alternatives, i), value, at) ? 1 : 0;
     }
-    return fitting == 1 || wrong(c, at, "fits none, or several, of the alternatives");
+    return (fitting >= 1 && fitting <= most) || wrong(c, at, "fits none, or too many, of the alternatives");
 }
 
 static bool fits_bound(struct checking *c, const char *word, double bound, struct json_object *value, const char *at) {
@@ -182,7 +185,10 @@ static bool fits_word(struct checking *c, struct json_object *schema, const char
         return !json_object_is_type(value, json_type_array) || fits_array(c, what, value, at);
     }
     if (strcmp(word, "oneOf") == 0) {
-        return fits_one_of(c, what, value, at);
+        return fits_some(c, what, 1, value, at);
+    }
+    if (strcmp(word, "anyOf") == 0) {
+        return fits_some(c, what, UINT_MAX, value, at);
     }
     if (is_one_of(word, bounds)) {
         return fits_bound(c, word, json_object_get_double(what), value, at);

@@ -450,7 +450,11 @@ static void test_model_gone(void **state) {
     s->models.count = 0; /* the configuration knows no model any more */
     (void)expect(s, 201, "POST", join(pending, "/documents"), "{\"id\":\"d\",\"title\":\"t\",\"texts\":[\"x\"]}");
     expect_error(s, 503, "EmbeddingUnavailableError", "POST", join(reject, "/documents"), "{\"title\":\"t\",\"texts\":[\"x\"]}");
-    expect_error(s, 503, "EmbeddingUnavailableError", "POST", join(pending, "/search"), "{\"query\":\"x\"}");
+    expect_error(s, 503, "EmbeddingUnavailableError", "POST", join(pending, "/search"), "{\"query\":\"x\",\"mode\":\"dense\"}");
+    /* the words still answer, and the reply says that they did */
+    (void)expect(s, 200, "POST", join(pending, "/search"), "{\"query\":\"x\"}");
+    assert_string_equal(text_at(s->json, "/index/mode"), "lexical");
+    assert_int_equal(number_at(s->json, "/total_results"), 1);
     s->models.count = count;
     (void)expect(s, 200, "GET", pending, NULL);
     assert_string_not_equal(text_at(s->json, "/metadata/embedding/state"), "complete");

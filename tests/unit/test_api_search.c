@@ -19,11 +19,12 @@ static const char *fill(struct server *s, char path[64]) {
     return path;
 }
 
-static void test_text(void **state) {
+static void test_dense(void **state) {
     struct server *s = (struct server *)*state;
     char path[64];
     (void)fill(s, path);
-    (void)expect(s, 200, "POST", join(path, "/search"), "{\"query\":\"the red fox runs through the forest\",\"k\":3}");
+    (void)expect(s, 200, "POST", join(path, "/search"),
+                 "{\"query\":\"the red fox runs through the forest\",\"k\":3,\"mode\":\"dense\"}");
     struct json_object *r = s->json;
     assert_int_equal(json_object_array_length(at(r, "/results")), 3);
     assert_int_equal(number_at(r, "/total_results"), 3);
@@ -110,8 +111,24 @@ static void test_by_vector(void **state) {
     expect_error(s, 422, "ValidationError", "POST", join(path, "/search"), "{\"embedding\":[0,0]}");
     expect_pointer(s, "/embedding");
     expect_error(s, 400, "MalformedRequestError", "POST", join(path, "/search"), "{\"embedding\":[1,1e999]}");
-    expect_error(s, 422, "ValidationError", "POST", join(path, "/search"), "{\"query\":\"text\"}");
+    /* words are searched for without a model, distances are not */
+    expect_error(s, 422, "ValidationError", "POST", join(path, "/search"), "{\"query\":\"x\",\"mode\":\"dense\"}");
     expect_pointer(s, "/query");
+    expect_error(s, 422, "ValidationError", "POST", join(path, "/search"), "{\"query\":\"x\",\"distance_threshold\":1}");
+    expect_pointer(s, "/distance_threshold");
+    (void)expect(s, 200, "POST", join(path, "/search"), "{\"query\":\"y\"}");
+    assert_string_equal(text_at(s->json, "/index/mode"), "lexical");
+    assert_int_equal(number_at(s->json, "/total_results"), 1);
+    assert_string_equal(text_at(s->json, "/results/0/chunk/id"), "y");
+    assert_true(has(s->json, "/results/0/distance") && at(s->json, "/results/0/distance") == NULL);
+    /* words and a vector of the caller's: both sides */
+    (void)expect(s, 200, "POST", join(path, "/search"), "{\"query\":\"y\",\"embedding\":[1,0.1]}");
+    assert_string_equal(text_at(s->json, "/index/mode"), "hybrid");
+    assert_int_equal(number_at(s->json, "/total_results"), 3);
+    assert_string_equal(text_at(s->json, "/results/0/chunk/id"), "y"); /* second on one side, first on the other */
+    (void)expect(s, 200, "POST", join(path, "/search"), "{\"query\":\"y\",\"embedding\":[0,2],\"mode\":\"lexical\"}");
+    assert_int_equal(number_at(s->json, "/total_results"), 1);
+    assert_true(fabs(real_at(s->json, "/results/0/distance")) < 1e-6);
 }
 
 static void test_refusals(void **state) {
@@ -121,7 +138,9 @@ static void test_refusals(void **state) {
     } rows[] = {{"/search", "{}", "/query"},
                 {"/search", "{\"query\":\"\"}", "/query"},
                 {"/search", "{\"query\":5}", "/query"},
-                {"/search", "{\"query\":\"a\",\"embedding\":[1]}", "/query"},
+                {"/search", "{\"query\":\"a\",\"embedding\":[1],\"mode\":\"dense\"}", "/query"},
+                {"/search", "{\"embedding\":[1],\"mode\":\"hybrid\"}", "/query"},
+                {"/search", "{\"embedding\":[1],\"mode\":\"lexical\"}", "/query"},
                 {"/search", "{\"query\":\"a\",\"k\":0}", "/k"},
                 {"/search", "{\"query\":\"a\",\"k\":1001}", "/k"},
                 {"/search", "{\"query\":\"a\",\"k\":\"5\"}", "/k"},
@@ -137,21 +156,32 @@ static void test_refusals(void **state) {
                 {"/search", "{\"query\":\"a\",\"distance_threshold\":\"x\"}", "/distance_threshold"},
                 {"/search", "{\"query\":\"a\",\"include_embeddings\":\"yes\"}", "/include_embeddings"},
                 {"/search", "{\"query\":\"a\",\"top_k\":5}", "/top_k"},
-                {"/search", "{\"query\":\"a\",\"mode\":\"hybrid\"}", "/mode"},
-                {"/search", "{\"query\":\"a\",\"mode\":\"lexical\"}", "/mode"},
                 {"/search", "{\"query\":\"a\",\"mode\":\"x\"}", "/mode"},
-                {"/search", "{\"query\":\"a\",\"filter\":{}}", "/filter"},
-                {"/search", "{\"query\":\"a\",\"mmr\":{\"lambda\":0.5}}", "/mmr"},
-                {"/search", "{\"query\":\"a\",\"group_by\":\"document\"}", "/group_by"},
-                {"/search", "{\"query\":\"a\",\"explain\":false}", "/explain"},
+                {"/search", "{\"query\":\"a\",\"mode\":null}", "/mode"},
+                {"/search", "{\"query\":\"a\",\"mmr\":0.5}", "/mmr"},
+                {"/search", "{\"query\":\"a\",\"mmr\":{\"lambda\":1.5}}", "/mmr/lambda"},
+                {"/search", "{\"query\":\"a\",\"mmr\":{\"lambda\":null}}", "/mmr/lambda"},
+                {"/search", "{\"query\":\"a\",\"mmr\":{\"mu\":1}}", "/mmr/mu"},
+                {"/search", "{\"query\":\"a\",\"group_by\":\"chunk\"}", "/group_by"},
+                {"/search", "{\"query\":\"a\",\"group_by\":1}", "/group_by"},
+                {"/search", "{\"query\":\"a\",\"explain\":1}", "/explain"},
+                {"/search", "{\"query\":\"a\",\"explain\":null}", "/explain"},
+                {"/search", "{\"query\":\"a\",\"prefix\":\"yes\"}", "/prefix"},
+                {"/search", "{\"query\":\"a\",\"fusion\":\"rrf\"}", "/fusion"},
+                {"/search", "{\"query\":\"a\",\"fusion\":{\"method\":\"sum\"}}", "/fusion/method"},
+                {"/search", "{\"query\":\"a\",\"fusion\":{\"constant\":0}}", "/fusion/constant"},
+                {"/search", "{\"query\":\"a\",\"fusion\":{\"weight\":-0.1}}", "/fusion/weight"},
+                {"/search", "{\"query\":\"a\",\"fusion\":{\"method\":\"rrf\",\"weight\":0.5}}", "/fusion/weight"},
+                {"/search", "{\"query\":\"a\",\"fusion\":{\"method\":\"weighted\",\"constant\":60}}", "/fusion/constant"},
+                {"/search", "{\"query\":\"a\",\"bm25\":{\"k1\":-1}}", "/bm25/k1"},
+                {"/search", "{\"query\":\"a\",\"bm25\":{\"b\":1.1}}", "/bm25/b"},
+                {"/search", "{\"query\":\"a\",\"bm25\":{\"b\":\"x\"}}", "/bm25/b"},
                 {"/search", "{\"query\":\"a\",\"min_lsn\":\"1\"}", "/min_lsn"},
                 {"/search", "{\"query\":\"a\",\"libraries\":[]}", "/libraries"},
                 {"/search", "{\"embedding\":true}", "/embedding"},
                 {"/search/embedding", "{\"k\":1}", "/embedding"},
                 {"/search/embedding", "{\"embedding\":[1],\"query\":\"a\"}", "/query"},
                 {"/search/filtered", "{\"k\":1}", "/query"},
-                {"/search/filtered", "{\"query\":\"a\",\"metadata_filters\":[{\"field\":\"a\",\"operator\":\"eq\",\"value\":1}]}",
-                 "/metadata_filters"},
                 {"/search/filtered", "{\"query\":\"a\",\"metadata_filters\":{}}", "/metadata_filters"},
                 {"/search/batch", "{}", "/searches"},
                 {"/search/batch", "{\"searches\":[]}", "/searches"},
@@ -218,7 +248,7 @@ static void test_several_libraries(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_text, server_setup, server_teardown),
+        cmocka_unit_test_setup_teardown(test_dense, server_setup, server_teardown),
         cmocka_unit_test_setup_teardown(test_options, server_setup, server_teardown),
         cmocka_unit_test_setup_teardown(test_by_vector, server_setup, server_teardown),
         cmocka_unit_test_setup_teardown(test_refusals, server_setup, server_teardown),
