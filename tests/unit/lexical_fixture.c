@@ -40,7 +40,7 @@ void corpus_init(struct corpus *c, uint32_t capacity, uint32_t vocabulary, uint6
 }
 
 void corpus_fini(struct corpus *c) {
-    for (uint32_t i = 0; i < c->count; i++) {
+    for (uint32_t i = 0; i < c->capacity; i++) {
         free(c->texts[i].words);
         free(c->texts[i].counts);
     }
@@ -88,14 +88,20 @@ static void random_text(struct corpus *c, struct corpus_text *t, uint32_t longes
     }
 }
 
+void corpus_make_texts(struct corpus *c, uint32_t texts, uint32_t longest) {
+    assert_true(texts <= c->capacity - c->count);
+    for (uint32_t i = c->count; i < c->count + texts; i++) {
+        random_text(c, &c->texts[i], longest);
+    }
+}
+
 void corpus_add(struct corpus *c, uint32_t texts, uint32_t longest) {
     struct lexical_need need = {0};
     uint64_t terms_bytes;
     uint64_t postings_bytes;
-    assert_true(c->count + texts <= c->capacity);
+    corpus_make_texts(c, texts, longest);
     for (uint32_t i = c->count; i < c->count + texts; i++) {
         struct corpus_text *t = &c->texts[i];
-        random_text(c, t, longest);
         struct terms terms = corpus_terms(t->words, t->counts, t->distinct, t->length);
         lexical_need(&c->x, &terms, &need);
     }
@@ -154,7 +160,7 @@ struct lexical_query corpus_query(struct corpus *c, uint32_t words, struct terms
                                   .accept = {lives, c}};
 }
 
-static uint32_t count_in(const struct corpus_text *t, uint32_t word) {
+uint32_t corpus_count_in(const struct corpus_text *t, uint32_t word) {
     for (uint32_t i = 0; i < t->distinct; i++) {
         if (t->words[i] == word) {
             return t->counts[i];
@@ -181,7 +187,7 @@ size_t corpus_reference(const struct corpus *c, const struct lexical_query *q, c
     for (uint32_t i = 0; i < distinct; i++) {
         double df = 0;
         for (uint32_t s = 0; s < c->count; s++) {
-            df += !c->texts[s].deleted && count_in(&c->texts[s], ids[i]) > 0;
+            df += !c->texts[s].deleted && corpus_count_in(&c->texts[s], ids[i]) > 0;
         }
         idf[i] = log(1 + ((double)q->documents - df + 0.5) / (df + 0.5));
     }
@@ -191,7 +197,7 @@ size_t corpus_reference(const struct corpus *c, const struct lexical_query *q, c
         double score = 0;
         bool any = false;
         for (uint32_t i = 0; i < distinct; i++) {
-            double tf = count_in(t, ids[i]);
+            double tf = corpus_count_in(t, ids[i]);
             double k1 = (double)q->k1;
             double b = (double)q->b;
             any = any || tf > 0;

@@ -32,6 +32,9 @@ void corpus_fini(struct corpus *c);
 struct terms corpus_terms(const uint32_t *words, const uint32_t *counts, uint32_t distinct, uint32_t length);
 /* Adds `texts` random ones of up to `longest` words in one batch: need of all, room, then all. */
 void corpus_add(struct corpus *c, uint32_t texts, uint32_t longest);
+/* The same texts without an index: for who adds them by itself. corpus.count stays. */
+void corpus_make_texts(struct corpus *c, uint32_t texts, uint32_t longest);
+uint32_t corpus_count_in(const struct corpus_text *t, uint32_t word);
 void corpus_delete(struct corpus *c, uint32_t slot);
 /* A word, the small numbers far more often. */
 uint32_t corpus_word(struct corpus *c);
