@@ -30,7 +30,6 @@
  */
 #include "engine.h"
 
-#include "base/clock.h"
 #include "index/distance.h"
 #include "index/hnsw.h"
 
@@ -39,38 +38,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PAGE = 4096, MAX_ROUNDS = 100, MAX_SECONDS = 3600, MAX_THREADS = 64 };
-
-void die(const char *what) {
-    fprintf(stderr, "bench/engine: %s\n", what);
-    exit(EXIT_FAILURE);
-}
-
-void *allocate(size_t count, size_t size) {
-    void *p = aligned_alloc(PAGE, (count * size + PAGE - 1) / PAGE * PAGE + PAGE);
-    if (p == NULL) {
-        die("out of memory");
-    }
-    memset(p, 0, count * size);
-    return p;
-}
-
-double seconds_since(int64_t start_us) {
-    return (double)(clock_monotonic_us() - start_us) / 1e6;
-}
-
-static void verdict(const char *what, double value, const char *bound, double goal, bool reached) {
-    printf("  %-66s %8.3f   %s %.3f: %s\n", what, value, bound, goal, reached ? "PASS" : "short of the goal");
-    (void)fflush(stdout);
-}
-
-void verdict_at_least(const char *what, double value, double goal) {
-    verdict(what, value, "at least", goal, value >= goal);
-}
-
-void verdict_at_most(const char *what, double value, double goal) {
-    verdict(what, value, "at most", goal, value <= goal);
-}
+enum { MAX_ROUNDS = 100, MAX_SECONDS = 3600, MAX_THREADS = 64 };
 
 /* --- options ---------------------------------------------------------------------------------------------------------- */
 
@@ -90,16 +58,6 @@ enum { PART_COUNT = sizeof PARTS / sizeof *PARTS, PART_CURVES = 1 };
 
 static const uint32_t EFS[] = {10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512};
 
-static uint64_t number(const char *text, uint64_t least, uint64_t most) {
-    char *end;
-    unsigned long long n = strtoull(text, &end, 10);
-
-    if (end == text || *end != '\0' || n < least || n > most) {
-        die("not a number, or one out of range");
-    }
-    return n;
-}
-
 static double share(const char *text) {
     char *end;
     double n = strtod(text, &end);
@@ -115,7 +73,7 @@ static void read_efs(struct options *o, const char *text) {
     while (*text != '\0') {
         char *end;
         unsigned long n = strtoul(text, &end, 10);
-        if (end == text || n < 1 || n > UINT16_MAX || o->ef_count == MAX_EFS || (*end != ',' && *end != '\0')) {
+        if (end == text || n < 1 || n > UINT16_MAX || o->ef_count == MAX_POINTS || (*end != ',' && *end != '\0')) {
             die("--ef takes numbers with commas between");
         }
         o->efs[o->ef_count++] = (uint32_t)n;
@@ -139,40 +97,40 @@ static unsigned part_of(const char *name) {
 static bool set_option(struct options *o, int c, const char *value) {
     switch (c) {
     case 'n':
-        o->vectors = (uint32_t)number(value, K, INT32_MAX);
+        o->vectors = (uint32_t)read_number(value, K, INT32_MAX);
         return true;
     case 'q':
-        o->queries = (uint32_t)number(value, 1, INT32_MAX);
+        o->queries = (uint32_t)read_number(value, 1, INT32_MAX);
         return true;
     case 'd':
-        o->dimension = (uint32_t)number(value, 1, UINT16_MAX);
+        o->dimension = (uint32_t)read_number(value, 1, UINT16_MAX);
         return true;
     case 'm':
-        o->m = (uint32_t)number(value, HNSW_MIN_M, HNSW_MAX_M);
+        o->m = (uint32_t)read_number(value, HNSW_MIN_M, HNSW_MAX_M);
         return true;
     case 'e':
-        o->ef_construction = (uint32_t)number(value, 1, UINT16_MAX);
+        o->ef_construction = (uint32_t)read_number(value, 1, UINT16_MAX);
         return true;
     case 'b':
-        o->bits = (uint32_t)number(value, 0, 8);
+        o->bits = (uint32_t)read_number(value, 0, 8);
         return true;
     case 'g':
         o->against = value;
         return true;
     case 's':
-        o->seed = number(value, 0, INT64_MAX);
+        o->seed = read_number(value, 0, INT64_MAX);
         return true;
     case 'f':
         read_efs(o, value);
         return true;
     case 'r':
-        o->rounds = (uint32_t)number(value, 1, MAX_ROUNDS);
+        o->rounds = (uint32_t)read_number(value, 1, MAX_ROUNDS);
         return true;
     case 'w':
-        o->seconds = (uint32_t)number(value, 1, MAX_SECONDS);
+        o->seconds = (uint32_t)read_number(value, 1, MAX_SECONDS);
         return true;
     case 't':
-        o->threads = (uint32_t)number(value, 1, MAX_THREADS);
+        o->threads = (uint32_t)read_number(value, 1, MAX_THREADS);
         return true;
     case 'y':
         o->recall = share(value);

@@ -2,6 +2,7 @@
  * engine.h - what the files of bench/engine share.
  *
  *   engine.c            options, and which part of the run does what
+ *   measure.c           figures and goals
  *   engine_data.c       vectors, queries, and what an exact search finds
  *   engine_field.c      the contenders: built once, searched in turns, their curves of recall against speed
  *   engine_curves.c     --curves --build --memory --large --rate
@@ -15,8 +16,9 @@
 
 #include "contender.h"
 #include "engine_quire.h"
+#include "measure.h"
 
-enum { K = 10, MAX_EFS = 24, MAX_FIELD = 4 };
+enum { K = 10, MAX_FIELD = 4 };
 
 struct options {
     uint32_t vectors;
@@ -29,7 +31,7 @@ struct options {
     const char *kernel;
     const char *cache;   /* directory for data and the other libraries' graphs; NULL: none */
     const char *against; /* the only other contender; NULL: all. An empty name: none */
-    uint32_t efs[MAX_EFS];
+    uint32_t efs[MAX_POINTS];
     uint32_t ef_count;
     uint32_t rounds;
     uint32_t threads;
@@ -46,18 +48,6 @@ struct data {
     float *rows;     /* the vectors, then the queries */
     uint32_t *truth; /* K row numbers a query, nearest first */
     const struct options *o;
-};
-
-/* One point of a curve. */
-struct measured {
-    uint32_t ef;
-    double recall;
-    double per_second;
-};
-
-struct curve {
-    struct measured points[MAX_EFS];
-    uint32_t count;
 };
 
 struct took {
@@ -80,13 +70,6 @@ struct bench {
     struct entrant field[MAX_FIELD]; /* ours is the first */
     uint32_t entrants;
 };
-
-_Noreturn void die(const char *what);
-void *allocate(size_t count, size_t size);
-double seconds_since(int64_t start_us);
-/* Says in words whether a figure is what was wanted of it. */
-void verdict_at_least(const char *what, double value, double goal);
-void verdict_at_most(const char *what, double value, double goal);
 
 /* --- engine_data.c --- */
 void data_make(struct data *d, const struct options *o, uint32_t vectors);
@@ -113,10 +96,6 @@ struct took entrant_build(struct entrant *e, const struct data *d, unsigned thre
 struct measured entrant_round(const struct entrant *e, const struct data *d, uint32_t ef);
 /* The curves of all, measured in turns; the best of the rounds counts. Does nothing where they are there. */
 void field_measure(struct bench *b);
-/* Searches per second at a recall: the logarithm of the rate is taken as linear in recall between neighbouring points. 0: not reached.
- * Below the least recall measured the rate there, which is not too high. */
-double curve_rate(const struct curve *c, double recall);
-double curve_ef(const struct curve *c, double recall);
 /* The first of o->efs that reaches a recall; the last where none does. */
 uint32_t entrant_ef(const struct entrant *e, const struct data *d, double recall);
 

@@ -3,7 +3,6 @@
 
 #include "base/clock.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -172,42 +171,4 @@ void field_measure(struct bench *b) {
             }
         }
     }
-}
-
-/* Where on the curve a recall is first reached: between points i - 1 and i, `share` of the way; i = count: nowhere. */
-static uint32_t curve_at(const struct curve *c, double recall, double *ret_share) {
-    uint32_t i = 0;
-
-    while (i < c->count && c->points[i].recall < recall) {
-        i++;
-    }
-    *ret_share = 1.0;
-    if (i > 0 && i < c->count) {
-        *ret_share = (recall - c->points[i - 1].recall) / (c->points[i].recall - c->points[i - 1].recall);
-    }
-    return i;
-}
-
-double curve_rate(const struct curve *c, double recall) {
-    double share;
-    uint32_t i = curve_at(c, recall, &share);
-
-    if (i == c->count) {
-        return 0.0;
-    }
-    double there = log(c->points[i].per_second);
-    double before = i > 0 ? log(c->points[i - 1].per_second) : there;
-    return exp(before + share * (there - before));
-}
-
-double curve_ef(const struct curve *c, double recall) {
-    double share;
-    uint32_t i = curve_at(c, recall, &share);
-
-    if (i == c->count) {
-        return 0.0;
-    }
-    double there = (double)c->points[i].ef;
-    double before = i > 0 ? (double)c->points[i - 1].ef : there;
-    return before + share * (there - before);
 }
