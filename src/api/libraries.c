@@ -3,14 +3,14 @@
 #include "api/library.h"
 
 #include "api/tasks.h"
+#include "text/analyzer.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-#define RERANK_DEFAULT 100
 #define RERANK_MAX 10000
+#define BITS_LEAST 4
 #define BITS_DEFAULT 8
-#define LANGUAGE_MAX_BYTES 35 /* the longest that RFC 5646 recommends to expect */
 #define EF_CONSTRUCTION_MIN 8
 #define EF_CONSTRUCTION_MAX 4096
 
@@ -106,7 +106,9 @@ static void read_quantization(struct exchange *x, const struct place *at, struct
     if (json_in_choice(x, &strategy_at, strategy, strategies, &chosen)) {
         q->strategy = chosen;
     }
-    (void)json_in_uint(x, &bits_at, bits, BITS_DEFAULT, BITS_DEFAULT, &q->bits);
+    if (json_in_uint(x, &bits_at, bits, BITS_LEAST, BITS_DEFAULT, &q->bits) && q->bits != BITS_LEAST && q->bits != BITS_DEFAULT) {
+        problem_add(x, &bits_at, "must be %d or %d", BITS_LEAST, BITS_DEFAULT);
+    }
     (void)json_in_uint(x, &rerank_at, rerank, 1, RERANK_MAX, &q->rerank_top_k);
 }
 
@@ -135,6 +137,28 @@ static void read_model(struct exchange *x, struct json_object *v, struct library
     }
     problem_add(x, &at, "is no configured model; there are: %.*s" MODEL_NONE, (int)known.len,
                 known.data != NULL ? (const char *)known.data : "");
+    buf_fini(&known);
+}
+
+/* The language of a library's texts, under the name that it is stored by. */
+static void read_language(struct exchange *x, struct json_object *v, struct slice *ret) {
+    struct place at = place_member(NULL, "language");
+    struct slice text;
+    *ret = slice_str(LANGUAGE_DEFAULT);
+    if (!json_in_text(x, &at, v, 0, SIZE_MAX, &text)) {
+        return;
+    }
+    const char *name = language_canonical(text);
+    if (name != NULL) {
+        *ret = slice_str(name);
+        return;
+    }
+    struct buf known;
+    buf_init(&known);
+    for (const char *const *names = language_names(); *names != NULL; names++) {
+        buf_printf(&known, "%s%s", known.len == 0 ? "" : ", ", *names);
+    }
+    problem_add(x, &at, "is none of %.*s", (int)known.len, known.data != NULL ? (const char *)known.data : "");
     buf_fini(&known);
 }
 
@@ -171,7 +195,7 @@ static bool read_definition(struct exchange *x, struct library_definition *d, st
     *d = (struct library_definition){
         .created_at = clock_wall_us(),
         .index = {INDEX_HNSW, HNSW_DEFAULT_M, HNSW_DEFAULT_EF_CONSTRUCTION, HNSW_DEFAULT_EF_SEARCH},
-        .quantization = {QUANTIZATION_HYBRID, BITS_DEFAULT, RERANK_DEFAULT},
+        .quantization = {QUANTIZATION_HYBRID, BITS_DEFAULT, HNSW_DEFAULT_RERANK},
         .on_embedding_failure = ON_FAILURE_PENDING,
     };
     (void)json_in_members(x, NULL, x->document.root, members, sizeof members / sizeof members[0]);
@@ -179,14 +203,13 @@ static bool read_definition(struct exchange *x, struct library_definition *d, st
     (void)json_in_require(x, NULL, "name", name);
     read_name_and_rest(x, name, description, metadata, d);
     struct place type_at = place_member(NULL, "index_type");
-    struct place language_at = place_member(NULL, "language");
     struct place quantization_at = place_member(NULL, "quantization");
     struct place config_at = place_member(NULL, "index_config");
     struct place failure_at = place_member(NULL, "on_embedding_failure");
     struct place vectors_at = place_member(NULL, "snapshot_vectors");
     (void)index_type_read(x, &type_at, type, &d->index.type);
     read_model(x, model, d);
-    (void)json_in_name(x, &language_at, language, 0, LANGUAGE_MAX_BYTES, &d->language);
+    read_language(x, language, &d->language);
     read_quantization(x, &quantization_at, quantization, &d->quantization);
     index_config_read(x, &config_at, config, &d->index);
     unsigned on_failure = ON_FAILURE_PENDING;

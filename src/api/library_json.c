@@ -3,6 +3,7 @@
 #include "api/library.h"
 
 #include "shm/atomics.h"
+#include "store/texts.h"
 
 #include <stdio.h>
 
@@ -48,6 +49,7 @@ static void write_metadata(struct json_out *j, const struct reading *rd, const s
         json_null(j);
     }
     json_member_string(j, "embedding_model", d->embedding_model);
+    json_member_cstring(j, "language", texts_language(d->language));
     json_key(j, "quantization");
     json_begin_object(j);
     json_member_cstring(j, "strategy", strategy_name(d->quantization.strategy));
@@ -145,6 +147,25 @@ static void write_vector_stats(struct json_out *j, const struct reading *rd) {
     json_end_object(j);
 }
 
+/* What words are looked up in, and what filters are evaluated on. */
+static void write_text_stats(struct json_out *j, const struct reading *rd) {
+    const struct lexical lexical = arena_lexical(rd->arena);
+    const struct columns columns = arena_columns(rd->arena);
+    struct lexical_statistics statistics;
+    lexical_statistics(&lexical, &statistics);
+    json_key(j, "lexical");
+    json_begin_object(j);
+    json_member_uint(j, "terms", statistics.terms);
+    json_member_uint(j, "postings", statistics.postings);
+    json_member_uint(j, "tokens", rd->view.live_tokens);
+    json_member_uint(j, "bytes", statistics.bytes);
+    json_end_object(j);
+    json_key(j, "columns");
+    json_begin_object(j);
+    json_member_uint(j, "bytes", columns_used(&columns));
+    json_end_object(j);
+}
+
 static void write_settings(struct json_out *j, const struct index_settings *s) {
     json_key(j, "index_config");
     json_begin_object(j);
@@ -187,6 +208,7 @@ bool handle_library_statistics(struct exchange *x, struct status *st) {
         json_member_uint(&j, "tail", index.tail);
         json_member_uint(&j, "levels", index.levels);
         json_member_uint(&j, "generation", rd.view.graph_generation);
+        write_text_stats(&j, &rd);
         write_settings(&j, &rd.view.index);
         json_end_object(&j);
         json_end_object(&j);
@@ -237,6 +259,7 @@ bool handle_index_statistics(struct exchange *x, struct status *st) {
     json_member_uint(&j, "levels", index.levels);
     json_member_uint(&j, "bytes", index.has_graph ? graph_bytes(&rd, &index) : 0);
     write_degrees(&j, &statistics);
+    write_text_stats(&j, &rd);
     write_settings(&j, &rd.view.index);
     json_end_object(&j);
     reading_end(&rd);

@@ -44,6 +44,7 @@ static void test_create(void **state) {
     assert_string_equal(text_at(s->json, "/metadata/embedding_model"), "hash-384");
     assert_string_equal(text_at(s->json, "/metadata/quantization/strategy"), "hybrid");
     assert_int_equal(number_at(s->json, "/metadata/quantization/bits"), 8);
+    assert_string_equal(text_at(s->json, "/metadata/language"), "english");
     assert_null(at(s->json, "/metadata/description"));
     assert_string_equal(text_at(s->json, "/metadata/embedding/state"), "complete");
     assert_true(header(s, "Location", value, sizeof value));
@@ -65,6 +66,7 @@ static void test_create_with_everything(void **state) {
     assert_string_equal(text_at(s->json, "/metadata/description"), "two\nlines");
     assert_string_equal(text_at(s->json, "/metadata/index_type"), "flat");
     assert_string_equal(text_at(s->json, "/metadata/embedding_model"), "none");
+    assert_string_equal(text_at(s->json, "/metadata/language"), "german");
     assert_null(at(s->json, "/metadata/embedding_dimension"));
     assert_string_equal(text_at(s->json, "/metadata/quantization/strategy"), "none");
     assert_int_equal(number_at(s->json, "/metadata/quantization/rerank_top_k"), 7);
@@ -77,6 +79,14 @@ static void test_create_with_everything(void **state) {
     assert_int_equal(number_at(s->json, "/index_stats/index_config/M"), 8);
     assert_int_equal(number_at(s->json, "/index_stats/index_config/ef_construction"), 50);
     assert_int_equal(number_at(s->json, "/index_stats/index_config/ef_search"), 20);
+    assert_int_equal(number_at(s->json, "/index_stats/lexical/tokens"), 0);
+    (void)expect(s, 201, "POST", join(path, "/documents"),
+                 "{\"title\":\"t\",\"texts\":[\"die roten Katzen und der rote Katze\"],\"embeddings\":[[1,0]]}");
+    (void)expect(s, 200, "GET", join(path, "/statistics"), NULL);
+    assert_int_equal(number_at(s->json, "/index_stats/lexical/tokens"), 4); /* the stop words of German left out */
+    assert_int_equal(number_at(s->json, "/index_stats/lexical/terms"), 2);  /* and its endings */
+    assert_int_equal(number_at(s->json, "/index_stats/lexical/postings"), 2);
+    assert_true(number_at(s->json, "/index_stats/columns/bytes") > 0);
 }
 
 static void test_create_refusals(void **state) {
@@ -100,7 +110,10 @@ static void test_create_refusals(void **state) {
                 {"{\"name\":\"a\",\"metadata\":\"x\"}", "/metadata"},
                 {"{\"name\":\"a\",\"description\":{}}", "/description"},
                 {"{\"name\":\"a\",\"quantization\":{\"strategy\":\"binary\"}}", "/quantization/strategy"},
-                {"{\"name\":\"a\",\"quantization\":{\"bits\":4}}", "/quantization/bits"},
+                {"{\"name\":\"a\",\"quantization\":{\"bits\":2}}", "/quantization/bits"},
+                {"{\"name\":\"a\",\"quantization\":{\"bits\":6}}", "/quantization/bits"},
+                {"{\"name\":\"a\",\"language\":\"klingon\"}", "/language"},
+                {"{\"name\":\"a\",\"language\":7}", "/language"},
                 {"{\"name\":\"a\",\"quantization\":{\"rerank_top_k\":0}}", "/quantization/rerank_top_k"},
                 {"{\"name\":\"a\",\"quantization\":{\"x\":0}}", "/quantization/x"},
                 {"{\"name\":\"a\",\"quantization\":8}", "/quantization"},
