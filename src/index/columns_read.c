@@ -102,10 +102,18 @@ static uint64_t match_nonzero(const uint32_t *v) {
     return gather(bytes);
 }
 
-static uint64_t match_bools(const uint8_t *v, uint8_t value, bool any) {
+static uint64_t match_bools(const uint8_t *v, uint8_t value) {
     uint8_t bytes[WORD_SLOTS];
     for (unsigned i = 0; i < WORD_SLOTS; i++) {
-        bytes[i] = (uint8_t)(v[i] == value || (any && v[i] != 0));
+        bytes[i] = (uint8_t)(v[i] == value);
+    }
+    return gather(bytes);
+}
+
+static uint64_t match_any_bool(const uint8_t *v) {
+    uint8_t bytes[WORD_SLOTS];
+    for (unsigned i = 0; i < WORD_SLOTS; i++) {
+        bytes[i] = (uint8_t)(v[i] != 0);
     }
     return gather(bytes);
 }
@@ -121,7 +129,7 @@ static uint64_t match_word(const struct question *q, const void *values, uint32_
         return q->any ? match_nonzero((const uint32_t *)values + at)
                       : match_sets((const uint32_t *)values + at, q->sets, q->set_count);
     default:
-        return match_bools((const uint8_t *)values + at, q->boolean, q->any);
+        return q->any ? match_any_bool((const uint8_t *)values + at) : match_bools((const uint8_t *)values + at, q->boolean);
     }
 }
 
