@@ -8,7 +8,6 @@
  *   --memory      bytes a vector
  *   --processes   two processes that search the same memory
  *   --insert      searching while 1,000 vectors a second come in
- *   --filters     searching what matches, from half to a thousandth
  *   --churn       half of all vectors replaced
  *   --exact       the exact scan
  *   --all         all of these
@@ -50,9 +49,8 @@ struct part {
 
 static const struct part PARTS[] = {
     {"build", run_build, true},         {"curves", run_curves, true}, {"memory", run_memory, true},
-    {"processes", run_processes, true}, {"insert", run_insert, true}, {"filters", run_filters, true},
-    {"churn", run_churn, true},         {"exact", run_exact, true},   {"large", run_large, false},
-    {"rate", run_rate, false},
+    {"processes", run_processes, true}, {"insert", run_insert, true}, {"churn", run_churn, true},
+    {"exact", run_exact, true},         {"large", run_large, false},  {"rate", run_rate, false},
 };
 enum { PART_COUNT = sizeof PARTS / sizeof *PARTS, PART_CURVES = 1 };
 
@@ -169,7 +167,6 @@ static struct options read_options(int argc, char **argv) {
         {"memory", no_argument, NULL, 'p'},
         {"processes", no_argument, NULL, 'p'},
         {"insert", no_argument, NULL, 'p'},
-        {"filters", no_argument, NULL, 'p'},
         {"churn", no_argument, NULL, 'p'},
         {"exact", no_argument, NULL, 'p'},
         {"large", no_argument, NULL, 'p'},

@@ -7,7 +7,7 @@
  *   engine_field.c      the contenders: built once, searched in turns, their curves of recall against speed
  *   engine_curves.c     --curves --build --memory --large --rate
  *   engine_together.c   --processes --insert: searching while others do something
- *   engine_filters.c    --filters --exact
+ *   engine_exact.c      --exact
  *   engine_churn.c      --churn
  *   engine_quire.c      our engine; hnswlib_contender.cpp and faiss_contender.cpp the others
  */
@@ -107,7 +107,6 @@ void run_large(struct bench *b);
 void run_rate(struct bench *b);
 void run_processes(struct bench *b);
 void run_insert(struct bench *b);
-void run_filters(struct bench *b);
 void run_exact(struct bench *b);
 void run_churn(struct bench *b);
 
