@@ -16,7 +16,8 @@
 
 #include <math.h>
 
-#define TURNS 32 /* pairs of bits in a hash */
+#define PATH_BYTES_EXPECTED 1024 /* at most; longer ones would be counted at so much */
+#define TURNS 32                 /* pairs of bits in a hash */
 #define SEED_STRING 0x51
 #define SEED_SET 0x52
 #define SEED_ARRAY 0x53
@@ -487,17 +488,49 @@ void columns_put(const struct columns *c, uint32_t slot, const struct field_valu
 
 /* --- how much it takes --- */
 
-/* Whether it was counted before; now it is. */
-static bool counted(uint64_t *table, uint32_t size, uint64_t key) {
+/* Whether it was counted before; now it is. In each group the newest stands first. */
+static bool counted(uint64_t *table, uint64_t key) {
     key |= 1; /* a zeroed table holds nothing */
-    uint64_t *at = &table[(key >> 32) % size];
-    bool was = *at == key;
-    *at = key;
-    return was;
+    uint64_t *group = table + (key >> 32) % COLUMNS_NEED_GROUPS * COLUMNS_NEED_WAYS;
+    uint64_t moved = key;
+    for (unsigned i = 0; i < COLUMNS_NEED_WAYS; i++) {
+        uint64_t here = group[i];
+        group[i] = moved;
+        moved = here;
+        if (moved == key) {
+            return true;
+        }
+    }
+    return false;
 }
 
+/* With the tables that lead to it, should they not be there. */
 static uint64_t page_need(enum column_type type) {
     return column_page_bytes(type) + COLUMN_PAGE_ALIGN + 2 * COLUMN_TABLE * sizeof(uint32_t);
+}
+
+/* Adds to *sum and to the total, but not more than `most` altogether. */
+static void add_bounded(struct columns_need *total, uint64_t *sum, uint64_t bytes, uint64_t most) {
+    uint64_t more = *sum + bytes <= most ? bytes : most - *sum;
+    *sum += more;
+    total->bytes += more;
+}
+
+/* What a new column and a new page take. However many are counted again because the tables have forgotten them: there are COLUMNS_MAX columns at most. */
+static void pages_need(const struct columns_key *key, const struct column *col, uint32_t page, struct columns_need *total) {
+    const uint64_t most_columns =
+        COLUMNS_MAX * align_up(sizeof(struct columns_node) + sizeof(struct column_body) + PATH_BYTES_EXPECTED, COLUMNS_UNIT);
+    if (total->page != page) {
+        total->page = page;
+        total->page_bytes = 0;
+    }
+    if (col->node == NULL && !counted(total->pages, key->hash)) {
+        add_bounded(total, &total->column_bytes, entry_bytes(key), most_columns);
+    }
+    if ((col->node == NULL || column_page_at(col, page) == NULL) &&
+        !counted(total->pages, hash64(SEED_PAGE + page, &key->hash, sizeof key->hash))) {
+        add_bounded(total, &total->page_bytes, page_need(col->type), COLUMNS_MAX * page_need(COLUMN_NUMBER));
+    }
 }
 
 /* The strings that are not there, and the set unless it is. */
@@ -526,7 +559,7 @@ static void keywords_need(const struct columns *c, uint32_t last, const struct f
     if (v->as.keywords.count == 0 || v->as.keywords.count > COLUMN_KEYWORDS_MAX || set_is(c, last, v)) {
         return;
     }
-    if (!counted(total->sets, COLUMNS_NEED_SETS, set_identity(v))) {
+    if (!counted(total->sets, set_identity(v))) {
         total->bytes += set_need(c, v);
     }
 }
@@ -537,14 +570,7 @@ void columns_need(const struct columns *c, uint32_t slot, const struct field_val
         struct columns_key key = column_key(value->path, value->type);
         uint32_t ref = columns_lookup(c, &key, NULL);
         struct column col = {.c = *c, .node = columns_node_at(c, ref, key_extra(&key)), .type = value->type};
-        uint32_t page = slot / COLUMN_PAGE_SLOTS;
-        if (col.node == NULL && !counted(total->pages, COLUMNS_NEED_PAGES, key.hash)) {
-            total->bytes += entry_bytes(&key);
-        }
-        if ((col.node == NULL || column_page_at(&col, page) == NULL) &&
-            !counted(total->pages, COLUMNS_NEED_PAGES, hash64(SEED_PAGE + page, &key.hash, sizeof key.hash))) {
-            total->bytes += page_need(value->type);
-        }
+        pages_need(&key, &col, slot / COLUMN_PAGE_SLOTS, total);
         if (value->type == COLUMN_KEYWORD) {
             keywords_need(c, col.node == NULL ? 0 : column_body_of(col.node)->last, value, total);
         }

@@ -60,12 +60,15 @@ uint64_t columns_used(const struct columns *c);
 /* What putting takes at most, in bytes beyond those in use, summed up over the calls for slots to come. What was counted once (the page of a column, a new
  * set of strings) is remembered and not counted for the slots behind it, so the sum holds for all of them together. Zero it when nothing of what was
  * counted is still to be put; a sum that counts too much does no harm. */
-#define COLUMNS_NEED_PAGES 128 /* remembered in tables that forget: what is forgotten is counted again */
-#define COLUMNS_NEED_SETS 64
+#define COLUMNS_NEED_GROUPS 16 /* remembered in small tables; what has to make place is counted again */
+#define COLUMNS_NEED_WAYS 8
 struct columns_need {
     uint64_t bytes;
-    uint64_t pages[COLUMNS_NEED_PAGES];
-    uint64_t sets[COLUMNS_NEED_SETS];
+    uint64_t page_bytes; /* counted for pages of the number `page`, of all columns: there is a most */
+    uint64_t column_bytes;
+    uint32_t page;
+    uint64_t pages[COLUMNS_NEED_GROUPS * COLUMNS_NEED_WAYS];
+    uint64_t sets[COLUMNS_NEED_GROUPS * COLUMNS_NEED_WAYS];
 };
 void columns_need(const struct columns *c, uint32_t slot, const struct field_values *v, struct columns_need *total);
 /* Cannot fail: room was reserved. A slot that is not above the last is ignored (a replay). What exceeds COLUMNS_MAX is left out, and the head says so. */
