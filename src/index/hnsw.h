@@ -40,7 +40,7 @@
 #define HNSW_BASE_LINKS(m) (2 * (m)-2)
 #define HNSW_HEAD_BYTES 4096
 #define HNSW_DEFAULT_M 16
-#define HNSW_DEFAULT_EF_CONSTRUCTION 200
+#define HNSW_DEFAULT_EF_CONSTRUCTION 100
 #define HNSW_DEFAULT_EF_SEARCH 64
 #define HNSW_DEFAULT_RERANK 24
 
@@ -122,6 +122,7 @@ struct hnsw_request {
     uint32_t below;             /* only such slots are results: the tail is scanned by the caller */
     uint32_t k;                 /* so many accepted ones are wanted */
     uint32_t ef;                /* the walk goes as far as the ef-th neighbour is expected; 0 is not allowed */
+    uint64_t budget;            /* a walk of more distances gives up; 0: none */
     uint32_t rerank;            /* so many (k at least) are measured with float32; 0: none, they are ranked by their codes */
     const uint64_t *matches;    /* bit per slot; NULL: all */
     uint64_t match_count;       /* bits set */
@@ -129,10 +130,17 @@ struct hnsw_request {
 };
 
 /* Algorithm 5, see hnsw_search.c for where it leaves the paper. Offers accepted slots to best (which wants k). Slots that are not accepted are walked through but not
- * offered, and the walk goes on until k accepted ones are found or its room is exhausted: then it may come home with fewer, and the caller scans.
+ * offered, and the walk goes on until k accepted ones are found or its room or budget is exhausted: then it may come home with fewer (a spent budget: with none),
+ * and the caller scans.
  * Returns distances computed; UINT64_MAX when there was no memory. */
 uint64_t hnsw_search(const struct hnsw_graph *g, const struct vector_rows *rows, const struct hnsw_request *request,
                      struct hnsw_scratch *scratch, struct topk *best);
+
+/* Exactly the k nearest accepted slots below `below` (which are linked) by float32 (rerank and ef are not looked at), for several queries in one pass over the codes: best[i] belongs to requests[i]; all have
+ * the same slots and below. By codes first, then in float32 whatever their error bounds leave over. The graph has codes. */
+#define HNSW_SCAN_QUERIES 16
+uint64_t hnsw_scan_exact(const struct hnsw_graph *g, const struct vector_rows *rows, const struct hnsw_request *requests,
+                         uint32_t count, struct hnsw_scratch *scratch, struct topk *best);
 
 struct hnsw_statistics {
     uint32_t levels;

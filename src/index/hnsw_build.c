@@ -113,7 +113,7 @@ static void measure_spread(struct hnsw_head *head, const struct neighbor *neares
 /* Algorithm 1, lines 5 to 11, searching only: the neighbours of layers high..low into scratch->choice. */
 static void choose_neighbors(struct insertion *in, uint64_t entry, uint32_t high, uint32_t low) {
     struct hnsw_walk *w = &in->walk;
-    struct hnsw_reach reach = {.k = in->ef, .ef = in->ef, .pool = in->ef, .below = w->slots};
+    struct hnsw_reach reach = {.k = in->ef, .ef = in->ef, .pool = in->ef, .below = w->slots, .budget = UINT64_MAX / 2};
     uint32_t at = hnsw_descend(w, hnsw_entry_slot(entry), hnsw_entry_level(entry), high);
 
     for (uint32_t layer = high + 1; layer-- > low;) {

@@ -5,6 +5,7 @@
  *   hnsw_graph.c     the memory: heads, blocks, levels, statistics
  *   hnsw_walk.c      scratch, the greedy descent, algorithm 2 (search of a layer)
  *   hnsw_search.c    algorithm 5
+ *   hnsw_scan.c      search without the graph, by the codes
  *   hnsw_select.c    algorithm 4 (which neighbours), and how a full list makes room
  *   hnsw_build.c     algorithm 1, and the essay on where we leave the paper
  *   hnsw_validate.c  the validator
@@ -77,6 +78,7 @@ struct hnsw_walk {
     size_t words_at; /* of the words in a block: behind the planes */
     size_t block_bytes;
     uint64_t distances; /* computed so far */
+    bool spent;         /* a walk gave up at its budget */
 };
 
 /* Coarse: by 4 bits, where there are codes. Fine: by all the bits there are. */
@@ -89,8 +91,20 @@ struct hnsw_reach {
     uint32_t pool; /* met nodes kept at most */
     float spread;  /* hnsw_head.spread; 0: the pool alone ends the walk */
     uint32_t below;
+    uint64_t budget; /* distances at most */
     const uint64_t *matches;
     struct slot_filter visible;
+};
+
+/* The nearest nodes that a walk or a scan has met, ascending by coarse distance, and what decides how far it goes. */
+struct hnsw_pool {
+    struct neighbor *entries;
+    uint32_t count;
+    uint32_t room;
+    uint32_t next;     /* no entry before it is waiting to be expanded */
+    uint32_t rejected; /* entries that are no results */
+    float limit;       /* nothing beyond is taken in or followed */
+    const struct hnsw_reach *reach;
 };
 
 static inline uint8_t *hnsw_block(const struct hnsw_walk *w, uint32_t slot) {
@@ -152,8 +166,19 @@ uint32_t hnsw_read_links(struct link_list list, uint32_t *out);
 bool hnsw_entry_within(const struct hnsw_walk *w, uint32_t below, uint64_t *ret);
 /* Down from layer `from` to above layer `to`, at each going to the nearest link until none is nearer (ef = 1). */
 uint32_t hnsw_descend(struct hnsw_walk *w, uint32_t at, uint32_t from, uint32_t to);
+/* Measures scratch->batch[0..n) coarsely and takes what is near enough into the pool. */
+void hnsw_offer_batch(struct hnsw_walk *w, struct hnsw_pool *p, uint32_t n);
+bool hnsw_accepts(const struct hnsw_walk *w, const struct hnsw_reach *r, uint32_t slot);
 /* Algorithm 2: walks a layer from `start`; what it met is left in scratch->pool, ascending by coarse distance. Returns how many. */
 uint32_t hnsw_search_layer(struct hnsw_walk *w, uint32_t start, uint32_t layer, const struct hnsw_reach *reach);
+
+/* --- hnsw_search.c --- */
+
+struct hnsw_reach hnsw_reach_of(const struct hnsw_graph *g, const struct hnsw_request *q);
+/* From the first `met` of the pool to the caller's heap: put in order with ever more exact distances. */
+void hnsw_finish(struct hnsw_walk *w, const struct hnsw_request *q, uint32_t met, struct topk *best);
+/* So many candidates are looked at again at most. */
+uint32_t hnsw_candidates(const struct hnsw_request *q);
 
 /* --- hnsw_select.c --- */
 

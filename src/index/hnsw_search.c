@@ -65,8 +65,11 @@ static void rerank(struct hnsw_walk *w, uint32_t count, const float *query) {
     }
 }
 
-/* From the pool to the caller's heap. */
-static void finish(struct hnsw_walk *w, const struct hnsw_request *q, uint32_t met, struct topk *best) {
+uint32_t hnsw_candidates(const struct hnsw_request *q) {
+    return FINE_SHARE * (q->rerank > q->k ? q->rerank : q->k);
+}
+
+void hnsw_finish(struct hnsw_walk *w, const struct hnsw_request *q, uint32_t met, struct topk *best) {
     struct hnsw_scratch *s = w->scratch;
     uint32_t wanted = q->rerank > q->k ? q->rerank : q->k;
     uint32_t n;
@@ -74,7 +77,7 @@ static void finish(struct hnsw_walk *w, const struct hnsw_request *q, uint32_t m
     if (w->bits == 0) {
         n = collect(s, met, q->k);
     } else {
-        n = collect(s, met, FINE_SHARE * wanted);
+        n = collect(s, met, hnsw_candidates(q));
         if (code_planes(w->bits) > 1) {
             refine(w, n);
         }
@@ -102,29 +105,39 @@ static uint32_t pool_room(const struct hnsw_request *q, uint32_t ef) {
     return room < q->slots ? (uint32_t)room : q->slots;
 }
 
+struct hnsw_reach hnsw_reach_of(const struct hnsw_graph *g, const struct hnsw_request *q) {
+    uint32_t ef = q->ef > q->k ? q->ef : q->k;
+    float spread = load_relaxed_f32(&g->head->spread);
+
+    return (struct hnsw_reach){.k = q->k,
+                               .ef = ef,
+                               .pool = spread > 0.0F || q->matches != NULL ? pool_room(q, ef) : ef,
+                               .spread = spread,
+                               .below = q->below < q->slots ? q->below : q->slots,
+                               .budget = q->budget != 0 ? q->budget : UINT64_MAX / 2,
+                               .matches = q->matches,
+                               .visible = q->visible};
+}
+
 uint64_t hnsw_search(const struct hnsw_graph *g, const struct vector_rows *rows, const struct hnsw_request *q,
                      struct hnsw_scratch *scratch, struct topk *best) {
     struct hnsw_walk walk = hnsw_walk_over(g, rows, q->slots, scratch);
-    uint32_t ef = q->ef > q->k ? q->ef : q->k;
+    struct hnsw_reach reach = hnsw_reach_of(g, q);
     /* pairs with: HNSW_ENTRY. Without the acquire, the entry point's own lists could be read as empty. */
     uint64_t entry = load_acquire_u64(&g->head->entry);
-    float spread = load_relaxed_f32(&g->head->spread);
-    struct hnsw_reach reach = {.k = q->k,
-                               .ef = ef,
-                               .spread = spread,
-                               .below = q->below < q->slots ? q->below : q->slots,
-                               .matches = q->matches,
-                               .visible = q->visible};
+    uint32_t candidates = hnsw_candidates(q);
 
-    reach.pool = spread > 0.0F ? pool_room(q, ef) : ef;
     if (entry == HNSW_NO_ENTRY || (hnsw_entry_slot(entry) >= q->slots && !hnsw_entry_within(&walk, q->below, &entry))) {
         return 0;
     }
-    if (!hnsw_scratch_reserve(&walk, reach.pool > FINE_SHARE * (size_t)q->rerank ? reach.pool : FINE_SHARE * (size_t)q->rerank)) {
+    if (!hnsw_scratch_reserve(&walk, reach.pool > candidates ? reach.pool : candidates)) {
         return UINT64_MAX;
     }
     hnsw_probe_vector(&walk, &scratch->query, q->query);
     uint32_t at = hnsw_descend(&walk, hnsw_entry_slot(entry), hnsw_entry_level(entry), 0);
-    finish(&walk, q, hnsw_search_layer(&walk, at, 0, &reach), best);
+    uint32_t met = hnsw_search_layer(&walk, at, 0, &reach);
+    if (!walk.spent) {
+        hnsw_finish(&walk, q, met, best);
+    }
     return walk.distances;
 }

@@ -13,7 +13,7 @@
  * around the graph's nodes (hnsw_head.spread, which insertions measure). So ef keeps its meaning on the average, but a query among many
  * near neighbours follows more of them and one in the open fewer, which costs less for the same recall (the rule is that of
  * Al-Jazzazi et al. 2025, "Distance Adaptive Beam Search"; tying it to ef by the intrinsic dimension is ours). Where rejected nodes (a filter, deletions) lie among the
- * results, the k-th accepted one has a higher rank r in the pool than k; the factor is then that of max(ef, OVERSHOOT * r) over r.
+ * results, the k-th accepted one has a higher rank r in the pool than k; the factor is then that of ef * (r / k)^REJECTED_SHARE over r, at least OVERSHOOT.
  *
  * Tags are bytes that hold the number of the walk, so starting a walk costs nothing, and once in 255 walks a memset. No allocation but in
  * hnsw_scratch_reserve.
@@ -29,6 +29,10 @@ enum { CACHE_LINE = 64, ROOM_FIRST = 1024 };
  * the places of other rows' first lines. */
 enum { ROW_PREFETCH_LINES = 4 };
 static const float OVERSHOOT = 1.5F;
+static const float REJECTED_SHARE = 0.55F;
+/* Of the nodes within a distance, those that lie around a query vary more than their mean; with this share of the spread a walk follows about ef nodes on the
+ * average (measured on clustered vectors and on hashed texts). */
+static const float SPREAD_SHARE = 0.6F;
 
 /* --- scratch ---------------------------------------------------------------------------------------------------------- */
 
@@ -319,18 +323,7 @@ uint32_t hnsw_descend(struct hnsw_walk *w, uint32_t at, uint32_t from, uint32_t 
 
 /* --- algorithm 2 ------------------------------------------------------------------------------------------------------ */
 
-/* The pool of a walk, and what decides how far it goes. */
-struct pool {
-    struct neighbor *entries;
-    uint32_t count;
-    uint32_t room;
-    uint32_t next;     /* no entry before it is waiting to be expanded */
-    uint32_t rejected; /* entries that are no results */
-    float limit;       /* nothing beyond is taken in or followed */
-    const struct hnsw_reach *reach;
-};
-
-static bool is_accepted(const struct hnsw_walk *w, const struct hnsw_reach *r, uint32_t slot) {
+bool hnsw_accepts(const struct hnsw_walk *w, const struct hnsw_reach *r, uint32_t slot) {
     if (slot >= r->below || (r->matches != NULL && (r->matches[slot / 64] >> (slot % 64) & 1) == 0)) {
         return false;
     }
@@ -340,7 +333,7 @@ static bool is_accepted(const struct hnsw_walk *w, const struct hnsw_reach *r, u
 }
 
 /* Those of a batch that are near enough, ascending, with their marks, into batch[0..returned). */
-static uint32_t take_near(struct hnsw_walk *w, struct pool *p, uint32_t n, struct neighbor *near) {
+static uint32_t take_near(struct hnsw_walk *w, struct hnsw_pool *p, uint32_t n, struct neighbor *near) {
     const struct hnsw_scratch *s = w->scratch;
     uint32_t count = 0;
 
@@ -349,7 +342,7 @@ static uint32_t take_near(struct hnsw_walk *w, struct pool *p, uint32_t n, struc
         if (!(met.distance < p->limit)) {
             continue; /* NaN, of a damaged scale, among them */
         }
-        if (!is_accepted(w, p->reach, met.slot)) {
+        if (!hnsw_accepts(w, p->reach, met.slot)) {
             met.slot |= MET_REJECTED;
             p->rejected++;
         }
@@ -363,7 +356,7 @@ static uint32_t take_near(struct hnsw_walk *w, struct pool *p, uint32_t n, struc
 }
 
 /* Drops the last entries until `more` fit in, those of the new ones first that are farther. Returns how many new ones are left. */
-static uint32_t make_room(struct pool *p, const struct neighbor *near, uint32_t more) {
+static uint32_t make_room(struct hnsw_pool *p, const struct neighbor *near, uint32_t more) {
     while (p->count + more > p->room) {
         bool drop_new = p->count == 0 || near[more - 1].distance >= p->entries[p->count - 1].distance;
         const struct neighbor *last = drop_new ? &near[more - 1] : &p->entries[p->count - 1];
@@ -378,7 +371,7 @@ static uint32_t make_room(struct pool *p, const struct neighbor *near, uint32_t 
 }
 
 /* One pass from the end, however many come in. */
-static void merge(struct pool *p, const struct neighbor *near, uint32_t more) {
+static void merge(struct hnsw_pool *p, const struct neighbor *near, uint32_t more) {
     struct neighbor *e = p->entries;
     uint32_t from = p->count;
     uint32_t to = p->count + more;
@@ -395,7 +388,7 @@ static void merge(struct pool *p, const struct neighbor *near, uint32_t more) {
 }
 
 /* Where the k-th accepted entry stands; p->count: there are fewer. */
-static uint32_t kth_accepted(const struct pool *p) {
+static uint32_t kth_accepted(const struct hnsw_pool *p) {
     uint32_t k = p->reach->k;
     uint32_t found = 0;
 
@@ -412,7 +405,7 @@ static uint32_t kth_accepted(const struct pool *p) {
 }
 
 /* What is beyond the limit will not be followed. */
-static void drop_beyond(struct pool *p, uint32_t kth) {
+static void drop_beyond(struct hnsw_pool *p, uint32_t kth) {
     while (p->count > kth + 1 && p->entries[p->count - 1].distance > p->limit) {
         p->count--;
         p->rejected -= (p->entries[p->count].slot & MET_REJECTED) != 0 ? 1 : 0;
@@ -420,7 +413,7 @@ static void drop_beyond(struct pool *p, uint32_t kth) {
 }
 
 /* After a batch: where the walk ends now. */
-static void set_limit(struct pool *p) {
+static void set_limit(struct hnsw_pool *p) {
     const struct hnsw_reach *r = p->reach;
 
     p->limit = p->count == p->room ? p->entries[p->count - 1].distance : INFINITY;
@@ -428,15 +421,16 @@ static void set_limit(struct pool *p) {
         uint32_t kth = kth_accepted(p);
         if (kth < p->count) {
             float rank = (float)(kth + 1);
-            float ef = (float)r->ef > OVERSHOOT * rank ? (float)r->ef : OVERSHOOT * rank;
-            float limit = p->entries[kth].distance * powf(ef / rank, r->spread);
+            float ef = (float)r->ef * powf(rank / (float)r->k, REJECTED_SHARE);
+            ef = ef > OVERSHOOT * rank ? ef : OVERSHOOT * rank;
+            float limit = p->entries[kth].distance * powf(ef / rank, SPREAD_SHARE * r->spread);
             p->limit = limit < p->limit ? limit : p->limit;
             drop_beyond(p, kth);
         }
     }
 }
 
-static void offer_batch(struct hnsw_walk *w, struct pool *p, uint32_t n) {
+void hnsw_offer_batch(struct hnsw_walk *w, struct hnsw_pool *p, uint32_t n) {
     struct hnsw_scratch *s = w->scratch;
     struct neighbor near[MAX_LINKS];
 
@@ -451,25 +445,27 @@ static void offer_batch(struct hnsw_walk *w, struct pool *p, uint32_t n) {
 
 uint32_t hnsw_search_layer(struct hnsw_walk *w, uint32_t start, uint32_t layer, const struct hnsw_reach *reach) {
     struct hnsw_scratch *s = w->scratch;
-    struct pool p = {.entries = s->pool, .room = reach->pool, .limit = INFINITY, .reach = reach};
+    struct hnsw_pool p = {.entries = s->pool, .room = reach->pool, .limit = INFINITY, .reach = reach};
+    uint64_t budget = w->distances + reach->budget;
 
     begin_layer(s);
     (void)hnsw_meet(w, start);
     s->batch[0] = start;
-    offer_batch(w, &p, 1);
+    hnsw_offer_batch(w, &p, 1);
     while (p.next < p.count) {
         struct neighbor *nearest = &p.entries[p.next];
         if ((nearest->slot & MET_EXPANDED) != 0) {
             p.next++;
             continue;
         }
-        if (nearest->distance > p.limit) {
-            break; /* nothing nearer can come */
+        if (nearest->distance > p.limit || w->distances > budget) {
+            w->spent = w->distances > budget;
+            break; /* nothing nearer can come, or it costs too much to look */
         }
         uint32_t slot = nearest->slot & MET_SLOT;
         nearest->slot |= MET_EXPANDED;
         p.next++;
-        offer_batch(w, &p, gather(w, hnsw_links(w, slot, layer), true));
+        hnsw_offer_batch(w, &p, gather(w, hnsw_links(w, slot, layer), true));
         if (p.next < p.count && layer == 0) {
             const char *words = (const char *)hnsw_words(w, p.entries[p.next].slot & MET_SLOT);
             for (size_t at = CACHE_LINE; at < w->block_bytes - w->words_at + CACHE_LINE; at += CACHE_LINE) {

@@ -27,7 +27,11 @@
 #include <stdlib.h>
 
 #define SEARCH_SCAN_CHUNKS 2000 /* up to so many a scan is as fast as the graph, and exact */
-#define SEARCH_SCAN_SHARE 16    /* a walk with ef candidates looks at some 16 ef rows: with fewer chunks than that, scan */
+/* With a filter: a walk measures about so many nodes per result and per rejected one between two results; it costs as much as a scan when it has measured this share of
+ * what matches, and gives up there. */
+#define WALK_DISTANCES 32
+#define WALK_PERCENT 40
+#define SEARCH_SCAN_SHARE 16 /* a walk with ef candidates looks at some 16 ef rows: with fewer chunks than that, scan */
 
 struct dense_scratch {
     struct hnsw_scratch *walk;
@@ -160,14 +164,39 @@ static void choose_among_ties(struct dense *s, size_t k) {
 
 /* --- the two ways --- */
 
-static bool search_scan(struct dense *d, struct status *st) {
+static struct hnsw_request request_of(const struct dense *d, uint32_t below) {
+    const struct slot_set *matches = d->search->matches;
+    return (struct hnsw_request){.query = d->query,
+                                 .slots = d->search->rd->view.chunk_slots,
+                                 .below = below,
+                                 .k = d->want,
+                                 .budget = matches != NULL ? matches->count * WALK_PERCENT / 100 + 1 : 0,
+                                 .rerank = d->search->rd->view.rerank,
+                                 .matches = matches != NULL ? matches->words : NULL,
+                                 .match_count = matches != NULL ? matches->count : 0,
+                                 .visible = d->filter};
+}
+
+/* What the graph holds, is searched by codes; the rest row by row. */
+static bool search_scan(struct dense *d, uint32_t below, struct status *st) {
     size_t k = d->want;
+    uint32_t slots = d->search->rd->view.chunk_slots;
     if (!heap_room(d->scratch, k + 1)) {
         return status_no_memory(st);
     }
     struct topk best;
     topk_init(&best, d->scratch->heap, k + 1);
-    d->search->candidates += scan_exact(&d->rows, 0, d->search->rd->view.chunk_slots, d->query, &d->filter, &best);
+    if (below > 0) {
+        struct hnsw_graph graph = arena_graph(d->search->rd->arena);
+        struct hnsw_request request = request_of(d, below);
+        request.k = d->want + 1;
+        uint64_t measured = hnsw_scan_exact(&graph, &d->rows, &request, 1, d->scratch->walk, &best);
+        if (measured == UINT64_MAX) {
+            return status_no_memory(st);
+        }
+        d->search->candidates += measured;
+    }
+    d->search->candidates += scan_exact(&d->rows, below, slots, d->query, &d->filter, &best);
     d->found = topk_finish(&best);
     const struct neighbor *heap = d->scratch->heap;
     if (d->found > k && heap[k].distance == heap[k - 1].distance) {
@@ -176,29 +205,26 @@ static bool search_scan(struct dense *d, struct status *st) {
     return true;
 }
 
+/* d->found stays 0 when the walk gave up. */
 static bool search_graph(struct dense *d, uint32_t ef, uint32_t below, struct status *st) {
-    if (!heap_room(d->scratch, ef)) {
+    uint32_t slots = d->search->rd->view.chunk_slots;
+    if (!heap_room(d->scratch, d->want)) {
         return status_no_memory(st);
     }
-    uint32_t slots = d->search->rd->view.chunk_slots;
     struct hnsw_graph graph = arena_graph(d->search->rd->arena);
-    const struct slot_set *matches = d->search->matches;
-    const struct hnsw_request request = {.query = d->query,
-                                         .slots = slots,
-                                         .below = below,
-                                         .k = d->want,
-                                         .ef = ef,
-                                         .rerank = d->search->rd->view.rerank,
-                                         .matches = matches != NULL ? matches->words : NULL,
-                                         .match_count = matches != NULL ? matches->count : 0,
-                                         .visible = d->filter};
+    struct hnsw_request request = request_of(d, below);
+    request.ef = ef;
     struct topk best;
     topk_init(&best, d->scratch->heap, d->want);
     uint64_t walked = hnsw_search(&graph, &d->rows, &request, d->scratch->walk, &best);
     if (walked == UINT64_MAX) {
         return status_no_memory(st);
     }
-    d->search->candidates += walked + scan_exact(&d->rows, below, slots, d->query, &d->filter, &best);
+    d->search->candidates += walked;
+    if (request.budget != 0 && walked > request.budget) {
+        return true;
+    }
+    d->search->candidates += scan_exact(&d->rows, below, slots, d->query, &d->filter, &best);
     d->found = topk_finish(&best);
     return true;
 }
@@ -215,20 +241,31 @@ static uint64_t most_matches(const struct search *s) {
     return s->matches != NULL && s->matches->count < live ? s->matches->count : live;
 }
 
-static bool scan_is_better(const struct dense *d, uint32_t ef) {
-    const struct library_view *view = &d->search->rd->view;
-    /* a supervisor's own reading has no graph mapped */
-    bool graph = view->graph_generation != 0 && d->search->rd->arena->graph_generation == view->graph_generation;
+/* Whether a walk can be expected to cost less than a scan of what matches. */
+static bool walk_is_better(const struct dense *d, uint32_t ef) {
     uint64_t matches = most_matches(d->search);
-    return d->search->request->exact || !graph || matches <= SEARCH_SCAN_CHUNKS || (uint64_t)ef * SEARCH_SCAN_SHARE >= matches;
+    uint64_t slots = d->search->rd->view.chunk_slots;
+    if (d->search->request->exact || matches <= SEARCH_SCAN_CHUNKS || (uint64_t)ef * SEARCH_SCAN_SHARE >= matches) {
+        return false;
+    }
+    return d->search->matches == NULL || WALK_DISTANCES * d->want * (slots / matches) < matches * WALK_PERCENT / 100;
 }
 
-/* The watermark: slots below it are found through the graph. */
+/* The watermark: slots below it are found through the graph. 0: a supervisor's own reading has no graph mapped. */
 static uint32_t linked_slots(const struct search *s) {
+    const struct library_view *view = &s->rd->view;
+    if (view->graph_generation == 0 || s->rd->arena->graph_generation != view->graph_generation) {
+        return 0;
+    }
     struct hnsw_graph graph = arena_graph(s->rd->arena);
     /* pairs with: HNSW_LINKED. Without it the walk could meet a node below the watermark whose links it does not see yet. */
     uint64_t linked = load_acquire_u64(&graph.head->linked);
-    return linked < s->rd->view.chunk_slots ? (uint32_t)linked : s->rd->view.chunk_slots;
+    return linked < view->chunk_slots ? (uint32_t)linked : view->chunk_slots;
+}
+
+/* The slots below which a scan can go by codes. */
+static uint32_t coded_slots(const struct search *s, uint32_t linked) {
+    return linked > 0 && arena_graph(s->rd->arena).head->bits != 0 ? linked : 0;
 }
 
 bool search_dense(struct search *s, struct dense_scratch *scratch, uint32_t want, struct neighbor *out, uint32_t *ret_count,
@@ -246,15 +283,15 @@ bool search_dense(struct search *s, struct dense_scratch *scratch, uint32_t want
     d.filter = (struct slot_filter){.accepts = accepts, .ctx = &d};
 
     uint32_t ef = effective_ef(&d);
-    uint32_t below = scan_is_better(&d, ef) ? 0 : linked_slots(s);
-    bool exact = below == 0;
+    uint32_t linked = linked_slots(s);
+    bool exact = linked == 0 || !walk_is_better(&d, ef);
     if (!exact) {
-        if (!search_graph(&d, ef, below, st)) {
+        if (!search_graph(&d, ef, linked, st)) {
             return false;
         }
         exact = d.found < want && d.found < most_matches(s);
     }
-    if (exact && !search_scan(&d, st)) {
+    if (exact && !search_scan(&d, coded_slots(s, linked), st)) {
         return false;
     }
     order_ties(&d);
