@@ -366,14 +366,16 @@ bool handle_search_batch(struct exchange *x, struct status *st) {
 /*
  * Each library gives its best, and the best of these are taken: by distance in dense searches, by score in others. Scores of reciprocal ranks
  * compare between libraries as ranks do; those of BM25 go by how rare a word is in each library. Where some libraries could answer by one side only, their
- * scores have no common scale, and all are merged by reciprocal rank within their library.
+ * hits count by their reciprocal rank there, as if they had been fused with an empty side; scores that are no such sums (weighted, diverse) then give way
+ * to reciprocal ranks, too.
  */
 
 /* A hit already written as JSON, because its text is valid only while its library is read. */
 struct written_hit {
-    double key;        /* the order: descending by this, then ascending by distance, then by id */
-    float distance;    /* INFINITY: none is known */
-    uint32_t rank;     /* in its library */
+    double key;     /* the order: descending by this, then ascending by distance, then by id */
+    float distance; /* INFINITY: none is known */
+    uint32_t rank;  /* in its library */
+    bool fused;        /* key is a sum of reciprocal ranks */
     size_t begin, len; /* in the buffer */
     char id[ITEM_ID_TEXT_MAX + 1];
 };
@@ -436,6 +438,8 @@ static bool collect_library(struct exchange *x, const struct uuid *library, cons
         struct written_hit hit = {.key = merging_key(&result.hits[i], in, result.mode),
                                   .distance = isnan(result.hits[i].distance) ? INFINITY : result.hits[i].distance,
                                   .rank = i + 1,
+                                  .fused = result.mode == SEARCH_HYBRID && !in->request.diverse &&
+                                           in->request.fusion.method == FUSION_RECIPROCAL_RANK,
                                   .begin = m->json.len};
         struct stored_chunk chunk;
         struct json_out j = json_out_to(&m->json);
@@ -458,7 +462,7 @@ static void reply_merged(struct exchange *x, struct merging *m, const struct sea
     size_t count = m->hits.len / sizeof(struct written_hit);
     struct written_hit *hits = (struct written_hit *)(void *)m->hits.data; /* malloc'd, so aligned */
     for (size_t i = 0; m->mixed && i < count; i++) {
-        hits[i].key = 1.0 / (in->request.fusion.constant + hits[i].rank);
+        hits[i].key = hits[i].fused ? hits[i].key : 1.0 / (in->request.fusion.constant + hits[i].rank);
     }
     if (m->mixed) {
         m->summary.mode = SEARCH_HYBRID;

@@ -253,7 +253,7 @@ static uint32_t at_most(uint64_t value, uint64_t most) {
     return (uint32_t)(value < most ? value : most);
 }
 
-/* Candidates, grouped: at least `want` where there are so many. */
+/* Candidates, grouped: up to `want`, at least k where there are so many. */
 static bool collect(struct search *s, enum search_mode mode, uint32_t want, struct candidates *c, struct status *st) {
     const struct search_request *r = s->request;
     uint64_t live = s->rd->view.live_chunks;
@@ -275,7 +275,7 @@ static bool collect(struct search *s, enum search_mode mode, uint32_t want, stru
         if (!group(s, want, &c->count, st)) {
             return false;
         }
-        if (c->count >= want || !c->more) {
+        if (c->count >= r->k || !c->more) {
             return true;
         }
         depth *= GROUP_DEEPER;
