@@ -115,6 +115,18 @@ struct columns_key {
 /* 0: there is none, and *ret_link (may be NULL) is where it would hang. */
 uint32_t columns_lookup(const struct columns *c, const struct columns_key *key, uint32_t **ret_link);
 
+/* Comparing 64 values at v; bit i is value i. */
+struct column_kernels {
+    uint64_t (*numbers)(const double *v, double least, double greatest);
+    uint64_t (*times)(const int64_t *v, int64_t least, int64_t greatest);
+    uint64_t (*sets)(const uint32_t *v, const uint32_t *sets, uint32_t count);
+};
+extern const struct column_kernels column_kernels_plain;
+#if defined(__x86_64__)
+extern const struct column_kernels column_kernels_avx2; /* only where the CPU has it */
+#endif
+const struct column_kernels *column_kernels(void); /* the best that this CPU has */
+
 struct column_body *column_body_of(struct columns_node *node);
 struct slice column_path_of(struct columns_node *node);
 uint64_t column_page_bytes(enum column_type type);

@@ -2,7 +2,7 @@
  * columns_read.c - from a column and a condition to a set of slots.
  *
  * A page is skipped, or taken whole, by its least and greatest value where that decides. Else its values are compared 64 at a time: first to bytes of 0 and
- * 1 in a loop without branches, which compilers turn into vector instructions, then eight bytes to eight bits by one multiplication.
+ * 1 in a loop without branches, which compilers turn into vector instructions, then eight bytes to eight bits by one multiplication. Where there is AVX2, columns_x86.c does it.
  *
  * An absent value compares as false by itself: NaN with anything, INT64_MIN with a range that begins above it, 0 with every set.
  */
@@ -56,17 +56,6 @@ static uint64_t gather(const uint8_t bytes[WORD_SLOTS]) {
     return word;
 }
 
-/* What a page is asked. */
-struct question {
-    enum column_type type;
-    double least_number, greatest_number;
-    int64_t least_time, greatest_time;
-    uint8_t boolean;
-    const uint32_t *sets; /* ascending; COLUMN_SETS_MAX at most */
-    uint32_t set_count;
-    bool any;
-};
-
 static uint64_t match_numbers(const double *v, double least, double greatest) {
     uint8_t bytes[WORD_SLOTS];
     for (unsigned i = 0; i < WORD_SLOTS; i++) {
@@ -94,6 +83,17 @@ static uint64_t match_sets(const uint32_t *v, const uint32_t *sets, uint32_t cou
     return gather(bytes);
 }
 
+const struct column_kernels column_kernels_plain = {.numbers = match_numbers, .times = match_times, .sets = match_sets};
+
+const struct column_kernels *column_kernels(void) {
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx2")) {
+        return &column_kernels_avx2;
+    }
+#endif
+    return &column_kernels_plain;
+}
+
 static uint64_t match_nonzero(const uint32_t *v) {
     uint8_t bytes[WORD_SLOTS];
     for (unsigned i = 0; i < WORD_SLOTS; i++) {
@@ -118,16 +118,28 @@ static uint64_t match_any_bool(const uint8_t *v) {
     return gather(bytes);
 }
 
+/* What a page is asked. */
+struct question {
+    enum column_type type;
+    const struct column_kernels *kernels;
+    double least_number, greatest_number;
+    int64_t least_time, greatest_time;
+    uint8_t boolean;
+    const uint32_t *sets; /* ascending; COLUMN_SETS_MAX at most */
+    uint32_t set_count;
+    bool any;
+};
+
 /* The answers for the 64 values from `at` on. */
 static uint64_t match_word(const struct question *q, const void *values, uint32_t at) {
     switch (q->type) {
     case COLUMN_NUMBER:
-        return match_numbers((const double *)values + at, q->least_number, q->greatest_number);
+        return q->kernels->numbers((const double *)values + at, q->least_number, q->greatest_number);
     case COLUMN_TIME:
-        return match_times((const int64_t *)values + at, q->least_time, q->greatest_time);
+        return q->kernels->times((const int64_t *)values + at, q->least_time, q->greatest_time);
     case COLUMN_KEYWORD:
         return q->any ? match_nonzero((const uint32_t *)values + at)
-                      : match_sets((const uint32_t *)values + at, q->sets, q->set_count);
+                      : q->kernels->sets((const uint32_t *)values + at, q->sets, q->set_count);
     default:
         return q->any ? match_any_bool((const uint8_t *)values + at) : match_bools((const uint8_t *)values + at, q->boolean);
     }
@@ -218,7 +230,8 @@ static uint32_t page_end(uint32_t slot, uint32_t to) {
     return end < to ? (uint32_t)end : to;
 }
 
-static void match_pages(const struct column *col, const struct question *q, uint32_t from, uint32_t to, uint64_t *words) {
+static void match_pages(const struct column *col, struct question *q, uint32_t from, uint32_t to, uint64_t *words) {
+    q->kernels = column_kernels();
     for (uint32_t slot = from, end; slot < to; slot = end) {
         end = page_end(slot, to);
         const struct column_page *page = column_page_at(col, slot / COLUMN_PAGE_SLOTS);
@@ -258,6 +271,22 @@ void column_match_sets(const struct column *col, const uint32_t *sets, uint32_t 
                        uint64_t *words) {
     struct question q = {.type = COLUMN_KEYWORD, .sets = sets, .set_count = count};
     match_pages(col, &q, from, to, words);
+}
+
+void column_match_listed(const struct column *col, const struct set_list *list, uint32_t from, uint32_t to, uint64_t *words) {
+    for (uint32_t slot = from, end; slot < to; slot = end) {
+        end = page_end(slot, to);
+        const struct column_page *page = column_page_at(col, slot / COLUMN_PAGE_SLOTS);
+        if (page == NULL || load_relaxed_u32(&page->count) == 0) {
+            continue;
+        }
+        const uint32_t *values = (const uint32_t *)(const void *)(page + 1);
+        for (uint32_t at = slot; at < end; at++) {
+            uint32_t place = values[at % COLUMN_PAGE_SLOTS] - list->first; /* what is below it becomes large */
+            uint64_t bit = place < list->span ? list->bits[place / WORD_SLOTS] >> (place % WORD_SLOTS) & 1 : 0;
+            words[at / WORD_SLOTS] |= bit << (at % WORD_SLOTS);
+        }
+    }
 }
 
 /* --- keywords by what they say --- */

@@ -40,6 +40,13 @@ bool column_has_elsewhere(const struct column *col);
 #define COLUMN_SETS_MAX 8
 void column_match_sets(const struct column *col, const uint32_t *sets, uint32_t count, uint32_t from, uint32_t to,
                        uint64_t *words);
+/* The same for many: bit i of bits stands for the set first + i. */
+struct set_list {
+    uint32_t first;
+    uint32_t span;
+    const uint64_t *bits;
+};
+void column_match_listed(const struct column *col, const struct set_list *list, uint32_t from, uint32_t to, uint64_t *words);
 /* Slots of `among` (NULL: all) whose set `matches`; it is asked once for slots in a row with the same one, never about 0 and COLUMN_ELSEWHERE. */
 void column_match_keywords(const struct column *col, bool (*matches)(void *ctx, uint32_t set), void *ctx, const uint64_t *among,
                            uint32_t from, uint32_t to, uint64_t *words);

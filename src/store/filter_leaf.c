@@ -14,6 +14,8 @@
 
 #define MEMO_LEAST 256
 #define COLUMN_TYPES 4
+#define SETS_LISTED 4096         /* sets with a string that are listed; more are asked one by one */
+#define SETS_SPAN_MAX (1U << 25) /* of their numbers: 4 MiB of bits */
 
 /* The path's columns, by type less one. */
 struct leaf_columns {
@@ -158,32 +160,57 @@ static int compare_u32(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-/* Sets that hold one of the strings; false: they are too many to list. */
-static bool list_sets(const struct columns *c, const uint32_t *strings, uint32_t count, uint32_t sets[COLUMN_SETS_MAX],
-                      uint32_t *ret_count) {
+/* Sets that hold one of the strings, each once, ascending; UINT32_MAX: they are more than `room`. */
+static uint32_t list_sets(const struct columns *c, const uint32_t *strings, uint32_t count, uint32_t *sets, uint32_t room) {
     uint32_t found = 0;
+    uint32_t kept = 0;
     for (uint32_t i = 0; i < count; i++) {
         bool more = false;
-        found += columns_sets_of(c, strings[i], sets + found, COLUMN_SETS_MAX - found, &more);
+        found += columns_sets_of(c, strings[i], sets + found, room - found, &more);
         if (more) {
-            return false;
+            return UINT32_MAX;
         }
     }
     qsort(sets, found, sizeof *sets, compare_u32);
-    *ret_count = found;
+    for (uint32_t i = 0; i < found; i++) {
+        if (kept == 0 || sets[kept - 1] != sets[i]) {
+            sets[kept++] = sets[i];
+        }
+    }
+    return kept;
+}
+
+/* Many sets, as bits. */
+static bool match_listed(const struct column *col, const uint32_t *sets, uint32_t count, const struct span *s,
+                         struct status *st) {
+    uint32_t first = sets[0];
+    uint32_t span = sets[count - 1] - first + 1;
+    uint64_t *bits = (uint64_t *)calloc(words_for(span), sizeof *bits);
+    if (bits == NULL) {
+        return status_no_memory(st);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        bits[(sets[i] - first) / WORD_SLOTS] |= UINT64_C(1) << ((sets[i] - first) % WORD_SLOTS);
+    }
+    struct set_list list = {.first = first, .span = span, .bits = bits};
+    column_match_listed(col, &list, s->from, s->to, s->words);
+    free(bits);
     return true;
 }
 
 static bool match_strings(const struct evaluation *e, const struct leaf *l, const struct column *col, uint32_t *strings,
                           uint32_t count, const struct span *s, struct status *st) {
-    uint32_t sets[COLUMN_SETS_MAX];
-    uint32_t set_count = 0;
+    uint32_t sets[SETS_LISTED];
     if (count == 0) {
         return true;
     }
-    if (list_sets(&e->columns, strings, count, sets, &set_count)) {
+    uint32_t set_count = list_sets(&e->columns, strings, count, sets, SETS_LISTED);
+    if (set_count <= COLUMN_SETS_MAX) {
         column_match_sets(col, sets, set_count, s->from, s->to, s->words);
         return true;
+    }
+    if (set_count != UINT32_MAX && sets[set_count - 1] - sets[0] < SETS_SPAN_MAX) {
+        return match_listed(col, sets, set_count, s, st);
     }
     qsort(strings, count, sizeof *strings, compare_u32);
     struct keyword_question q = {.c = &e->columns, .l = l, .strings = strings, .string_count = count};

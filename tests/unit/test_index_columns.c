@@ -350,6 +350,39 @@ static void test_zones(void **state) {
     free(c.base);
 }
 
+/* What the CPU has beside the plain C, on every edge. */
+static void test_kernels(void **state) {
+    const struct column_kernels *best = column_kernels();
+    uint64_t random = 11;
+    double numbers[64];
+    int64_t times[64];
+    uint32_t sets[64];
+    (void)state;
+    for (int round = 0; round < 2000; round++) {
+        for (int i = 0; i < 64; i++) {
+            numbers[i] = pick(&random, 9) == 0 ? (double)NAN : (double)(int)pick(&random, 20) - 10;
+            times[i] = pick(&random, 9) == 0 ? INT64_MIN : (int64_t)pick(&random, 20) - 10;
+            sets[i] = pick(&random, 6) * 0x2aaaaaabU;
+        }
+        double least = pick(&random, 9) == 0 ? -(double)INFINITY : (double)(int)pick(&random, 20) - 10;
+        int64_t from = pick(&random, 9) == 0 ? INT64_MIN + 1 : (int64_t)pick(&random, 20) - 10;
+        int64_t to = pick(&random, 9) == 0 ? INT64_MAX : (int64_t)pick(&random, 20) - 10;
+        uint32_t wanted[3] = {pick(&random, 6) * 0x2aaaaaabU, pick(&random, 6) * 0x2aaaaaabU, 7};
+        uint64_t expected[3] = {0};
+        for (int i = 0; i < 64; i++) {
+            expected[0] |= (uint64_t)(numbers[i] >= least && numbers[i] <= 3) << i;
+            expected[1] |= (uint64_t)(times[i] >= from && times[i] <= to) << i;
+            expected[2] |= (uint64_t)(sets[i] == wanted[0] || sets[i] == wanted[1]) << i;
+        }
+        const struct column_kernels *both[] = {best, &column_kernels_plain};
+        for (int k = 0; k < 2; k++) {
+            assert_true(both[k]->numbers(numbers, least, 3) == expected[0]);
+            assert_true(both[k]->times(times, from, to) == expected[1]);
+            assert_true(both[k]->sets(sets, wanted, 3) == expected[2]);
+        }
+    }
+}
+
 static void test_too_many_columns(void **state) {
     struct columns c;
     struct column col;
@@ -710,11 +743,10 @@ static void test_beside_a_writer(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_put_and_hold),     cmocka_unit_test(test_match),
-        cmocka_unit_test(test_no_value),         cmocka_unit_test(test_zones),
-        cmocka_unit_test(test_too_many_columns), cmocka_unit_test(test_no_room),
-        cmocka_unit_test(test_need_is_near),     cmocka_unit_test(test_planted_faults),
-        cmocka_unit_test(test_damage),           cmocka_unit_test(test_beside_a_writer),
+        cmocka_unit_test(test_put_and_hold), cmocka_unit_test(test_match),           cmocka_unit_test(test_no_value),
+        cmocka_unit_test(test_zones),        cmocka_unit_test(test_kernels),         cmocka_unit_test(test_too_many_columns),
+        cmocka_unit_test(test_no_room),      cmocka_unit_test(test_need_is_near),    cmocka_unit_test(test_planted_faults),
+        cmocka_unit_test(test_damage),       cmocka_unit_test(test_beside_a_writer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
