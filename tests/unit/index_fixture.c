@@ -12,9 +12,10 @@
 
 #include <cmocka.h>
 
-enum { CENTRES = 60, SEED = 7, EF_CONSTRUCTION = 100, MAX_K = 64, ALIGN = 64 };
+enum { CENTRES = 60, SEED = 7, EF_CONSTRUCTION = 100, ALIGN = 64, DEAD_HINT_BIT = 31 };
 
-void fixture_init(struct fixture *f, uint32_t count, uint32_t queries, uint32_t dimension, uint32_t m) {
+void fixture_init(struct fixture *f, uint32_t count, uint32_t queries, uint32_t dimension, uint32_t m, uint32_t bits) {
+    struct hnsw_shape shape = {m, EF_CONSTRUCTION, dimension, bits};
     struct clustered *process = clustered_new(SEED, dimension, CENTRES);
     size_t stride = (dimension + 15) / 16 * 16;
 
@@ -30,11 +31,11 @@ void fixture_init(struct fixture *f, uint32_t count, uint32_t queries, uint32_t 
     f->rows = (struct vector_rows){f->vectors, stride, dimension};
     f->graph.upper_words = hnsw_upper_words_for(0, count, m);
     f->graph.head = calloc(1, HNSW_HEAD_BYTES);
-    f->graph.base = malloc(count * hnsw_base_block_bytes(m));
+    f->graph.base = aligned_alloc(ALIGN, count * hnsw_block_bytes(&shape));
     f->graph.upper = malloc((f->graph.upper_words + 1) * sizeof(uint32_t));
     f->scratch = hnsw_scratch_new();
     assert_true(f->graph.head != NULL && f->graph.base != NULL && f->graph.upper != NULL && f->scratch != NULL);
-    hnsw_head_init(f->graph.head, m, EF_CONSTRUCTION);
+    hnsw_head_init(f->graph.head, &shape);
     for (uint32_t slot = 0; slot < count; slot++) {
         hnsw_node_init(&f->graph, slot);
     }
@@ -58,37 +59,50 @@ void fixture_insert(struct fixture *f, uint32_t first, uint32_t end) {
     }
 }
 
-size_t fixture_search(struct fixture *f, const float *query, uint32_t k, uint32_t ef, const struct slot_filter *filter,
-                      uint32_t *found) {
-    struct neighbor storage[MAX_K];
+struct hnsw_request fixture_request(const struct fixture *f, const float *query, uint32_t k, uint32_t ef) {
+    return (struct hnsw_request){
+        .query = query, .slots = f->count, .below = f->count, .k = k, .ef = ef, .rerank = HNSW_DEFAULT_RERANK};
+}
+
+static size_t ask(struct fixture *f, const struct hnsw_request *request, struct neighbor *storage) {
     struct topk best;
 
-    assert_true(k <= MAX_K);
-    topk_init(&best, storage, k);
-    assert_true(hnsw_search(&f->graph, &f->rows, f->count, f->count, query, ef, filter, f->scratch, &best) != UINT64_MAX);
-    size_t count = topk_finish(&best);
+    assert_true(request->k <= FIXTURE_MAX_K);
+    topk_init(&best, storage, request->k);
+    assert_true(hnsw_search(&f->graph, &f->rows, request, f->scratch, &best) != UINT64_MAX);
+    return topk_finish(&best);
+}
+
+size_t fixture_ask(struct fixture *f, const struct hnsw_request *request, uint32_t *found) {
+    struct neighbor storage[FIXTURE_MAX_K];
+    size_t count = ask(f, request, storage);
+
     for (size_t i = 0; i < count; i++) {
         found[i] = storage[i].slot;
     }
     return count;
 }
 
+size_t fixture_search(struct fixture *f, const float *query, uint32_t k, uint32_t ef, uint32_t *found) {
+    struct hnsw_request request = fixture_request(f, query, k, ef);
+
+    return fixture_ask(f, &request, found);
+}
+
 static uint32_t hits_of_one(struct fixture *f, uint32_t q, uint32_t k, uint32_t ef) {
-    struct neighbor truth_storage[MAX_K];
-    struct neighbor found_storage[MAX_K];
+    struct neighbor truth_storage[FIXTURE_MAX_K];
+    struct neighbor found[FIXTURE_MAX_K];
+    struct hnsw_request request = fixture_request(f, fixture_query(f, q), k, ef);
     struct topk truth;
-    struct topk found;
     uint32_t hits = 0;
 
-    topk_init(&found, found_storage, k);
-    (void)hnsw_search(&f->graph, &f->rows, f->count, f->count, fixture_query(f, q), ef, NULL, f->scratch, &found);
-    assert_int_equal(topk_finish(&found), k);
+    assert_int_equal(ask(f, &request, found), k);
     topk_init(&truth, truth_storage, k);
     (void)scan_exact(&f->rows, 0, f->count, fixture_query(f, q), NULL, &truth);
     (void)topk_finish(&truth);
     /* By distance: of several copies any will do. */
     for (size_t i = 0; i < k; i++) {
-        hits += found_storage[i].distance <= truth_storage[k - 1].distance;
+        hits += found[i].distance <= truth_storage[k - 1].distance;
     }
     return hits;
 }
@@ -102,15 +116,25 @@ double fixture_recall(struct fixture *f, uint32_t k, uint32_t ef) {
     return (double)hits / ((double)f->queries * k);
 }
 
-uint32_t *fixture_list(const struct fixture *f, uint32_t slot, uint32_t layer) {
-    uint32_t m = f->graph.head->m;
-    uint32_t *block = (uint32_t *)(void *)(f->graph.base + (size_t)slot * hnsw_base_block_bytes(m));
+uint8_t *fixture_block(const struct fixture *f, uint32_t slot) {
+    struct hnsw_shape shape = {f->graph.head->m, EF_CONSTRUCTION, f->rows.dimension, f->graph.head->bits};
 
-    return layer == 0 ? block + 2 : f->graph.upper + block[1] + (size_t)(layer - 1) * m;
+    return f->graph.base + (size_t)slot * hnsw_block_bytes(&shape);
 }
 
-static uint32_t list_room(const struct fixture *f, uint32_t layer) {
-    return layer == 0 ? 2 * f->graph.head->m : f->graph.head->m;
+uint32_t *fixture_words(const struct fixture *f, uint32_t slot) {
+    return (uint32_t *)(void *)(fixture_block(f, slot) + code_bytes(f->rows.dimension, f->graph.head->bits));
+}
+
+uint32_t fixture_room(const struct fixture *f, uint32_t layer) {
+    return layer == 0 ? HNSW_BASE_LINKS(f->graph.head->m) : f->graph.head->m;
+}
+
+uint32_t *fixture_list(const struct fixture *f, uint32_t slot, uint32_t layer) {
+    uint32_t *words = fixture_words(f, slot);
+    uint32_t upper = words[FIXTURE_UPPER_WORD] & ~(1U << DEAD_HINT_BIT);
+
+    return layer == 0 ? words + FIXTURE_LINKS_WORD : f->graph.upper + upper + (size_t)(layer - 1) * f->graph.head->m;
 }
 
 /* Nodes met from `start`, following the links forward, or with `against` backward (a scan of all lists a step: small graphs
@@ -129,7 +153,7 @@ static uint32_t count_met(const struct fixture *f, uint32_t slots, uint32_t star
                 continue;
             }
             const uint32_t *links = fixture_list(f, slot, layer);
-            for (uint32_t i = 0; i < list_room(f, layer) && links[i] != HNSW_NONE; i++) {
+            for (uint32_t i = 0; i < fixture_room(f, layer) && links[i] != HNSW_NONE; i++) {
                 uint32_t from = against ? links[i] : slot;
                 uint32_t to = against ? slot : links[i];
                 if (met[from] && !met[to]) {

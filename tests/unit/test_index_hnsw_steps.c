@@ -17,6 +17,8 @@
 
 enum { EF = 64, K = 10, DIMENSION = 24, EVERY_MOMENT = 60 };
 
+static uint32_t bits; /* of the codes, in this round */
+
 struct moment {
     struct fixture *f;
     struct hnsw_scratch *scratch; /* of the "other thread" */
@@ -45,8 +47,9 @@ static void search_now(struct moment *mo) {
     struct topk best;
     const struct fixture *f = mo->f;
 
+    struct hnsw_request request = fixture_request(f, mo->query, K, EF);
     topk_init(&best, storage, K);
-    assert_true(hnsw_search(&f->graph, &f->rows, f->count, f->count, mo->query, EF, NULL, mo->scratch, &best) != UINT64_MAX);
+    assert_true(hnsw_search(&f->graph, &f->rows, &request, mo->scratch, &best) != UINT64_MAX);
     mo->short_answers += topk_finish(&best) < K;
     mo->count++;
 }
@@ -68,7 +71,7 @@ static void test_search_between_steps(void **unused) {
     struct hnsw_guard guard = {search_entering, search_leaving, &mo};
 
     (void)unused;
-    fixture_init(&f, 400, 1, DIMENSION, HNSW_MIN_M);
+    fixture_init(&f, 400, 1, DIMENSION, HNSW_MIN_M, bits);
     fixture_insert(&f, 0, K);
     moment_init(&mo, &f);
     for (uint32_t slot = K; slot < f.count; slot++) {
@@ -101,7 +104,7 @@ static void insert_leaving(void *ctx, uint32_t slot) {
 static bool has_link(const struct fixture *f, uint32_t from, uint32_t to) {
     const uint32_t *links = fixture_list(f, from, 0);
 
-    for (uint32_t i = 0; i < 2 * f->graph.head->m && links[i] != HNSW_NONE; i++) {
+    for (uint32_t i = 0; i < fixture_room(f, 0) && links[i] != HNSW_NONE; i++) {
         if (links[i] == to) {
             return true;
         }
@@ -114,7 +117,7 @@ static void test_twins_find_each_other(void **unused) {
     struct fixture f;
 
     (void)unused;
-    fixture_init(&f, 1000, 1, DIMENSION, HNSW_DEFAULT_M);
+    fixture_init(&f, 1000, 1, DIMENSION, HNSW_DEFAULT_M, bits);
     fixture_insert(&f, 0, 600);
     for (uint32_t slot = 600; slot < f.count; slot += 2) {
         struct moment mo;
@@ -153,7 +156,7 @@ static bool race_for_the_top(uint32_t first, uint32_t second, uint32_t moment, u
     uint32_t level_first = hnsw_level_of(first, HNSW_MIN_M);
     uint32_t level_second = hnsw_level_of(second, HNSW_MIN_M);
 
-    fixture_init(&f, count, 1, DIMENSION, HNSW_MIN_M);
+    fixture_init(&f, count, 1, DIMENSION, HNSW_MIN_M, bits);
     for (uint32_t slot = 0, n = 0; slot < count && n < 30; slot++) {
         if (hnsw_level_of(slot, HNSW_MIN_M) == 0) {
             fixture_insert(&f, slot, slot + 1);
@@ -200,7 +203,7 @@ static void test_copies_at_every_moment(void **unused) {
         struct fixture f;
         struct moment mo;
         struct hnsw_guard guard = {insert_entering, insert_leaving, &mo};
-        fixture_init(&f, 120, 1, DIMENSION, HNSW_MIN_M);
+        fixture_init(&f, 120, 1, DIMENSION, HNSW_MIN_M, bits);
         for (uint32_t slot = 1; slot < 100; slot++) {
             memcpy(fixture_row(&f, slot), fixture_row(&f, 0), DIMENSION * sizeof(float));
         }
@@ -225,6 +228,12 @@ int main(void) {
         cmocka_unit_test(test_race_for_the_top),
         cmocka_unit_test(test_copies_at_every_moment),
     };
+    int failed = 0;
+
     (void)distance_init(NULL);
-    return cmocka_run_group_tests_name("index_hnsw_steps", tests, NULL, NULL);
+    for (bits = 0; bits <= 8; bits += 4) {
+        static const char *const names[] = {"index_hnsw_steps", "index_hnsw_steps, 4 bits", "index_hnsw_steps, 8 bits"};
+        failed += cmocka_run_group_tests_name(names[bits / 4], tests, NULL, NULL);
+    }
+    return failed;
 }

@@ -20,6 +20,8 @@
 
 enum { INSERTERS = 2, CROWD = 4, STRIPES = 16, EF = 64, K = 10, HEAD_START = 50 };
 
+static uint32_t bits; /* of the codes, in this round */
+
 struct shared {
     struct fixture f;
     pthread_mutex_t stripes[STRIPES];
@@ -38,7 +40,7 @@ static void leave(void *ctx, uint32_t slot) {
 
 static void shared_init(struct shared *s, uint32_t count, uint32_t dimension, uint32_t m, unsigned threads) {
     *s = (struct shared){0};
-    fixture_init(&s->f, count, 20, dimension, m);
+    fixture_init(&s->f, count, 20, dimension, m, bits);
     for (size_t i = 0; i < STRIPES; i++) {
         assert_int_equal(pthread_mutex_init(&s->stripes[i], NULL), 0);
     }
@@ -78,9 +80,9 @@ static bool search_once(struct shared *s, struct hnsw_scratch *scratch, uint32_t
     struct neighbor storage[K];
     struct topk best;
 
+    struct hnsw_request request = fixture_request(&s->f, fixture_query(&s->f, q), K, EF);
     topk_init(&best, storage, K);
-    if (hnsw_search(&s->f.graph, &s->f.rows, s->f.count, s->f.count, fixture_query(&s->f, q), EF, NULL, scratch, &best) ==
-        UINT64_MAX) {
+    if (hnsw_search(&s->f.graph, &s->f.rows, &request, scratch, &best) == UINT64_MAX) {
         return false;
     }
     if (topk_finish(&best) < K) {
@@ -183,8 +185,13 @@ int main(void) {
         cmocka_unit_test(test_crowded),
         cmocka_unit_test(test_first_inserts),
         cmocka_unit_test(test_copies),
-
     };
+    int failed = 0;
+
     (void)distance_init(NULL);
-    return cmocka_run_group_tests_name("index_hnsw_threads", tests, NULL, NULL);
+    for (bits = 0; bits <= 8; bits += 4) {
+        static const char *const names[] = {"index_hnsw_threads", "index_hnsw_threads, 4 bits", "index_hnsw_threads, 8 bits"};
+        failed += cmocka_run_group_tests_name(names[bits / 4], tests, NULL, NULL);
+    }
+    return failed;
 }

@@ -2,6 +2,7 @@
 #include "index/distance.h"
 #include "index_fixture.h"
 
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,13 +11,15 @@
 
 #include <cmocka.h>
 
-enum { COUNT = 400, M = 8, BLOCK_LEVEL_WORD = 0, BLOCK_UPPER_WORD = 1 };
+enum { COUNT = 400, M = 8, SHOWN = 160 };
+
+static uint32_t bits; /* of the codes, in this round */
 
 static struct fixture f;
 
 static int set_up(void **unused) {
     (void)unused;
-    fixture_init(&f, COUNT, 1, 24, M);
+    fixture_init(&f, COUNT, 1, 24, M, bits);
     fixture_insert(&f, 0, COUNT);
     fixture_assert_sound(&f, COUNT);
     return 0;
@@ -41,7 +44,7 @@ static void assert_faults(uint64_t expected, const char *says) {
 static uint32_t length_of(uint32_t slot, uint32_t layer) {
     uint32_t n = 0;
 
-    while (n < (layer == 0 ? 2 * M : M) && fixture_list(&f, slot, layer)[n] != HNSW_NONE) {
+    while (n < (layer == 0 ? HNSW_BASE_LINKS(M) : M) && fixture_list(&f, slot, layer)[n] != HNSW_NONE) {
         n++;
     }
     return n;
@@ -57,10 +60,6 @@ static uint32_t slot_of_level(uint32_t level) {
     }
     fail_msg("no slot of level %u", level);
     return 0;
-}
-
-static uint32_t *block_of(uint32_t slot) {
-    return (uint32_t *)(void *)(f.graph.base + (size_t)slot * hnsw_base_block_bytes(M));
 }
 
 static void test_link_out_of_range(void **unused) {
@@ -95,47 +94,18 @@ static void test_link_behind_the_end(void **unused) {
     assert_faults(1, "behind the end");
 }
 
-static void test_level_not_as_drawn(void **unused) {
-    uint32_t slot = slot_of_level(0);
-
-    (void)unused;
-    block_of(slot)[BLOCK_LEVEL_WORD] = 1;
-    assert_faults(1, "level 1, but 0 was drawn");
-    block_of(slot)[BLOCK_LEVEL_WORD] = UINT32_MAX;
-    assert_faults(1, "but 0 was drawn");
-}
-
-/* A node that lost its height: itself, and whoever links to it above. */
-static void test_level_lost(void **unused) {
-    uint32_t slot = slot_of_level(1);
-    uint32_t links_to_it = 0;
-
-    (void)unused;
-    for (uint32_t other = 0; other < COUNT; other++) {
-        for (uint32_t i = 0; hnsw_level_of(other, M) >= 1 && i < length_of(other, 1); i++) {
-            links_to_it += fixture_list(&f, other, 1)[i] == slot;
-        }
-    }
-    block_of(slot)[BLOCK_LEVEL_WORD] = 0;
-    char detail[160];
-    uint64_t unreachable;
-    /* One for the node, one for each link to it, and one for each child that it no longer holds. */
-    assert_true(links_to_it > 0);
-    assert_in_range(hnsw_validate(&f.graph, COUNT, &unreachable, detail), 1 + links_to_it, 1 + 2 * links_to_it);
-}
-
 static void test_upper_out_of_bounds(void **unused) {
     uint32_t slot = slot_of_level(1);
-    uint32_t right = block_of(slot)[BLOCK_UPPER_WORD];
+    uint32_t right = fixture_words(&f, slot)[FIXTURE_UPPER_WORD];
 
     (void)unused;
-    block_of(slot)[BLOCK_UPPER_WORD] = (uint32_t)f.graph.head->upper_used;
+    fixture_words(&f, slot)[FIXTURE_UPPER_WORD] = (uint32_t)f.graph.head->upper_used;
     char detail[160];
     uint64_t unreachable;
     assert_true(hnsw_validate(&f.graph, COUNT, &unreachable, detail) > 0);
-    block_of(slot)[BLOCK_UPPER_WORD] = UINT32_MAX;
+    fixture_words(&f, slot)[FIXTURE_UPPER_WORD] = UINT32_MAX;
     assert_true(hnsw_validate(&f.graph, COUNT, &unreachable, detail) > 0);
-    block_of(slot)[BLOCK_UPPER_WORD] = right;
+    fixture_words(&f, slot)[FIXTURE_UPPER_WORD] = right;
     assert_faults(0, "");
     f.graph.head->upper_used -= M; /* the highest used words are not counted */
     assert_faults(1, "are not within those in use");
@@ -150,7 +120,7 @@ static void test_upper_shared(void **unused) {
             continue;
         }
         if (first != HNSW_NONE) {
-            block_of(slot)[BLOCK_UPPER_WORD] = block_of(first)[BLOCK_UPPER_WORD];
+            fixture_words(&f, slot)[FIXTURE_UPPER_WORD] = fixture_words(&f, first)[FIXTURE_UPPER_WORD];
             break;
         }
         first = slot;
@@ -234,25 +204,158 @@ static void test_head_damaged(void **unused) {
     assert_faults(1, "the head is not");
 }
 
-/* A damaged graph must not crash a search either, nor keep it walking for ever. */
-static void test_search_survives(void **unused) {
-    uint32_t state = 11;
-    uint32_t found[10];
+/* --- codes ------------------------------------------------------------------------------------------------------------ */
 
+static void assert_code_faults(uint64_t expected, uint32_t first, uint32_t end, const char *says) {
+    char detail[SHOWN];
+    uint64_t faults = hnsw_validate_codes(&f.graph, &f.rows, first, end, detail);
+
+    if (faults != expected || strstr(detail, says) == NULL || (expected == 0 && detail[0] != '\0')) {
+        fail_msg("%llu faults: %s", (unsigned long long)faults, detail);
+    }
+}
+
+/* Every byte of a code, and every bit of a scale; the structure has nothing to say of them. */
+static void test_code_flipped(void **unused) {
+    uint32_t bytes = code_bytes(f.rows.dimension, bits);
+    const uint32_t slot = 123;
+
+    (void)unused;
+    assert_code_faults(0, 0, COUNT, "");
+    for (uint32_t at = 0; at < bytes; at++) {
+        fixture_block(&f, slot)[at] ^= (uint8_t)(1U << at % 8);
+        assert_code_faults(1, 0, COUNT, "slot 123: its code is not that of its vector");
+        assert_code_faults(0, 0, slot, "");
+        assert_code_faults(0, slot + 1, COUNT, "");
+        assert_faults(0, "");
+        fixture_block(&f, slot)[at] ^= (uint8_t)(1U << at % 8);
+    }
+    assert_code_faults(0, 0, COUNT, "");
+}
+
+static void test_scale_changed(void **unused) {
+    (void)unused;
+    for (uint32_t bit = 0; bit < 32; bit++) {
+        fixture_words(&f, bit)[FIXTURE_SCALE_WORD] ^= 1U << bit;
+        assert_code_faults(bits == 0 ? 0 : bit + 1, 0, COUNT, bits == 0 ? "" : "slot 0: its code");
+    }
+    /* Another vector under a code is the same fault. */
+    fixture_row(&f, 200)[3] += 0.25F;
+    assert_code_faults(bits == 0 ? 0 : 1, 200, 201, "");
+}
+
+/* Who is not linked has no code yet. */
+static void test_unlinked_has_no_code(void **unused) {
+    struct fixture part;
+    char detail[SHOWN];
+
+    (void)unused;
+    fixture_init(&part, 50, 1, 24, M, bits);
+    fixture_insert(&part, 0, 30);
+    assert_int_equal(hnsw_validate_codes(&part.graph, &part.rows, 0, 50, detail), 0);
+    fixture_block(&part, 40)[0] ^= 1;
+    assert_int_equal(hnsw_validate_codes(&part.graph, &part.rows, 0, 50, detail), 0);
+    fixture_fini(&part);
+}
+
+/* --- searches in damaged memory --------------------------------------------------------------------------------------- */
+
+static uint32_t next_random(void) {
+    static uint32_t state = 11;
+
+    state = state * 1664525U + 1013904223U;
+    return state >> 3;
+}
+
+/* Whatever is searched, it ends, and what is found is a slot. */
+static void assert_searches_survive(void) {
+    static const uint64_t some[COUNT / 64 + 1] = {0x8000000000000001ULL, 0, 0xff, 0, 0x10, 0, 0};
+    uint32_t found[COUNT];
+
+    for (int which = 0; which < 3; which++) {
+        struct hnsw_request request = fixture_request(&f, fixture_query(&f, 0), which == 1 ? COUNT : 10, 20);
+        request.matches = which == 2 ? some : NULL;
+        request.match_count = which == 2 ? 11 : 0;
+        size_t count = fixture_ask(&f, &request, found);
+        assert_in_range(count, 0, request.k);
+        for (size_t i = 0; i < count; i++) {
+            assert_in_range(found[i], 0, COUNT - 1);
+            assert_true(which != 2 || (some[found[i] / 64] >> found[i] % 64 & 1) != 0);
+        }
+    }
+}
+
+static void test_search_survives_links(void **unused) {
     (void)unused;
     for (int round = 0; round < 300; round++) {
         for (int i = 0; i < 20; i++) {
-            state = state * 1664525U + 1013904223U;
-            uint32_t slot = (state >> 8) % COUNT;
-            block_of(slot)[(state >> 4) % (2 + 2 * M)] = round % 2 == 0 ? state : state % (COUNT + 3);
+            uint32_t at = next_random() % (1 + HNSW_BASE_LINKS(M)) + FIXTURE_UPPER_WORD;
+            uint32_t slot = next_random() % COUNT;
+            fixture_words(&f, slot)[at] = round % 2 == 0 ? next_random() << 3 : next_random() % (COUNT + 3);
         }
         if (round % 10 == 0) {
-            f.graph.head->entry = round % 20 == 0 ? (uint64_t)state << 32 | state % COUNT : (uint64_t)state << 16;
+            uint64_t word = next_random();
+            f.graph.head->entry = round % 20 == 0 ? word << 32 | word % COUNT : word << 16;
         }
-        assert_true(fixture_search(&f, fixture_query(&f, 0), 10, 20, NULL, found) <= 10);
-        char detail[160];
+        assert_searches_survive();
+        char detail[SHOWN];
         uint64_t unreachable;
         assert_true(hnsw_validate(&f.graph, COUNT, &unreachable, detail) > 0);
+    }
+}
+
+/* Random codes, and scales that are no numbers, or too large for any. */
+static void test_search_survives_codes(void **unused) {
+    static const uint32_t scales[] = {0x7f800000U, 0xff800000U, 0x7fc00000U, 0xffc00001U, 0x7f7fffffU, 0xff7fffffU, 1, 0};
+
+    (void)unused;
+    for (int round = 0; round < 100; round++) {
+        uint32_t bytes = code_bytes(f.rows.dimension, bits);
+        for (int i = 0; i < 20; i++) {
+            uint32_t slot = next_random() % COUNT;
+            for (uint32_t at = 0; at < bytes; at++) {
+                fixture_block(&f, slot)[at] = (uint8_t)next_random();
+            }
+            uint32_t kind = next_random() % 16;
+            fixture_words(&f, slot)[FIXTURE_SCALE_WORD] = kind < 8 ? scales[kind] : next_random() << 3;
+        }
+        assert_searches_survive();
+        assert_faults(0, "");
+    }
+}
+
+/* So may an insertion: it writes lists and must keep within them. */
+static void test_insert_survives(void **unused) {
+    struct fixture part;
+
+    (void)unused;
+    for (int round = 0; round < 20; round++) {
+        fixture_init(&part, 200, 1, 24, HNSW_MIN_M, bits);
+        fixture_insert(&part, 0, 100);
+        for (int i = 0; i < 100; i++) {
+            uint32_t slot = next_random() % 100;
+            uint32_t kind = next_random() % 3;
+            if (kind == 0) {
+                fixture_words(&part, slot)[FIXTURE_SCALE_WORD] = next_random() << 3;
+            } else {
+                fixture_list(&part, slot, 0)[next_random() % fixture_room(&part, 0)] = next_random() % (kind == 1 ? 210 : 100);
+            }
+        }
+        for (uint32_t slot = 100; slot < part.count; slot++) {
+            (void)hnsw_insert(&part.graph, &part.rows, part.count, slot, 50, NULL, part.scratch);
+        }
+        fixture_fini(&part);
+    }
+}
+
+/* What a head says of the spread is believed only as far as it is a number. */
+static void test_search_survives_spread(void **unused) {
+    static const float spreads[] = {NAN, INFINITY, -INFINITY, -1.0F, 1e30F, 1e-30F, 0.0F};
+
+    (void)unused;
+    for (size_t i = 0; i < sizeof spreads / sizeof *spreads; i++) {
+        f.graph.head->spread = spreads[i];
+        assert_searches_survive();
     }
 }
 
@@ -262,8 +365,6 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_link_to_itself, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_link_twice, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_link_behind_the_end, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_level_not_as_drawn, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_level_lost, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_upper_out_of_bounds, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_upper_shared, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_neighbour_below_layer, set_up, tear_down),
@@ -271,8 +372,20 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_unreachable, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_entry, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_head_damaged, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_search_survives, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_code_flipped, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_scale_changed, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_unlinked_has_no_code, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_search_survives_links, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_search_survives_codes, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_search_survives_spread, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_insert_survives, set_up, tear_down),
     };
+    int failed = 0;
+
     (void)distance_init(NULL);
-    return cmocka_run_group_tests_name("index_hnsw_validate", tests, NULL, NULL);
+    for (bits = 0; bits <= 8; bits += 4) {
+        static const char *const names[] = {"index_hnsw_validate", "index_hnsw_validate, 4 bits", "index_hnsw_validate, 8 bits"};
+        failed += cmocka_run_group_tests_name(names[bits / 4], tests, NULL, NULL);
+    }
+    return failed;
 }

@@ -137,7 +137,7 @@ static void test_scan(void **unused) {
     struct fixture f;
 
     (void)unused;
-    fixture_init(&f, MANY, 1, 50, HNSW_DEFAULT_M);
+    fixture_init(&f, MANY, 1, 50, HNSW_DEFAULT_M, 0);
     check_scan(&f, 0, MANY, 1);
     check_scan(&f, 0, MANY, 3);
     check_scan(&f, 17, 230, 1);
@@ -155,7 +155,7 @@ static void test_scan_odd_rows(void **unused) {
     struct topk best;
 
     (void)unused;
-    fixture_init(&f, 3, 1, 50, HNSW_DEFAULT_M);
+    fixture_init(&f, 3, 1, 50, HNSW_DEFAULT_M, 0);
     for (uint32_t i = 0; i < 50; i++) {
         fixture_row(&f, 1)[i] = 0.0F;
         fixture_row(&f, 2)[i] = NAN;
