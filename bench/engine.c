@@ -25,6 +25,7 @@
  *   --against NAME   only this other one: hnswlib, faiss or "faiss sq8"
  *   --alone          ours only
  *
+ * Rates of one thread are by its own processor time, so that they mean something on a busy machine, too.
  * Each goal is printed with what was measured, and whether it was reached; nothing here fails a test.
  */
 #include "engine.h"

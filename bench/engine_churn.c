@@ -57,12 +57,12 @@ static struct measured churned_round(const struct churn *c, uint32_t ef) {
     const struct data *d = &c->b->data;
     uint32_t *found = allocate((size_t)d->queries * K, sizeof *found);
     struct contender_searches searches = {data_query(d, 0), d->stride, d->queries, K, ef, found};
-    int64_t start = clock_monotonic_us();
+    double start = thread_seconds();
 
     if (!contender_quire.search(c->q, c->searcher, &searches)) {
         die("out of memory");
     }
-    struct measured m = {ef, 0.0, (double)d->queries / seconds_since(start)};
+    struct measured m = {ef, 0.0, (double)d->queries / (thread_seconds() - start)};
     for (size_t i = 0; i < (size_t)d->queries * K; i++) {
         found[i] = found[i] < c->capacity ? c->row_of_slot[found[i]] : CONTENDER_NONE;
     }

@@ -50,7 +50,7 @@ void run_curves(struct bench *b) {
 
     field_enter(b, false);
     field_measure(b);
-    printf("\nsearches, one thread, k = %d, best of %u rounds\n", K, b->o->rounds);
+    printf("\nsearches per second of one thread's processor time, k = %d, best of %u rounds\n", K, b->o->rounds);
     print_points(b);
     print_rates(b);
     const struct entrant *hnswlib = field_find(b, "hnswlib");

@@ -1,7 +1,6 @@
 /* engine_exact.c - the exact scan: how fast, and whether its answers are those of float32. */
 #include "engine.h"
 
-#include "base/clock.h"
 #include "index/distance.h"
 
 #include <stdio.h>
@@ -26,7 +25,7 @@ static bool same_as_float(const struct data *d, uint32_t q, const struct neighbo
 
 /* One query after the other over all rows in float32, four rows at a time. */
 static double float_scan_rate(const struct data *d, uint32_t queries) {
-    int64_t start = clock_monotonic_us();
+    double start = thread_seconds();
 
     for (uint32_t q = 0; q < queries; q++) {
         struct neighbor storage[K];
@@ -41,7 +40,7 @@ static double float_scan_rate(const struct data *d, uint32_t queries) {
             }
         }
     }
-    return queries / seconds_since(start);
+    return queries / (thread_seconds() - start);
 }
 
 void run_exact(struct bench *b) {
@@ -53,13 +52,13 @@ void run_exact(struct bench *b) {
 
     field_enter(b, false);
     for (uint32_t round = 0; round < b->o->rounds; round++) {
-        int64_t start = clock_monotonic_us();
+        double start = thread_seconds();
         same = 0;
         for (uint32_t q = 0; q < d->queries; q++) {
             size_t n = quire_search_exact(b->field[0].engine, b->field[0].searcher, data_query(d, q), K, found);
             same += same_as_float(d, q, found, n);
         }
-        double rate = d->queries / seconds_since(start);
+        double rate = d->queries / (thread_seconds() - start);
         ours = rate > ours ? rate : ours;
         rate = float_scan_rate(d, d->queries);
         floats = rate > floats ? rate : floats;

@@ -135,12 +135,12 @@ struct entrant *field_find(struct bench *b, const char *name) {
 struct measured entrant_round(const struct entrant *e, const struct data *d, uint32_t ef) {
     uint32_t *found = allocate((size_t)d->queries * K, sizeof *found);
     struct contender_searches searches = {data_query(d, 0), d->stride, d->queries, K, ef, found};
-    int64_t start = clock_monotonic_us();
+    double start = thread_seconds();
 
     if (!e->kind->search(e->engine, e->searcher, &searches)) {
         die("a contender could not search");
     }
-    struct measured m = {ef, 0.0, (double)d->queries / seconds_since(start)};
+    struct measured m = {ef, 0.0, (double)d->queries / (thread_seconds() - start)};
     m.recall = data_recall(d, d->truth, found);
     free(found);
     return m;

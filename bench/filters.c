@@ -315,12 +315,12 @@ static void search_one(struct run *r, const float *query, uint32_t ef, const str
 /* questions NULL: without a filter. */
 static struct measured search_round(struct run *r, const struct question *questions, uint32_t ef) {
     const struct data *d = &r->data;
-    int64_t start = clock_monotonic_us();
+    double start = thread_seconds();
 
     for (uint32_t q = 0; q < d->queries; q++) {
         search_one(r, data_query(d, q), ef, questions == NULL ? NULL : &questions[q].filter, r->found + (size_t)q * K);
     }
-    struct measured m = {ef, 0.0, d->queries / seconds_since(start)};
+    struct measured m = {ef, 0.0, d->queries / (thread_seconds() - start)};
     uint32_t *truth = allocate((size_t)d->queries * K, sizeof *truth);
     for (size_t q = 0; questions != NULL && q < d->queries; q++) {
         memcpy(truth + q * K, questions[q].truth, sizeof questions[q].truth);

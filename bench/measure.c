@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 enum { PAGE = 4096 };
 
@@ -28,6 +29,12 @@ void *allocate(size_t count, size_t size) {
 
 double seconds_since(int64_t start_us) {
     return (double)(clock_monotonic_us() - start_us) / 1e6;
+}
+
+double thread_seconds(void) {
+    struct timespec t;
+    (void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
 uint64_t read_number(const char *text, uint64_t least, uint64_t most) {

@@ -12,6 +12,8 @@ _Noreturn void die(const char *what);
 /* Zeroed, aligned to a page; there is no failure. free() it. */
 void *allocate(size_t count, size_t size);
 double seconds_since(int64_t start_us);
+/* What this thread has had of a processor: the clock for searches of one thread, since others that run on the machine do not count. */
+double thread_seconds(void);
 /* A whole number; ends the program when it is none or out of range. */
 uint64_t read_number(const char *text, uint64_t least, uint64_t most);
 
@@ -23,7 +25,7 @@ void verdict_at_most(const char *what, double value, double goal);
 struct measured {
     uint32_t ef;
     double recall;
-    double per_second;
+    double per_second; /* of the searching thread's own time */
 };
 
 struct curve {
