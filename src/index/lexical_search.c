@@ -24,6 +24,7 @@
 #define LANES 4U
 #define NO_BLOCK UINT32_MAX
 #define FIRST_LISTS 16
+#define FIRST_LOOK 1024U /* postings */
 
 typedef float lanes __attribute__((vector_size(LANES * sizeof(float))));
 typedef uint32_t lanes_u32 __attribute__((vector_size(LANES * sizeof(uint32_t))));
@@ -77,7 +78,8 @@ struct search {
     struct scored *heap; /* the worst at its root */
     size_t k;
     size_t found;
-    double bound; /* what a score must be above */
+    double bound; /* what a score must be above: the k-th best so far, or `floor` */
+    double floor; /* known from the first look to be below the k-th best of all */
     uint64_t scored;
     bool unmapped;
 };
@@ -273,6 +275,7 @@ static bool list_unpack(struct search *s, struct list *l) {
     if (l->block == l->postings.block_count) {
         l->count = l->open.count;
         memcpy(l->slots, l->open.slots, l->count * sizeof *l->slots);
+        memset(l->slots + l->count, 0xff, (BLOCK_POSTINGS - l->count) * sizeof *l->slots); /* behind every slot */
     } else {
         const struct block *b = &l->postings.blocks[l->block];
         l->data = block_sound(b) ? postings_at(s->x, b->data, block_bytes(b), &s->unmapped) : NULL;
@@ -306,19 +309,15 @@ static void list_score(const struct formula *f, struct list *l) {
     }
 }
 
-/* The first posting of the unpacked block at or behind `slot`. */
+/* The first posting of the unpacked block at or behind `slot`. Without branches: which way it goes cannot be predicted. */
 static void list_find(struct list *l, uint32_t slot) {
-    uint32_t low = l->at;
-    uint32_t high = l->count;
-    while (low < high) {
-        uint32_t middle = low + (high - low) / 2;
-        if (l->slots[middle] < slot) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
+    const uint32_t *slots = l->slots;
+    uint32_t at = 0;
+    for (uint32_t half = BLOCK_POSTINGS / 2; half > 0; half /= 2) {
+        at += half & (0U - (uint32_t)(slots[at + half - 1] < slot));
     }
-    l->at = low;
+    at += (uint32_t)(slots[at] < slot);
+    l->at = at > l->at ? at : l->at;
 }
 
 /* The part of the posting that the list stands at. */
@@ -389,7 +388,7 @@ static void offer(struct search *s, uint32_t slot, double sum) {
         s->heap[0] = hit;
         sift_down(s->heap, s->k, 0);
     }
-    if (s->found == s->k) {
+    if (s->found == s->k && (double)s->heap[0].score > s->bound) {
         s->bound = (double)s->heap[0].score;
     }
 }
@@ -524,6 +523,43 @@ static void search_all(struct search *s, struct list **ready) {
     }
 }
 
+/* --- the first look --- */
+
+static uint64_t list_count(const struct list *l) {
+    return (uint64_t)l->postings.block_count * BLOCK_POSTINGS + l->open.count;
+}
+
+/*
+ * Texts are met in the order of their slots, so the k-th best rises slowly, and until then frequent terms are essential that will not be. So the first
+ * texts of one rare term are looked at beforehand: the k-th best of them, with the parts of the terms below it only, is a bound that the k-th best of
+ * all reaches. They are forgotten then and found again.
+ */
+static void look_first(struct search *s) {
+    uint32_t i = s->lists;
+    while (i > 0 && list_count(s->order[i - 1]) < s->k) {
+        i--;
+    }
+    if (i == 0 || s->lists == 1) {
+        return;
+    }
+    struct list *l = s->order[i - 1];
+    s->essential = i - 1;
+    for (uint32_t looked = 0; looked < FIRST_LOOK && !list_ended(l) && list_unpack(s, l); looked += l->count, l->block++) {
+        list_score(&s->formula, l);
+        window_of_one(s, l, s->q->slots - 1);
+    }
+    if (s->found == s->k) {
+        s->floor = (double)s->heap[0].score / BOUND_SLACK;
+    }
+    for (uint32_t j = 0; j < s->lists; j++) {
+        s->order[j]->block = 0;
+        s->order[j]->at = 0;
+    }
+    s->essential = 0;
+    s->found = 0;
+    s->bound = s->floor;
+}
+
 static int by_most(const void *a, const void *b) {
     const struct list *x = *(struct list *const *)a;
     const struct list *y = *(struct list *const *)b;
@@ -542,7 +578,7 @@ static void open_lists(struct search *s, struct lexical_scratch *scratch, const 
 size_t lexical_search(const struct lexical *x, const struct lexical_query *q, size_t k, struct lexical_scratch *scratch,
                       struct scored *out, uint64_t *ret_scored) {
     struct wanted expanded[LEXICAL_PREFIX_TERMS];
-    struct search s = {.x = x, .q = q, .formula = formula_of(q), .heap = out, .k = k, .bound = -1};
+    struct search s = {.x = x, .q = q, .formula = formula_of(q), .heap = out, .k = k, .bound = -1, .floor = -1};
     *ret_scored = 0;
     if (k == 0 || q->slots == 0) {
         return 0;
@@ -565,6 +601,7 @@ size_t lexical_search(const struct lexical *x, const struct lexical_query *q, si
         s.order[i]->rest = rest;
     }
     if (s.lists > 0) {
+        look_first(&s);
         search_all(&s, scratch->order + scratch->capacity / 2);
     }
     if (s.unmapped) {
