@@ -772,6 +772,100 @@ static void test_random_no_memory(void **state) {
     check_random((struct fixture *)*state, 0, 3);
 }
 
+/* --- no memory: a filter fails or is answered without being remembered, and nothing dies (CRoaring does, when malloc fails inside it) --- */
+
+struct filler {
+    struct filler *next;
+};
+
+/* Takes all there is; then gives some back. */
+static struct filler *fill_memory(struct pool *p) {
+    struct filler *all = NULL;
+    for (size_t size = 1 << 20; size >= sizeof(struct filler); size /= 2) {
+        for (struct filler *one; (one = (struct filler *)malloc(size)) != NULL;) {
+            one->next = all;
+            all = one;
+        }
+    }
+    for (uint32_t i = pick(p, 60); i > 0 && all != NULL; i--) {
+        struct filler *one = all;
+        for (uint32_t skip = pick(p, 200); skip > 0 && one->next != NULL && one->next->next != NULL; skip--) {
+            one = one->next;
+        }
+        struct filler *taken = one->next;
+        one->next = taken != NULL ? taken->next : NULL;
+        free(taken);
+    }
+    return all;
+}
+
+static void free_filler(struct filler *all) {
+    while (all != NULL) {
+        struct filler *next = all->next;
+        free(all);
+        all = next;
+    }
+}
+
+static _Noreturn void run_out_of_memory(struct fixture *f, const struct uuid *library, struct pool *p) {
+    struct asking a;
+    struct rlimit limit = {.rlim_cur = 24 << 20, .rlim_max = 24 << 20};
+    uint32_t answered = 0;
+    uint32_t refused = 0;
+    begin(&a, f, library, CACHE_BYTES);
+    if (setrlimit(RLIMIT_DATA, &limit) != 0) {
+        _exit(1);
+    }
+    for (int i = 0; i < 600; i++) {
+        struct slot_set set;
+        struct status st = {0};
+        p->node_count = p->child_count = p->value_count = 0;
+        const struct filter *tree = random_tree(p, 2);
+        struct filler *all = fill_memory(p);
+        bool ok = filter_evaluate(a.cache, &a.rd, tree, &set, &st);
+        free_filler(all);
+        if (!ok && st.code != STATUS_NO_MEMORY) {
+            _exit(2);
+        }
+        answered += ok ? 1 : 0;
+        refused += ok ? 0 : 1;
+        for (uint32_t slot = 0; ok && slot < set.slots; slot++) {
+            if (reading_chunk_visible(&a.rd, slot) && slot_set_has(&set, slot) != naive(&a, tree, slot)) {
+                _exit(3);
+            }
+        }
+    }
+    _exit(answered > 10 && refused > 10 ? 0 : 4);
+}
+
+static void test_out_of_memory(void **state) {
+    struct fixture *f = (struct fixture *)*state;
+    struct uuid library = fixture_library_id(1);
+    static struct pool p;
+    int outcome = 0;
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    skip(); /* their own memory counts, too */
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+    skip();
+#endif
+#endif
+    p.random = 7;
+    f->pending = true;
+    fixture_create(f, &library, INDEX_FLAT, "test");
+    for (int i = 0; i < 600; i++) {
+        put_random(f, &library, &p);
+    }
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        run_out_of_memory(f, &library, &p);
+    }
+    assert_int_equal(waitpid(pid, &outcome, 0), pid);
+    assert_true(WIFEXITED(outcome));
+    assert_int_equal(WEXITSTATUS(outcome), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_table, fixture_set_up, fixture_tear_down),
@@ -783,6 +877,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_random, fixture_set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(test_random_little_memory, fixture_set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(test_random_no_memory, fixture_set_up, fixture_tear_down),
+        cmocka_unit_test_setup_teardown(test_out_of_memory, fixture_set_up, fixture_tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
