@@ -16,6 +16,14 @@
 #define GATHER_BITS UINT64_C(0x0102040810204080)
 #define GATHER_SHIFT 56
 
+bool columns_readable(const struct columns *c) {
+    if (c->base == NULL || c->bytes < COLUMNS_HEAD_BYTES) {
+        return false;
+    }
+    const struct columns_head *head = columns_head_of(c);
+    return head->magic == COLUMNS_MAGIC && head->format == COLUMNS_FORMAT;
+}
+
 struct column_page *column_page_at(const struct column *col, uint32_t page) {
     const uint32_t mask = COLUMN_TABLE - 1;
     const uint32_t *table = column_body_of(col->node)->table;
@@ -347,16 +355,17 @@ uint32_t keyword_set_string(const struct keyword_set *s, uint32_t i) {
     return ((const struct set_member *)s->members)[i].string;
 }
 
-/* The next older set that holds the string; 0: none. */
-static uint32_t older_set(const struct columns *c, uint32_t set, uint32_t string) {
+/* The next older set that holds the string; 0: none. False: the set is not within the map, or does not hold the string. */
+static bool older_set(const struct columns *c, uint32_t set, uint32_t string, uint32_t *ret) {
     struct keyword_set s = columns_set(c, set);
     const struct set_member *members = (const struct set_member *)s.members;
     for (uint32_t i = 0; i < s.count; i++) {
         if (members[i].string == string) {
-            return members[i].older < set ? members[i].older : 0;
+            *ret = members[i].older;
+            return members[i].older < set;
         }
     }
-    return 0;
+    return false;
 }
 
 uint32_t columns_sets_of(const struct columns *c, uint32_t string, uint32_t *sets, uint32_t room, bool *ret_more) {
@@ -364,10 +373,16 @@ uint32_t columns_sets_of(const struct columns *c, uint32_t string, uint32_t *set
     uint32_t count = 0;
     /* pairs with: COLUMN_LINK */
     uint32_t set = node == NULL ? 0 : load_acquire_u32(&node->tag);
-    for (; set != 0 && count < room; set = older_set(c, set, string)) {
+    *ret_more = false;
+    while (set != 0) {
+        uint32_t older = 0;
+        if (count == room || !older_set(c, set, string, &older)) {
+            *ret_more = true;
+            break;
+        }
         sets[count++] = set;
+        set = older;
     }
-    *ret_more = set != 0;
     return count;
 }
 

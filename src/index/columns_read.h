@@ -17,6 +17,9 @@ struct column {
     enum column_type type;
 };
 
+/* Whether the head is that of columns. The map may end before what a writer has in use by now: all that a view counts is before its end, and what
+ * lies behind reads as absent. */
+bool columns_readable(const struct columns *c);
 /* False: no value of this path and type was ever put. */
 bool column_find(const struct columns *c, struct slice path, enum column_type type, struct column *ret);
 
@@ -53,7 +56,8 @@ void column_match_keywords(const struct column *col, bool (*matches)(void *ctx, 
 
 /* 0: no slot has a set with this string. */
 uint32_t columns_find_string(const struct columns *c, struct slice s);
-/* The sets that hold the string, newest first, up to `room`; *ret_more: there are more. */
+/* The sets that hold the string, newest first, up to `room`. *ret_more: there are more, or the list leads out of the map (its newest sets are of slots to
+ * come): then it says nothing about the older ones. */
 uint32_t columns_sets_of(const struct columns *c, uint32_t string, uint32_t *sets, uint32_t room, bool *ret_more);
 
 struct keyword_set {

@@ -13,6 +13,7 @@
 
 #define DETAIL_BYTES 160
 #define LINKS 4
+#define STACK_LEAST 1024
 
 struct checking {
     const struct columns *c;
@@ -232,13 +233,37 @@ static uint64_t turned(const struct visit *v, uint32_t turn) {
     return v->level >= 32 ? v->way : v->way | (uint64_t)turn << (2 * (31 - v->level));
 }
 
-static void check_trie(struct checking *k, enum columns_trie trie, struct visit *stack, uint64_t room) {
+/* Entries that wait. */
+struct stack {
+    struct visit *items;
+    size_t room;
+    size_t depth;
+};
+
+static bool stack_push(struct stack *s, struct visit v) {
+    if (s->depth == s->room) {
+        size_t room = s->room == 0 ? STACK_LEAST : s->room * 2;
+        struct visit *more = (struct visit *)realloc(s->items, room * sizeof *more);
+        if (more == NULL) {
+            return false;
+        }
+        s->items = more;
+        s->room = room;
+    }
+    s->items[s->depth++] = v;
+    return true;
+}
+
+/* False: no memory. */
+static bool check_trie(struct checking *k, enum columns_trie trie, struct stack *stack) {
     const struct columns_head *head = columns_head_of(k->c);
-    uint64_t depth = 0;
     uint32_t count = 0;
-    stack[depth++] = (struct visit){.ref = head->root[trie]};
-    while (depth > 0) {
-        struct visit v = stack[--depth];
+    stack->depth = 0;
+    if (!stack_push(stack, (struct visit){.ref = head->root[trie]})) {
+        return false;
+    }
+    while (stack->depth > 0) {
+        struct visit v = stack->items[--stack->depth];
         struct columns_node *node = entry_in_use(k, v.ref, 0);
         if (v.ref == 0) {
             continue;
@@ -249,16 +274,18 @@ static void check_trie(struct checking *k, enum columns_trie trie, struct visit 
         }
         check_entry(k, trie, v.ref, node);
         for (uint32_t turn = 0; turn < LINKS; turn++) {
-            if (node->child[turn] != 0 && (node->child[turn] <= v.ref || depth == room)) {
-                fault(k, "entry %u of trie %d leads back to %u", v.ref, (int)trie, node->child[turn]);
-            } else if (node->child[turn] != 0) {
-                stack[depth++] = (struct visit){.ref = node->child[turn], .level = v.level + 1, .way = turned(&v, turn)};
+            struct visit next = {.ref = node->child[turn], .level = v.level + 1, .way = turned(&v, turn)};
+            if (next.ref != 0 && next.ref <= v.ref) {
+                fault(k, "entry %u of trie %d leads back to %u", v.ref, (int)trie, next.ref);
+            } else if (next.ref != 0 && !stack_push(stack, next)) {
+                return false;
             }
         }
     }
     if (count < head->count[trie]) {
         fault(k, "trie %d has %u entries and counts %u", (int)trie, count, head->count[trie]);
     }
+    return true;
 }
 
 uint64_t columns_validate(const struct columns *c, uint32_t slots, char detail[DETAIL_BYTES]) {
@@ -273,17 +300,13 @@ uint64_t columns_validate(const struct columns *c, uint32_t slots, char detail[D
         fault(&k, "the head counts %u slots and %u columns", head->next_slot, head->count[TRIE_COLUMNS]);
         return k.faults;
     }
-    /* No more entries can wait than fit into the file. */
-    uint64_t room = c->bytes / sizeof(struct columns_node) + 1;
-    struct visit *stack = (struct visit *)malloc(room * sizeof *stack);
-    if (stack == NULL) {
-        return UINT64_MAX;
+    struct stack stack = {0};
+    bool memory = true;
+    for (unsigned trie = 0; memory && trie < TRIES; trie++) {
+        memory = check_trie(&k, (enum columns_trie)trie, &stack);
     }
-    for (unsigned trie = 0; trie < TRIES; trie++) {
-        check_trie(&k, (enum columns_trie)trie, stack, room);
-    }
-    free(stack);
-    return k.faults;
+    free(stack.items);
+    return memory ? k.faults : UINT64_MAX;
 }
 
 /* --- one slot --- */

@@ -219,7 +219,7 @@ bool filter_evaluate(struct filter_cache *cache, const struct reading *rd, const
     }
     w.e.spare = cache->spare;
     w.e.columns = arena_columns(rd->arena);
-    w.e.has_columns = columns_valid(&w.e.columns);
+    w.e.has_columns = columns_readable(&w.e.columns);
     record_reader_begin(cache->records, rd);
     bool ok = answer_node(&w, f, 0, &answer);
     if (words > KEEP_WORDS) {

@@ -648,6 +648,41 @@ static void test_damage(void **state) {
     free(c.base);
 }
 
+/* --- a reader whose map ends where its view does --- */
+
+static void put_tags(const struct columns *c, uint32_t slot, const char *other) {
+    struct slice tags[2] = {slice_str("common"), slice_str(other)};
+    struct field_value v = {
+        .path = slice_str("tags"), .type = COLUMN_KEYWORD, .as.keywords = {.items = tags, .count = 2, .array = true}};
+    put_one(c, slot, &v);
+}
+
+static void test_older_map(void **state) {
+    struct columns c;
+    struct column col;
+    uint32_t sets[COLUMN_SETS_MAX];
+    uint64_t word = 0;
+    bool more = false;
+    (void)state;
+    columns_begin(&c);
+    c.bytes = RESERVED;
+    put_tags(&c, 0, "one");
+    put_tags(&c, 1, "two");
+    struct columns view = {.base = c.base, .bytes = columns_used(&c)};
+    struct holding h = {.c = &view, .string = columns_find_string(&view, slice_str("common"))};
+    assert_int_equal(columns_sets_of(&view, h.string, sets, COLUMN_SETS_MAX, &more), 2);
+    assert_false(more);
+    put_tags(&c, 2, "zzz"); /* the newest set with "common" lies behind the end of the view's map now */
+    assert_int_equal(columns_sets_of(&view, h.string, sets, COLUMN_SETS_MAX, &more), 0);
+    assert_true(more);
+    assert_true(columns_readable(&view));
+    assert_true(column_find(&view, slice_str("tags"), COLUMN_KEYWORD, &col));
+    column_match_keywords(&col, holds_string, &h, NULL, 0, 2, &word);
+    assert_int_equal(word, 3);
+    assert_int_equal(columns_find_string(&view, slice_str("zzz")), 0);
+    free(c.base);
+}
+
 /* --- readers beside the writer --- */
 
 struct beside {
@@ -743,10 +778,10 @@ static void test_beside_a_writer(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_put_and_hold), cmocka_unit_test(test_match),           cmocka_unit_test(test_no_value),
-        cmocka_unit_test(test_zones),        cmocka_unit_test(test_kernels),         cmocka_unit_test(test_too_many_columns),
-        cmocka_unit_test(test_no_room),      cmocka_unit_test(test_need_is_near),    cmocka_unit_test(test_planted_faults),
-        cmocka_unit_test(test_damage),       cmocka_unit_test(test_beside_a_writer),
+        cmocka_unit_test(test_put_and_hold), cmocka_unit_test(test_match),        cmocka_unit_test(test_no_value),
+        cmocka_unit_test(test_zones),        cmocka_unit_test(test_kernels),      cmocka_unit_test(test_too_many_columns),
+        cmocka_unit_test(test_no_room),      cmocka_unit_test(test_need_is_near), cmocka_unit_test(test_planted_faults),
+        cmocka_unit_test(test_damage),       cmocka_unit_test(test_older_map),    cmocka_unit_test(test_beside_a_writer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -755,6 +755,7 @@ static void check_random(struct fixture *f, uint64_t cache_bytes, uint64_t seed)
         for (uint32_t i = pick(&p, 100); i > 0; i--) {
             put_random(f, &library, &p);
         }
+        ask_random(&a, &p, TREES / ROUNDS / 4); /* the view from before */
         again(&a, &library);
     }
     end(&a);
