@@ -103,6 +103,23 @@ static void test_against_brute_force(void **unused) {
     corpus_fini(&c);
 }
 
+/* The room asked for suffices, and is not far more than is used, for few words and for many, in batches of all sizes. */
+static void test_room(void **unused) {
+    static const uint32_t vocabularies[] = {2, 20, 60000};
+    static const uint32_t batches[] = {1, 1, 1, 1, 1, 1, 1, 1, 64, 1, 130, 127, 128, 700};
+    (void)unused;
+    for (size_t v = 0; v < sizeof vocabularies / sizeof *vocabularies; v++) {
+        struct corpus c;
+        corpus_init(&c, 10000, vocabularies[v], v);
+        for (uint32_t i = 0; c.count + 700 <= 10000; i++) {
+            corpus_add(&c, batches[i % (sizeof batches / sizeof *batches)], v == 2 ? 60 : 5);
+        }
+        assert_valid(&c);
+        assert_true(c.x.terms_bytes <= 2 * lexical_terms_used(&c.x) + LEXICAL_TERMS_FIRST_BYTES);
+        corpus_fini(&c);
+    }
+}
+
 static bool accepts_few(const void *ctx, uint32_t slot) {
     const struct corpus *c = ctx;
     return slot % 37 == 5 && !c->texts[slot].deleted;
@@ -274,6 +291,7 @@ static void test_ties(void **unused) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_against_brute_force),
+        cmocka_unit_test(test_room),
         cmocka_unit_test(test_views_and_filters),
         cmocka_unit_test(test_prefix),
         cmocka_unit_test(test_ties),

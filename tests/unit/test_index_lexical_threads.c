@@ -157,6 +157,72 @@ static void test_readers_beside_a_writer(void **unused) {
     free(s);
 }
 
+/* --- one word, in every text: its open words are overwritten all the time --- */
+
+enum { FAST_TEXTS = 300000, LOOK_BACK = 140 };
+
+struct fast {
+    struct lexical x;
+    uint32_t slots; /* published by the writer, with release */
+    uint32_t missed;
+    uint32_t scores;
+};
+
+static void *write_fast(void *ctx) {
+    struct fast *f = ctx;
+    uint32_t word = 0;
+    uint32_t one = 1;
+    struct terms terms = corpus_terms(&word, &one, 1, 1);
+    for (uint32_t i = 0; i < FAST_TEXTS; i++) {
+        lexical_add(&f->x, i, &terms);
+        store_release_u32(&f->slots, i + 1);
+    }
+    return NULL;
+}
+
+static void *read_fast(void *ctx) {
+    struct fast *f = ctx;
+    uint32_t word = 0;
+    uint32_t one = 1;
+    uint32_t missed = 0;
+    uint32_t scores = 0;
+    struct terms terms = corpus_terms(&word, &one, 1, 1);
+    for (uint32_t slots = 0; slots < FAST_TEXTS; scores++) {
+        slots = load_acquire_u32(&f->slots);
+        struct lexical_query q = {.terms = &terms,
+                                  .k1 = LEXICAL_DEFAULT_K1,
+                                  .b = LEXICAL_DEFAULT_B,
+                                  .documents = slots,
+                                  .tokens = slots,
+                                  .slots = slots};
+        missed += slots > LOOK_BACK && !(lexical_score(&f->x, &q, slots - 1 - scores % LOOK_BACK) > 0);
+    }
+    (void)__atomic_fetch_add(&f->missed, missed, __ATOMIC_RELAXED);
+    (void)__atomic_fetch_add(&f->scores, scores, __ATOMIC_RELAXED);
+    return NULL;
+}
+
+static void test_overwritten_words(void **unused) {
+    struct fast f = {.x = {calloc(1, FILE_BYTES), FILE_BYTES, calloc(1, FILE_BYTES), FILE_BYTES}};
+    pthread_t threads[READERS];
+    pthread_t writer;
+    (void)unused;
+    assert_true(f.x.terms != NULL && f.x.postings != NULL);
+    lexical_init(&f.x);
+    for (int i = 0; i < READERS; i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, read_fast, &f), 0);
+    }
+    assert_int_equal(pthread_create(&writer, NULL, write_fast, &f), 0);
+    assert_int_equal(pthread_join(writer, NULL), 0);
+    for (int i = 0; i < READERS; i++) {
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+    }
+    assert_int_equal(f.missed, 0);
+    assert_true(f.scores >= READERS);
+    free(f.x.terms);
+    free(f.x.postings);
+}
+
 /* A view's map that ends before a block list, a table and entries made since: told, and found again with a larger map. */
 static void test_short_map(void **unused) {
     struct corpus c;
@@ -209,6 +275,7 @@ static void test_short_map(void **unused) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_readers_beside_a_writer),
+        cmocka_unit_test(test_overwritten_words),
         cmocka_unit_test(test_short_map),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
