@@ -112,13 +112,11 @@ static void give_back(struct embed_batch *b) {
     (void)pthread_mutex_unlock(&lib->embed_mutex);
 }
 
-static void settle_vector(struct embed_batch *b, size_t i) {
-    struct library *lib = b->lib;
-    uint32_t slot = b->slots[i];
+void library_settle_vector(struct library *lib, uint32_t dimension, uint32_t slot, const float *vector) {
     struct chunk_row *c = library_chunk(lib, slot);
-    size_t bytes = b->view.dimension * sizeof(float);
-    float *row = library_vector(lib, b->view.dimension, slot);
-    memcpy(row, b->vectors + i * b->view.dimension, bytes);
+    size_t bytes = dimension * sizeof(float);
+    float *row = library_vector(lib, dimension, slot);
+    memcpy(row, vector, bytes);
     c->vector_crc = crc32c(0, row, bytes);
     /* pairs with: CHUNK_STATE. Without the release a search could read the row before it is whole. Whoever of this and a deletion
      * comes second sees the other's flag and leaves the count alone (delete_chunk in catalog_apply.c). */
@@ -129,7 +127,7 @@ static void settle_vector(struct embed_batch *b, size_t i) {
     (void)add_relaxed_u64(&head->present, 1);
 }
 
-static void tell_linkers(struct library *lib, uint32_t slot) {
+void library_tell_linkers(struct library *lib, uint32_t slot) {
     for (int building = 0; building <= 1; building++) {
         struct graph_work *g = library_graph(lib, building != 0);
         if (g != NULL) {
@@ -152,9 +150,9 @@ static bool embed_claimed(struct embed_batch *b, struct status *st) {
         return false;
     }
     for (size_t i = 0; i < b->count; i++) {
-        settle_vector(b, i);
+        library_settle_vector(b->lib, b->view.dimension, b->slots[i], b->vectors + i * b->view.dimension);
     }
-    tell_linkers(b->lib, b->slots[0]);
+    library_tell_linkers(b->lib, b->slots[0]);
     return true;
 }
 

@@ -31,7 +31,7 @@ static bool check_settings(const struct index_settings *s, struct status *st) {
 static bool claim_rebuild(struct library *lib, const struct index_settings *s, uint32_t dimension, uint32_t *ret_generation,
                           uint32_t *ret_slots, struct status *st) {
     (void)pthread_mutex_lock(&lib->graph_mutex);
-    bool free_place = !lib->rebuilding;
+    bool free_place = !lib->rebuilding && !lib->compacting;
     if (free_place) {
         lib->rebuilding = true;
         lib->rebuild_generation = s->type == INDEX_HNSW && dimension != 0 ? ++lib->last_generation : 0;
@@ -39,7 +39,7 @@ static bool claim_rebuild(struct library *lib, const struct index_settings *s, u
         *ret_slots = lib->slots;
     }
     (void)pthread_mutex_unlock(&lib->graph_mutex);
-    return free_place || status_set(st, STATUS_CONFLICT, "the library's index is being rebuilt already");
+    return free_place || status_set(st, STATUS_CONFLICT, "the library's index is being rebuilt or compacted already");
 }
 
 static void leave_rebuild(struct library *lib, uint32_t generation) {

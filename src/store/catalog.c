@@ -168,6 +168,53 @@ void catalog_unmark_dirty(struct catalog *c, struct library *lib) {
     }
 }
 
+/* --- shadows: libraries that compactions are making --- */
+
+static void take_out(struct library **list, const struct library *lib) {
+    while (*list != NULL && *list != lib) {
+        list = &(*list)->next_aside;
+    }
+    if (*list != NULL) {
+        *list = lib->next_aside;
+    }
+}
+
+void catalog_add_shadow(struct catalog *c, struct library *lib) {
+    (void)pthread_mutex_lock(&c->mutex);
+    lib->refs = 1;
+    lib->next_aside = c->shadows;
+    c->shadows = lib;
+    (void)pthread_mutex_unlock(&c->mutex);
+}
+
+void catalog_drop_shadow(struct catalog *c, struct library *lib) {
+    (void)pthread_mutex_lock(&c->mutex);
+    take_out(&c->shadows, lib);
+    (void)pthread_mutex_unlock(&c->mutex);
+    store_release_u32(&lib->deleted, 1); /* pairs with: LIBRARY_DELETED */
+    catalog_release(c, lib);
+}
+
+void catalog_exchange(struct catalog *c, struct library *from, struct library *shadow) {
+    catalog_unmark_dirty(c, from);
+    (void)pthread_mutex_lock(&c->mutex);
+    take_out(&c->shadows, shadow);
+    struct library **at = bucket_of(c, &from->id);
+    while (*at != from) {
+        at = &(*at)->next_in_bucket;
+    }
+    shadow->next_in_bucket = from->next_in_bucket;
+    *at = shadow;
+    shadow->entry = from->entry;
+    c->by_entry[shadow->entry] = shadow;
+    from->entry = UINT32_MAX;
+    from->next_aside = c->gone;
+    c->gone = from;
+    (void)pthread_mutex_unlock(&c->mutex);
+    store_release_u32(&from->deleted, 1); /* pairs with: LIBRARY_DELETED */
+    catalog_mark_dirty(c, shadow);
+}
+
 /* --- publication --- */
 
 /* The vectors that the backlog has made since: views that still say `reembedding`. */
@@ -261,9 +308,18 @@ struct library *catalog_acquire(struct catalog *c, const struct uuid *id) {
     return lib;
 }
 
-bool catalog_acquire_all(struct catalog *c, struct library ***ret, size_t *ret_count, struct status *st) {
+static uint32_t count_shadows(const struct catalog *c) {
+    uint32_t count = 0;
+    for (const struct library *lib = c->shadows; lib != NULL; lib = lib->next_aside) {
+        count++;
+    }
+    return count;
+}
+
+static bool acquire_all(struct catalog *c, bool shadows, struct library ***ret, size_t *ret_count, struct status *st) {
     (void)pthread_mutex_lock(&c->mutex);
-    struct library **all = (struct library **)malloc((c->count + 1U) * sizeof(struct library *));
+    size_t room = (size_t)c->count + (shadows ? count_shadows(c) : 0);
+    struct library **all = (struct library **)malloc((room + 1) * sizeof(struct library *));
     size_t count = 0;
     for (uint32_t i = 0; all != NULL && i < c->capacity && count < c->count; i++) {
         struct library *lib = c->by_entry[i];
@@ -271,6 +327,10 @@ bool catalog_acquire_all(struct catalog *c, struct library ***ret, size_t *ret_c
             lib->refs++;
             all[count++] = lib;
         }
+    }
+    for (struct library *lib = c->shadows; all != NULL && shadows && lib != NULL; lib = lib->next_aside) {
+        lib->refs++;
+        all[count++] = lib;
     }
     (void)pthread_mutex_unlock(&c->mutex);
     if (all == NULL) {
@@ -281,14 +341,12 @@ bool catalog_acquire_all(struct catalog *c, struct library ***ret, size_t *ret_c
     return true;
 }
 
-static void forget_gone(struct catalog *c, struct library *lib) {
-    struct library **at = &c->gone;
-    while (*at != NULL && *at != lib) {
-        at = &(*at)->next_aside;
-    }
-    if (*at == lib) {
-        *at = lib->next_aside;
-    }
+bool catalog_acquire_all(struct catalog *c, struct library ***ret, size_t *ret_count, struct status *st) {
+    return acquire_all(c, false, ret, ret_count, st);
+}
+
+bool catalog_acquire_linkable(struct catalog *c, struct library ***ret, size_t *ret_count, struct status *st) {
+    return acquire_all(c, true, ret, ret_count, st);
 }
 
 void catalog_release(struct catalog *c, struct library *lib) {
@@ -304,7 +362,7 @@ void catalog_release(struct catalog *c, struct library *lib) {
     library_close(lib, true);
     /* forgotten only now: until the files are gone, no library of this id may be made */
     (void)pthread_mutex_lock(&c->mutex);
-    forget_gone(c, lib);
+    take_out(&c->gone, lib);
     (void)pthread_mutex_unlock(&c->mutex);
     library_free(lib);
 }

@@ -43,10 +43,17 @@ static void forget_text(struct library *lib, const struct chunk_row *c) {
     struct slice text = text_of(lib, c);
     struct lexical x = arena_lexical(&lib->arena);
     struct terms terms;
-    texts_analyze(lib->catalog->texts, lib->language, text, &terms);
+    texts_analyze(lib->texts, lib->language, text, &terms);
     lexical_remove(&x, &terms);
     lib->view.text_bytes -= text.len;
     lib->view.live_tokens -= c->length;
+}
+
+/* After the row was marked, see compact.c. */
+static void note_deletion(struct library *lib, uint32_t row, bool document, uint64_t lsn) {
+    if (lib->deletions != NULL) {
+        deletions_note(lib->deletions, row, document, lsn);
+    }
 }
 
 static void delete_chunk(struct library *lib, uint32_t slot, uint64_t lsn, struct op_effect *effect) {
@@ -59,6 +66,7 @@ static void delete_chunk(struct library *lib, uint32_t slot, uint64_t lsn, struc
     }
     lib->view.live_chunks--;
     forget_text(lib, c);
+    note_deletion(lib, slot, false, lsn);
     effect->chunks_deleted++;
 }
 
@@ -71,6 +79,17 @@ static void delete_document(struct library *lib, uint32_t row, uint64_t lsn, str
     }
     store_release_u64(&d->deleted_lsn, lsn); /* pairs with: CHUNK_DELETED */
     lib->view.live_documents--;
+    note_deletion(lib, row, true, lsn);
+}
+
+void library_delete_chunk(struct library *lib, uint32_t slot, uint64_t lsn) {
+    struct op_effect effect = {0};
+    delete_chunk(lib, slot, lsn, &effect);
+}
+
+void library_delete_document(struct library *lib, uint32_t row, uint64_t lsn) {
+    struct op_effect effect = {0};
+    delete_document(lib, row, lsn, &effect);
 }
 
 /* --- vectors --- */
@@ -155,7 +174,7 @@ static void count_texts(struct library *lib) {
 
 /* Puts what was staged for the document into the inverted index and the columns. */
 static void put_texts(struct library *lib, uint32_t first, uint32_t count) {
-    struct texts *texts = lib->catalog->texts;
+    struct texts *texts = lib->texts;
     struct lexical x = arena_lexical(&lib->arena);
     struct columns columns = arena_columns(&lib->arena);
     struct text_taking taking;
@@ -216,6 +235,21 @@ static void put_document(struct library *lib, const struct op *op, uint64_t lsn,
     idtable_insert(&lib->arena, ID_DOCUMENT, row, &view->ids_used);
 }
 
+/* Gives back what was reserved for an op that is applied, or does not apply any more. */
+static void settle(struct library *lib, const struct op *op) {
+    struct reservation need;
+    reservation_of(op, &need);
+    library_return_reservation(lib, &need);
+    if (op->type == OP_DOCUMENT_PUT) {
+        text_stage_end(&lib->stage);
+    }
+}
+
+void library_put(struct library *lib, const struct op *op, uint64_t lsn, const float *vectors) {
+    put_document(lib, op, lsn, vectors);
+    settle(lib, op);
+}
+
 static void apply_put(struct library *lib, const struct op *op, uint64_t lsn, const float *vectors, struct op_effect *effect) {
     struct library_view newest = library_newest(lib);
     uint32_t old = idtable_find(&lib->arena, &newest, ID_DOCUMENT, op->as.document.id);
@@ -259,20 +293,28 @@ static void put_definition(struct library *lib, const struct op *op) {
     lib->view.index = op->as.definition.index;
 }
 
+void library_define(struct library *lib, const struct op *update) {
+    put_definition(lib, update);
+    settle(lib, update);
+}
+
+void library_begin_view(struct library *lib, const struct op *create, uint32_t dimension) {
+    lib->view.ids_used = IDTABLE_FIRST_FREE;
+    lib->view.model_fingerprint = lib->model != NULL ? lib->model->fingerprint : 0;
+    fix_dimension(lib, dimension);
+    put_definition(lib, create);
+    count_texts(lib);
+}
+
 static void apply_create(struct catalog *c, const struct op *op, uint64_t lsn) {
     struct library *lib = catalog_take_pending(c, &op->library);
     if (lib == NULL) {
         return; /* it is there already */
     }
-    struct library_view *view = &lib->view;
-    view->live = 1;
-    view->lsn = lsn;
-    view->arena_generation = ++c->next_arena_generation;
-    view->ids_used = IDTABLE_FIRST_FREE;
-    view->model_fingerprint = lib->model != NULL ? lib->model->fingerprint : 0;
-    fix_dimension(lib, library_dimension(lib, &op->as.definition));
-    put_definition(lib, op);
-    count_texts(lib);
+    lib->view.live = 1;
+    lib->view.lsn = lsn;
+    lib->view.arena_generation = ++c->next_arena_generation;
+    library_begin_view(lib, op, library_dimension(lib, &op->as.definition));
     catalog_add(c, lib);
     catalog_mark_dirty(c, lib);
 }
@@ -317,7 +359,6 @@ static void apply_to(struct catalog *c, struct library *lib, const struct op *op
 void catalog_apply(struct catalog *c, const struct op *op, uint64_t lsn, int64_t time_us, const float *vectors,
                    struct op_effect *ret) {
     struct op_effect effect = {0};
-    struct reservation need;
     (void)time_us; /* part of the record; no state depends on it yet */
     struct library *lib = catalog_find(c, &op->library);
     if (op->type == OP_LIBRARY_CREATE) {
@@ -328,11 +369,7 @@ void catalog_apply(struct catalog *c, const struct op *op, uint64_t lsn, int64_t
         if (lsn >= lib->view.lsn) {
             apply_to(c, lib, op, lsn, vectors, &effect);
         }
-        reservation_of(op, &need);
-        library_return_reservation(lib, &need);
-        if (op->type == OP_DOCUMENT_PUT) {
-            text_stage_end(&lib->stage); /* taken, or not wanted any more */
-        }
+        settle(lib, op);
     }
     if (ret != NULL) {
         *ret = effect;

@@ -81,7 +81,7 @@ static bool reserve_texts(struct library *lib, const struct op_document *d, stru
     struct lexical x = arena_lexical(&lib->arena);
     struct columns columns = arena_columns(&lib->arena);
     uint32_t slot = lib->view.chunk_slots + lib->reserved.chunks;
-    if (!text_stage_add(lib->catalog->texts, &lib->stage, lib->language, d, slot, &x, &columns, st)) {
+    if (!text_stage_add(lib->texts, &lib->stage, lib->language, d, slot, &x, &columns, st)) {
         return false;
     }
     if (!grow_texts(lib, st)) {
@@ -213,7 +213,7 @@ void library_return_reservation(struct library *lib, const struct reservation *n
     }
 }
 
-static bool reserve_in(struct library *lib, const struct op *op, struct status *st) {
+bool library_reserve(struct library *lib, const struct op *op, struct status *st) {
     struct reservation need;
     uint32_t dimension = lib->reserved.dimension;
     reservation_of(op, &need);
@@ -272,9 +272,11 @@ static bool create_texts(struct library *lib, struct status *st) {
     return true;
 }
 
-static bool create_index(struct library *lib, const struct library_definition *d, struct status *st) {
-    uint32_t dimension = library_dimension(lib, d);
-    return dimension == 0 || (create_vectors(lib, dimension, 0, st) && create_graph(lib, &d->index, dimension, st));
+bool library_create(struct library *lib, const struct op *create, uint32_t dimension, struct status *st) {
+    const struct library_definition *d = &create->as.definition;
+    library_set_definition(lib, d);
+    return create_directory(lib, st) && create_files(lib, create, st) && create_texts(lib, st) &&
+           (dimension == 0 || (create_vectors(lib, dimension, 0, st) && create_graph(lib, &d->index, dimension, st)));
 }
 
 static bool reserve_library(struct catalog *c, const struct op *op, struct status *st) {
@@ -287,8 +289,7 @@ static bool reserve_library(struct catalog *c, const struct op *op, struct statu
         library_free(lib);
         return false;
     }
-    if (!create_directory(lib, st) || !create_files(lib, op, st) || !create_texts(lib, st) ||
-        !create_index(lib, &op->as.definition, st)) {
+    if (!library_create(lib, op, library_dimension(lib, &op->as.definition), st)) {
         catalog_free_entry(c, lib);
         library_close(lib, true);
         library_free(lib);
@@ -317,7 +318,7 @@ bool catalog_reserve(struct catalog *c, const struct op *op, struct status *st) 
     if (op->type == OP_LIBRARY_CREATE) {
         return lib != NULL || reserve_library(c, op, st);
     }
-    return lib == NULL || reserve_in(lib, op, st); /* in a replay its target may be gone */
+    return lib == NULL || library_reserve(lib, op, st); /* in a replay its target may be gone */
 }
 
 void catalog_abandon(struct catalog *c) {

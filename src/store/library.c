@@ -14,6 +14,7 @@ struct library *library_new(struct catalog *c, const struct uuid *id) {
     lib->catalog = c;
     lib->id = *id;
     lib->entry = UINT32_MAX;
+    lib->texts = c->texts;
     lib->arena = ARENA_CLOSED;
     lib->view.id = *id;
     arena_directory_name(id, 0, lib->directory);

@@ -47,14 +47,29 @@ struct reservation {
     uint32_t dimension; /* that vectors.mmap was made for, and no applied op has fixed yet; 0: none */
 };
 
+/* Rows that were deleted while a compaction is under way, in the order of the commits. */
+struct deletion {
+    uint32_t row; /* of a document, or a chunk's slot */
+    bool document;
+    uint64_t lsn;
+};
+struct deletions {
+    pthread_mutex_t mutex;
+    /* under mutex */
+    struct deletion *items;
+    size_t count;
+    size_t room;
+    bool lost; /* there was no memory for one */
+};
+
 struct library {
     struct catalog *catalog;
     struct uuid id;
     uint32_t entry;
     struct library *next_in_bucket; /* by id; under catalog.mutex */
-    struct library *next_aside;     /* in catalog.pending (committer's) or catalog.gone (under catalog.mutex) */
+    struct library *next_aside;     /* in catalog.pending (committer's), catalog.gone or catalog.shadows (under catalog.mutex) */
     uint32_t refs;                  /* under catalog.mutex */
-    uint32_t deleted;               /* written by: the committer (release); read by: anyone */
+    uint32_t deleted;               /* or replaced by its compacted self. written by: the committer (release); read by: anyone */
 
     /* the committer's own; `arena` has no graph open (see serving), its maps are read by anyone through their bases */
     struct arena arena;
@@ -64,6 +79,8 @@ struct library {
     struct reservation reserved; /* chunks: also under graph_mutex */
     struct graph_work *retired;  /* replaced by a switch, to be unlinked after its publication */
     struct text_stage stage;     /* terms and values of ops that are reserved */
+    struct texts *texts;         /* of the thread that writes it: the catalog's, or a compaction's */
+    struct deletions *deletions; /* of a compaction under way, which wants to know; else NULL */
 
     /* fixed when the library is made */
     const struct embedder *model; /* NULL: none that runs here */
@@ -77,7 +94,8 @@ struct library {
     pthread_mutex_t graph_mutex;
     struct graph_work *serving;  /* under graph_mutex; changed by the committer only */
     struct graph_work *building; /* under graph_mutex */
-    bool rebuilding;             /* under graph_mutex, with the next two */
+    bool compacting;             /* under graph_mutex, with the next three */
+    bool rebuilding;
     uint32_t rebuild_generation; /* 0: to flat */
     uint32_t last_generation;
     uint32_t slots; /* view.chunk_slots, for others than the committer; under graph_mutex */
@@ -107,6 +125,7 @@ struct catalog {
     uint32_t bucket_count;     /* a power of two */
     struct library **by_entry; /* capacity; likewise */
     struct library *gone;      /* deleted, still acquired by somebody; under mutex */
+    struct library *shadows;   /* made by compactions under way: nobody but linkers gets at them; under mutex */
     uint32_t count;            /* alive; under mutex */
 
     /* the committer's own */
@@ -135,10 +154,19 @@ MUST_CHECK bool catalog_claim_entry(struct catalog *c, struct library *lib, stru
 void catalog_free_entry(struct catalog *c, struct library *lib);
 void catalog_mark_dirty(struct catalog *c, struct library *lib);
 void catalog_unmark_dirty(struct catalog *c, struct library *lib);
+void catalog_add_shadow(struct catalog *c, struct library *lib);
+void catalog_drop_shadow(struct catalog *c, struct library *lib); /* and its files, when the last linker has let go of it */
+/* The shadow takes the place of the library that it was made from, whose reference of the table becomes the caller's, to be released after the
+ * publication. */
+void catalog_exchange(struct catalog *c, struct library *from, struct library *shadow);
 
 /* --- catalog_reserve.c --- */
 /* What an op takes. */
 void reservation_of(const struct op *op, struct reservation *ret);
+/* Directory and empty files, under lib->directory; dimension 0: no vectors yet. */
+MUST_CHECK bool library_create(struct library *lib, const struct op *create, uint32_t dimension, struct status *st);
+/* As catalog_reserve, for one that the calling thread alone writes. */
+MUST_CHECK bool library_reserve(struct library *lib, const struct op *op, struct status *st);
 void library_return_reservation(struct library *lib, const struct reservation *need);
 /* The library that was reserved for a creation, taken off the pending ones; NULL: none. */
 struct library *catalog_take_pending(struct catalog *c, const struct uuid *id);
@@ -149,6 +177,19 @@ struct slice library_definition_bytes(const struct op *op);
 /* The dimension that a library of this definition begins with; 0: the first vectors fix it. */
 uint32_t library_dimension(const struct library *lib, const struct library_definition *d);
 float *library_vector(const struct library *lib, uint32_t dimension, uint32_t slot);
+
+/* The steps of a creation, a put and a deletion, for a library that the calling thread alone writes (compact.c). Reserved ops are put in order. */
+void library_begin_view(struct library *lib, const struct op *create, uint32_t dimension);
+void library_put(struct library *lib, const struct op *op, uint64_t lsn, const float *vectors);
+void library_define(struct library *lib, const struct op *update);
+void library_delete_chunk(struct library *lib, uint32_t slot, uint64_t lsn);
+void library_delete_document(struct library *lib, uint32_t row, uint64_t lsn);
+void deletions_note(struct deletions *d, uint32_t row, bool document, uint64_t lsn);
+
+/* --- backlog.c --- */
+/* A vector for a chunk that had none; linkers are to be told. */
+void library_settle_vector(struct library *lib, uint32_t dimension, uint32_t slot, const float *vector);
+void library_tell_linkers(struct library *lib, uint32_t slot);
 
 /* --- library.c --- */
 struct library *library_new(struct catalog *c, const struct uuid *id);
