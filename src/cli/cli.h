@@ -8,13 +8,15 @@
 
 struct cli {
     struct client_options server;
-    bool json;                              /* --json: what the server said, for programs */
-    bool yes;                               /* --yes: no questions */
-    bool replace;                           /* import --replace */
-    long k;                                 /* search -k; 0: the server's preset */
-    long jobs;                              /* import --jobs */
-    const char *type, *model, *description; /* library create */
-    int argc;                               /* words after the command */
+    bool json;                                         /* --json: what the server said, for programs */
+    bool yes;                                          /* --yes: no questions */
+    bool replace;                                      /* import --replace */
+    long k;                                            /* search -k; 0: the server's preset */
+    long jobs;                                         /* import --jobs */
+    const char *type, *model, *description, *language; /* library create */
+    const char *mode, *filter;                         /* search; NULL: the server's preset, no filter */
+    bool group, exact, explain;                        /* search */
+    int argc;                                          /* words after the command */
     char **argv;
     struct client *client;
 };

@@ -8,7 +8,7 @@
 
 static int create(struct cli *cli) {
     if (cli->argc != 2)
-        return cli_usage("library create NAME [--type hnsw|flat] [--model MODEL] [--description TEXT]");
+        return cli_usage("library create NAME [--type hnsw|flat] [--model MODEL] [--language LANGUAGE] [--description TEXT]");
     struct buf body;
     buf_init(&body);
     struct json_out j = json_out_to(&body);
@@ -20,6 +20,8 @@ static int create(struct cli *cli) {
         json_member_cstring(&j, "index_type", cli->type);
     if (cli->model != NULL)
         json_member_cstring(&j, "embedding_model", cli->model);
+    if (cli->language != NULL)
+        json_member_cstring(&j, "language", cli->language);
     json_end_object(&j);
     char id[64];
     struct status st = {0};
@@ -87,6 +89,7 @@ static void print_library(struct json_object *library) {
            (long long)member_int(library, "num_chunks"));
     printf("index        %s\nmodel        %s, %lld dimensions\n", member_text(metadata, "index_type"),
            member_text(metadata, "embedding_model"), (long long)member_int(metadata, "embedding_dimension"));
+    printf("language     %s\n", member_text(metadata, "language"));
     printf("embedding    %s, %lld of %lld\n", member_text(embedding, "state"), (long long)member_int(embedding, "done"),
            (long long)member_int(embedding, "total"));
     printf("created      %s\n", member_text(metadata, "created_at"));

@@ -13,18 +13,21 @@
 static const char help[] =
     "quire - search by meaning, on your own machine\n"
     "\n"
-    "  quire library create NAME [--type hnsw|flat] [--model MODEL] [--description TEXT]\n"
+    "  quire library create NAME [--type hnsw|flat] [--model MODEL] [--language LANGUAGE] [--description TEXT]\n"
     "  quire library list\n"
     "  quire library show LIBRARY\n"
     "  quire library delete LIBRARY [--yes]\n"
     "  quire import LIBRARY FILE|DIRECTORY|- [--replace] [--jobs N]\n"
-    "  quire search LIBRARY WORDS... [-k N]\n"
+    "  quire search LIBRARY WORDS... [-k N] [--mode hybrid|dense|lexical] [--filter JSON] [--group] [--exact] [--explain]\n"
     "  quire status\n"
     "  quire snapshot [create|list]\n"
     "\n"
     "A LIBRARY is its name or its id. import takes NDJSON (one document a line, as POST /v1/libraries/{id}/documents takes it), "
     "text and\n"
     "Markdown files, a directory of them, or NDJSON from standard input; what is there already is not imported twice.\n"
+    "search looks by meaning and by words at once; --mode takes one of them alone. --filter takes what the interface takes, as\n"
+    "'{\"field\": \"author\", \"operator\": \"eq\", \"value\": \"Ida\"}'; --group shows the best of each document; --explain how "
+    "each hit came to its place.\n"
     "\n"
     "  --json          what the server answered, for programs\n"
     "  --url URL       the server         (QUIRE_URL, https://127.0.0.1:8443)\n"
@@ -42,7 +45,13 @@ enum {
     OPTION_JOBS,
     OPTION_TYPE,
     OPTION_MODEL,
-    OPTION_DESCRIPTION
+    OPTION_DESCRIPTION,
+    OPTION_LANGUAGE,
+    OPTION_MODE,
+    OPTION_FILTER,
+    OPTION_GROUP,
+    OPTION_EXACT,
+    OPTION_EXPLAIN
 };
 
 static const struct option options[] = {{"json", no_argument, NULL, OPTION_JSON},
@@ -55,6 +64,12 @@ static const struct option options[] = {{"json", no_argument, NULL, OPTION_JSON}
                                         {"type", required_argument, NULL, OPTION_TYPE},
                                         {"model", required_argument, NULL, OPTION_MODEL},
                                         {"description", required_argument, NULL, OPTION_DESCRIPTION},
+                                        {"language", required_argument, NULL, OPTION_LANGUAGE},
+                                        {"mode", required_argument, NULL, OPTION_MODE},
+                                        {"filter", required_argument, NULL, OPTION_FILTER},
+                                        {"group", no_argument, NULL, OPTION_GROUP},
+                                        {"exact", no_argument, NULL, OPTION_EXACT},
+                                        {"explain", no_argument, NULL, OPTION_EXPLAIN},
                                         {"version", no_argument, NULL, 'V'},
                                         {"help", no_argument, NULL, 'h'},
                                         {NULL, 0, NULL, 0}};
@@ -108,6 +123,24 @@ static int parse(struct cli *cli, int argc, char **argv) {
             break;
         case OPTION_DESCRIPTION:
             cli->description = optarg;
+            break;
+        case OPTION_LANGUAGE:
+            cli->language = optarg;
+            break;
+        case OPTION_MODE:
+            cli->mode = optarg;
+            break;
+        case OPTION_FILTER:
+            cli->filter = optarg;
+            break;
+        case OPTION_GROUP:
+            cli->group = true;
+            break;
+        case OPTION_EXACT:
+            cli->exact = true;
+            break;
+        case OPTION_EXPLAIN:
+            cli->explain = true;
             break;
         case OPTION_JOBS:
             if ((cli->jobs = positive(optarg)) < 0)

@@ -7,14 +7,41 @@
 
 #define EXCERPT_BYTES 300
 
+/* "rank 3, 0.5" of one side of an explanation, or "-" where that side did not have the hit. */
+static void print_side(const char *side, struct json_object *explained, const char *measure) {
+    struct json_object *rank = member(explained, "rank");
+    printf("%s ", side);
+    if (rank == NULL)
+        printf("-");
+    else
+        printf("rank %lld", (long long)json_object_get_int64(rank));
+    if (member(explained, measure) != NULL)
+        printf(" (%s %.4f)", measure, member_double(explained, measure));
+}
+
+static void print_explanation(struct json_object *explain) {
+    printf("    ");
+    print_side("dense", member(explain, "dense"), "distance");
+    if (member(explain, "lexical") != NULL) {
+        printf(", ");
+        print_side("lexical", member(explain, "lexical"), "score");
+    }
+    putchar('\n');
+}
+
 static void print_hit(struct json_object *hit, size_t number) {
     struct json_object *chunk = member(hit, "chunk");
     printf("%2zu. ", number);
     cli_print_clean(stdout, member_text(hit, "document_title"), 200);
-    printf("  (distance %.3f)\n    ", member_double(hit, "distance"));
+    printf("  (score %.4f", member_double(hit, "score"));
+    if (member(hit, "distance") != NULL)
+        printf(", distance %.3f", member_double(hit, "distance"));
+    printf(")\n    ");
     const char *text = member_text(chunk, "text");
     cli_print_clean(stdout, text, EXCERPT_BYTES);
     printf("%s\n", strlen(text) > EXCERPT_BYTES ? " ..." : "");
+    if (member(hit, "explain") != NULL)
+        print_explanation(member(hit, "explain"));
 }
 
 static void print_hits(struct json_object *reply) {
@@ -30,13 +57,38 @@ static void print_hits(struct json_object *reply) {
            json_object_get_boolean(member(index, "exact")) ? ", exact" : "", 100 * member_double(index, "coverage"));
 }
 
+/* False: the filter is no JSON. */
+static bool put_request(const struct cli *cli, struct slice words, struct buf *body) {
+    struct json_object *filter = NULL;
+    if (cli->filter != NULL && (filter = json_tokener_parse(cli->filter)) == NULL)
+        return false;
+    struct json_out j = json_out_to(body);
+    json_begin_object(&j);
+    json_member_string(&j, "query", words);
+    if (cli->k > 0)
+        json_member_int(&j, "k", cli->k);
+    if (cli->mode != NULL)
+        json_member_cstring(&j, "mode", cli->mode);
+    if (cli->group)
+        json_member_cstring(&j, "group_by", "document");
+    if (cli->exact)
+        json_member_bool(&j, "exact", true);
+    if (cli->explain)
+        json_member_bool(&j, "explain", true);
+    if (filter != NULL) {
+        json_key(&j, "filter");
+        json_raw(&j, slice_str(json_object_to_json_string_ext(filter, JSON_C_TO_STRING_PLAIN)));
+        json_object_put(filter);
+    }
+    json_end_object(&j);
+    return true;
+}
+
 int command_search(struct cli *cli) {
     if (cli->argc < 2)
-        return cli_usage("search LIBRARY WORDS... [-k N]");
+        return cli_usage("search LIBRARY WORDS... [-k N] [--mode MODE] [--filter JSON] [--group] [--exact] [--explain]");
     struct status st = {0};
     char id[64], path[128];
-    if (!cli_find_library(cli, cli->argv[0], id, &st))
-        return cli_fail(&st);
     struct buf words, body;
     buf_init(&words);
     buf_init(&body);
@@ -45,16 +97,19 @@ int command_search(struct cli *cli) {
             buf_put_u8(&words, ' ');
         buf_put_str(&words, cli->argv[i]);
     }
-    struct json_out j = json_out_to(&body);
-    json_begin_object(&j);
-    json_member_string(&j, "query", buf_slice(&words));
-    if (cli->k > 0)
-        json_member_int(&j, "k", cli->k);
-    json_end_object(&j);
-    snprintf(path, sizeof path, "/v1/libraries/%s/search", id);
-    struct client_reply reply;
-    bool ok = client_call(cli->client, "POST", path, buf_slice(&body), true, &reply, &st);
+    bool ok = put_request(cli, buf_slice(&words), &body);
     buf_fini(&words);
+    if (!ok) {
+        fprintf(stderr, "quire: --filter takes JSON, as '{\"field\": \"author\", \"operator\": \"eq\", \"value\": \"Ida\"}'\n");
+        buf_fini(&body);
+        return EX_USAGE;
+    }
+    struct client_reply reply;
+    ok = cli_find_library(cli, cli->argv[0], id, &st);
+    if (ok) {
+        snprintf(path, sizeof path, "/v1/libraries/%s/search", id);
+        ok = client_call(cli->client, "POST", path, buf_slice(&body), true, &reply, &st);
+    }
     buf_fini(&body);
     if (!ok)
         return cli_fail(&st);
