@@ -48,7 +48,7 @@ struct api_op_result {
     uint32_t chunks_added, chunks_deleted;
 };
 
-enum api_command { API_TAKE_SNAPSHOT = 1, API_REBUILD_INDEX = 2, API_CANCEL_TASK = 3 };
+enum api_command { API_TAKE_SNAPSHOT = 1, API_REBUILD_INDEX = 2, API_CANCEL_TASK = 3, API_OPTIMIZE_INDEX = 4 };
 
 /* What the process around gives. Functions may block up to their deadline. */
 struct api_host {
@@ -63,7 +63,7 @@ struct api_host {
     uint8_t admin_key_sha256[32];
     /* Ops are durable and visible when it returns true; each has its own result. False: nothing is known of any of them (deadline, supervisor gone). */
     bool (*submit)(void *ctx, const struct api_submission *ops, size_t count, struct api_op_result *results, struct status *st);
-    /* argument: for REBUILD the library's 16 bytes, for CANCEL the task's; *ret_task: the task that was begun. */
+    /* argument: for REBUILD and OPTIMIZE the library's 16 bytes, for CANCEL the task's; *ret_task: the task that was begun. */
     bool (*command)(void *ctx, enum api_command command, const struct uuid *argument, struct uuid *ret_task, struct status *st);
     void *ctx;
 };

@@ -181,6 +181,7 @@ bool handle_library_patch(struct exchange *x, struct status *st);
 bool handle_library_delete(struct exchange *x, struct status *st);
 bool handle_library_statistics(struct exchange *x, struct status *st);
 bool handle_index_rebuild(struct exchange *x, struct status *st);
+bool handle_index_optimize(struct exchange *x, struct status *st);
 bool handle_index_statistics(struct exchange *x, struct status *st);
 
 bool handle_document_create(struct exchange *x, struct status *st);

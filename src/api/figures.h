@@ -14,7 +14,7 @@
 #define FIGURES_TASKS 64
 
 enum task_state { TASK_NONE, TASK_PENDING, TASK_RUNNING, TASK_SUCCEEDED, TASK_FAILED, TASK_CANCELLED };
-enum task_kind { TASK_REBUILD = 1, TASK_SNAPSHOT, TASK_REEMBED };
+enum task_kind { TASK_REBUILD = 1, TASK_SNAPSHOT, TASK_REEMBED, TASK_OPTIMIZE };
 
 /* written by: the supervisor under its task mutex, `sequence` odd while it writes; a reader copies and tries again when it changed.
  * pairs with: FIGURES_TASK */

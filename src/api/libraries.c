@@ -432,3 +432,25 @@ bool handle_index_rebuild(struct exchange *x, struct status *st) {
     reply_lsn(x, result.lsn);
     return true;
 }
+
+bool handle_index_optimize(struct exchange *x, struct status *st) {
+    struct uuid id, task;
+    struct library_definition d;
+    if (!library_param(x, &id, st) || !present_definition(x, &id, &d, st)) {
+        return false;
+    }
+    if (x->request->body.len > 0) {
+        if (!json_in_body(x, st)) {
+            return false;
+        }
+        (void)json_in_members(x, NULL, x->document.root, NULL, 0);
+        if (!problems_none(x, st)) {
+            return false;
+        }
+    }
+    if (!x->api->host.command(x->api->host.ctx, API_OPTIMIZE_INDEX, &id, &task, st)) {
+        return false;
+    }
+    reply_task_begun(x, TASK_OPTIMIZE, &task);
+    return true;
+}

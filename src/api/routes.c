@@ -34,6 +34,7 @@ static const struct route table[] = {
     {METHOD_DELETE, "DELETE /v1/libraries/{id}", handle_library_delete, BODY_NONE, WRITE_FLAGS, 0},
     {METHOD_GET, "GET /v1/libraries/{id}/statistics", handle_library_statistics, BODY_NONE, ROUTE_DATA, 0},
     {METHOD_POST, "POST /v1/libraries/{id}/index/rebuild", handle_index_rebuild, BODY_OPTIONAL, WRITE_FLAGS, 0},
+    {METHOD_POST, "POST /v1/libraries/{id}/index/optimize", handle_index_optimize, BODY_OPTIONAL, WRITE_FLAGS, 0},
     {METHOD_GET, "GET /v1/libraries/{id}/index/statistics", handle_index_statistics, BODY_NONE, ROUTE_DATA, 0},
     {METHOD_POST, "POST /v1/libraries/{id}/documents", handle_document_create, BODY_REQUIRED, WRITE_FLAGS, VECTORS},
     {METHOD_GET, "GET /v1/libraries/{id}/documents", handle_document_list, BODY_NONE, ROUTE_DATA, PAGING},

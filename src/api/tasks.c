@@ -24,6 +24,8 @@ static const char *kind_name(uint32_t kind) {
         return "snapshot";
     case TASK_REEMBED:
         return "reembed";
+    case TASK_OPTIMIZE:
+        return "optimize";
     }
     return "unknown";
 }

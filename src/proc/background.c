@@ -134,12 +134,14 @@ static bool visit(struct background *b, struct library *lib, work_fn work, void 
     return true;
 }
 
-/* One round over all libraries. */
+/* One round over all libraries; linkers see those that compactions are making, too. */
 static bool round_of(struct background *b, work_fn work, void *own, bool *ret_worked, struct status *st) {
     struct library **libraries = NULL;
     size_t count = 0;
     bool ok = true;
-    if (!catalog_acquire_all(b->s->catalog, &libraries, &count, st)) {
+    bool acquired = work == link_batch ? catalog_acquire_linkable(b->s->catalog, &libraries, &count, st)
+                                       : catalog_acquire_all(b->s->catalog, &libraries, &count, st);
+    if (!acquired) {
         return false;
     }
     for (size_t i = 0; i < count; i++) {

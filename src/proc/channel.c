@@ -194,7 +194,7 @@ bool channel_get_command(struct slice payload, enum api_command *ret_command, st
     struct reader r = reader_of(payload);
     uint8_t command = read_u8(&r);
     struct slice argument = read_slice(&r, UUID_BYTES);
-    if (!reader_done(&r) || command < API_TAKE_SNAPSHOT || command > API_CANCEL_TASK) {
+    if (!reader_done(&r) || command < API_TAKE_SNAPSHOT || command > API_OPTIMIZE_INDEX) {
         return status_set(st, STATUS_MALFORMED, "a command that does not decode");
     }
     *ret_command = (enum api_command)command;

@@ -199,6 +199,24 @@ static bool begin_rebuild(struct supervisor *s, const struct uuid *library, stru
     return true;
 }
 
+static bool begin_optimize(struct supervisor *s, const struct uuid *library, struct uuid *ret_task, struct status *st) {
+    struct library *lib = catalog_acquire(s->catalog, library);
+    if (lib == NULL) {
+        return status_set_subject(st, STATUS_NOT_FOUND, SUBJECT_LIBRARY, "there is no such library");
+    }
+    catalog_release(s->catalog, lib);
+    if (tasks_find_live(s->tasks, TASK_REBUILD, library, ret_task) ||
+        tasks_find_live(s->tasks, TASK_OPTIMIZE, library, ret_task)) {
+        return status_set_subject(st, STATUS_CONFLICT, SUBJECT_TASK,
+                                  "the index of this library is being rebuilt or optimized already");
+    }
+    if (!tasks_add(s->tasks, TASK_OPTIMIZE, library, ret_task, st)) {
+        return false;
+    }
+    rebuilder_wake(s->rebuilder);
+    return true;
+}
+
 static bool cancel_task(struct supervisor *s, const struct uuid *task, struct uuid *ret_task, struct status *st) {
     enum task_kind kind;
     if (!tasks_cancel(s->tasks, task, &kind, st)) {
@@ -223,6 +241,8 @@ static bool obey(struct supervisor *s, enum api_command command, const struct uu
         return begin_snapshot(s, ret_task, st);
     case API_REBUILD_INDEX:
         return begin_rebuild(s, argument, ret_task, st);
+    case API_OPTIMIZE_INDEX:
+        return begin_optimize(s, argument, ret_task, st);
     case API_CANCEL_TASK:
         return cancel_task(s, argument, ret_task, st);
     }

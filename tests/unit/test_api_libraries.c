@@ -279,6 +279,25 @@ static void test_statistics(void **state) {
     assert_int_equal(number_at(s->json, "/bytes"), 0);
 }
 
+static void test_optimize(void **state) {
+    struct server *s = (struct server *)*state;
+    char path[64], id[UUID_TEXT + 1], value[128];
+    (void)make_library(s, "a", "", path);
+    unsigned before = s->submits;
+    (void)expect(s, 202, "POST", join(path, "/index/optimize"), NULL);
+    assert_int_equal(s->submits, before);
+    assert_int_equal(s->commanded, API_OPTIMIZE_INDEX);
+    uuid_format(&s->command_argument, id);
+    assert_string_equal(id, path + strlen("/v1/libraries/"));
+    uuid_format(&s->command_task, id);
+    assert_string_equal(text_at(s->json, "/kind"), "optimize");
+    assert_true(header(s, "Location", value, sizeof value));
+    assert_string_equal(value, join("/v1/tasks/", id));
+    (void)expect(s, 202, "POST", join(path, "/index/optimize"), "{}");
+    (void)expect(s, 422, "POST", join(path, "/index/optimize"), "{\"now\":true}");
+    (void)expect(s, 404, "POST", "/v1/libraries/01890000-0000-7000-8000-000000000000/index/optimize", NULL);
+}
+
 static void test_rebuild(void **state) {
     struct server *s = (struct server *)*state;
     char path[64], value[128], id[UUID_TEXT + 1];
@@ -323,6 +342,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_patch, server_setup, server_teardown),
         cmocka_unit_test_setup_teardown(test_delete, server_setup, server_teardown),
         cmocka_unit_test_setup_teardown(test_statistics, server_setup, server_teardown),
+        cmocka_unit_test_setup_teardown(test_optimize, server_setup, server_teardown),
         cmocka_unit_test_setup_teardown(test_rebuild, server_setup, server_teardown),
     };
     return cmocka_run_group_tests_name("api libraries", tests, NULL, NULL);

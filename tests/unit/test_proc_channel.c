@@ -286,7 +286,7 @@ static void commands_and_answers_come_through(void **state) {
     assert_true(uuid_equal(&argument, &library));
     payload.data[0] = 0;
     assert_false(channel_get_command(buf_slice(&payload), &command, &argument, &st));
-    payload.data[0] = API_CANCEL_TASK + 1;
+    payload.data[0] = API_OPTIMIZE_INDEX + 1;
     assert_false(channel_get_command(buf_slice(&payload), &command, &argument, &st));
     assert_false(channel_get_command(slice_of(payload.data, 16), &command, &argument, &st));
 
