@@ -281,6 +281,22 @@ void column_match_sets(const struct column *col, const uint32_t *sets, uint32_t 
     match_pages(col, &q, from, to, words);
 }
 
+void column_match_wide(const struct column *col, bool (*matches)(void *ctx, uint64_t bits), void *ctx, uint32_t from, uint32_t to,
+                       uint64_t *words) {
+    for (uint32_t slot = from, end; slot < to; slot = end) {
+        end = page_end(slot, to);
+        const struct column_page *page = column_page_at(col, slot / COLUMN_PAGE_SLOTS);
+        if (page == NULL || load_relaxed_u32(&page->count) == 0) {
+            continue;
+        }
+        const uint64_t *values = (const uint64_t *)(const void *)(page + 1);
+        for (uint32_t at = slot; at < end; at++) {
+            uint64_t bit = matches(ctx, values[at % COLUMN_PAGE_SLOTS]) ? 1 : 0;
+            words[at / WORD_SLOTS] |= bit << (at % WORD_SLOTS);
+        }
+    }
+}
+
 void column_match_listed(const struct column *col, const struct set_list *list, uint32_t from, uint32_t to, uint64_t *words) {
     for (uint32_t slot = from, end; slot < to; slot = end) {
         end = page_end(slot, to);

@@ -31,6 +31,9 @@ void column_match_any(const struct column *col, uint32_t from, uint32_t to, uint
 /* least <= value <= greatest. */
 void column_match_numbers(const struct column *col, double least, double greatest, uint32_t from, uint32_t to, uint64_t *words);
 void column_match_times(const struct column *col, int64_t least, int64_t greatest, uint32_t from, uint32_t to, uint64_t *words);
+/* Numbers or times whose bits `matches`: for many single values. Absent ones are asked about, too (NaN, INT64_MIN). */
+void column_match_wide(const struct column *col, bool (*matches)(void *ctx, uint64_t bits), void *ctx, uint32_t from, uint32_t to,
+                       uint64_t *words);
 void column_match_bool(const struct column *col, bool value, uint32_t from, uint32_t to, uint64_t *words);
 
 /* --- keywords --- */

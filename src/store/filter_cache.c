@@ -19,7 +19,7 @@
 #include <stdlib.h>
 
 #define SPARSE 64
-#define BUCKETS 1024 /* a power of two */
+#define BUCKETS 16384 /* a power of two */
 #define SEED_FINDING 0x71
 #define ENTRY_ROOM 4096 /* what an entry may take beside its bits, generously */
 #define VALUES_AT_ONCE 256

@@ -14,6 +14,7 @@
 
 #define MEMO_LEAST 256
 #define COLUMN_TYPES 4
+#define WIDE_FEW 8
 #define SETS_LISTED 4096         /* sets with a string that are listed; more are asked one by one */
 #define SETS_SPAN_MAX (1U << 25) /* of their numbers: 4 MiB of bits */
 
@@ -256,25 +257,104 @@ static void match_absent(const struct evaluation *e, const struct leaf_columns *
     }
 }
 
-static bool match_equal(const struct evaluation *e, const struct leaf *l, const struct leaf_columns *k, const struct span *s,
-                        struct status *st) {
-    const struct column *numbers = column_of(k, COLUMN_NUMBER);
-    const struct column *times = column_of(k, COLUMN_TIME);
-    const struct column *bools = column_of(k, COLUMN_BOOL);
-    for (uint32_t i = 0; i < l->value_count; i++) {
-        const struct filter_value *v = &l->values[i];
-        int64_t time_us = 0;
-        if (v->type == FILTER_NULL) {
-            match_absent(e, k, s);
-        } else if (v->type == FILTER_NUMBER && numbers != NULL) {
-            column_match_numbers(numbers, v->number, v->number, s->from, s->to, s->words);
-        } else if (v->type == FILTER_BOOL && bools != NULL) {
-            column_match_bool(bools, v->boolean, s->from, s->to, s->words);
-        } else if (v->type == FILTER_TEXT && times != NULL && field_time_parse(v->text, &time_us)) {
-            column_match_times(times, time_us, time_us, s->from, s->to, s->words);
+/* --- many numbers or times --- */
+
+/* Values as numbers without sign, in the same order. */
+struct wide_list {
+    enum column_type type;
+    uint64_t *keys;
+    uint32_t count;
+};
+
+static uint64_t wide_key(enum column_type type, uint64_t bits) {
+    const uint64_t sign = UINT64_C(1) << 63;
+    return type == COLUMN_TIME || (bits & sign) == 0 ? bits ^ sign : ~bits;
+}
+
+static int compare_u64(const void *a, const void *b) {
+    uint64_t x = *(const uint64_t *)a;
+    uint64_t y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+static bool is_listed(void *ctx, uint64_t bits) {
+    const struct wide_list *list = (const struct wide_list *)ctx;
+    uint64_t key = wide_key(list->type, bits);
+    return bsearch(&key, list->keys, list->count, sizeof key, compare_u64) != NULL;
+}
+
+/* The bits of a value of the leaf in a column of this type; false: it is of another. */
+static bool wide_bits(enum column_type type, const struct filter_value *v, uint64_t *ret) {
+    double number = v->number + 0.0; /* no negative zero */
+    int64_t time_us = 0;
+    if (type == COLUMN_NUMBER) {
+        memcpy(ret, &number, sizeof number);
+        return v->type == FILTER_NUMBER;
+    }
+    if (v->type != FILTER_TEXT || !field_time_parse(v->text, &time_us)) {
+        return false;
+    }
+    *ret = (uint64_t)time_us;
+    return true;
+}
+
+static void match_few(const struct column *col, const struct wide_list *list, const struct span *s) {
+    for (uint32_t i = 0; i < list->count; i++) {
+        uint64_t bits = list->keys[i];
+        double number;
+        memcpy(&number, &bits, sizeof number);
+        if (list->type == COLUMN_NUMBER) {
+            column_match_numbers(col, number, number, s->from, s->to, s->words);
+        } else {
+            column_match_times(col, (int64_t)bits, (int64_t)bits, s->from, s->to, s->words);
         }
     }
-    return match_texts(e, l, k, s, st);
+}
+
+/* A few are asked for one after the other, as ranges; of many each slot's value is looked for among them. */
+static bool match_wide(const struct leaf *l, const struct column *col, const struct span *s, struct status *st) {
+    if (col == NULL || l->value_count == 0) {
+        return true;
+    }
+    struct wide_list list = {.type = col->type, .keys = (uint64_t *)malloc(l->value_count * sizeof(uint64_t))};
+    if (list.keys == NULL) {
+        return status_no_memory(st);
+    }
+    for (uint32_t i = 0; i < l->value_count; i++) {
+        list.count += wide_bits(col->type, &l->values[i], &list.keys[list.count]) ? 1 : 0;
+    }
+    if (list.count <= WIDE_FEW) {
+        match_few(col, &list, s);
+    } else {
+        for (uint32_t i = 0; i < list.count; i++) {
+            list.keys[i] = wide_key(list.type, list.keys[i]);
+        }
+        qsort(list.keys, list.count, sizeof *list.keys, compare_u64);
+        column_match_wide(col, is_listed, &list, s->from, s->to, s->words);
+    }
+    free(list.keys);
+    return true;
+}
+
+static bool match_equal(const struct evaluation *e, const struct leaf *l, const struct leaf_columns *k, const struct span *s,
+                        struct status *st) {
+    const struct column *bools = column_of(k, COLUMN_BOOL);
+    bool asked[3] = {false}; /* null, false, true: each once */
+    for (uint32_t i = 0; i < l->value_count; i++) {
+        const struct filter_value *v = &l->values[i];
+        bool *done = &asked[v->type == FILTER_NULL ? 0 : v->boolean ? 2 : 1];
+        if ((v->type != FILTER_NULL && v->type != FILTER_BOOL) || *done) {
+            continue;
+        }
+        *done = true;
+        if (v->type == FILTER_NULL) {
+            match_absent(e, k, s);
+        } else if (bools != NULL) {
+            column_match_bool(bools, v->boolean, s->from, s->to, s->words);
+        }
+    }
+    return match_wide(l, column_of(k, COLUMN_NUMBER), s, st) && match_wide(l, column_of(k, COLUMN_TIME), s, st) &&
+           match_texts(e, l, k, s, st);
 }
 
 /* --- gt .. lte --- */

@@ -423,6 +423,32 @@ static void test_trees(void **state) {
     end(&a);
 }
 
+/* More values than are asked for one by one. */
+static void test_many_values(void **state) {
+    struct fixture *f = (struct fixture *)*state;
+    struct uuid library = fixture_library_id(1);
+    enum { MANY = 40 };
+    static char texts[MANY][32];
+    struct filter_value numbers_in[MANY];
+    struct filter_value times_in[MANY];
+    struct asking a;
+    for (int i = 0; i < MANY; i++) { /* -10 to 9.5, in no order; the last seconds of 2023 and the first of 2024 */
+        numbers_in[i] = (struct filter_value){.type = FILTER_NUMBER, .number = (i * 7 % MANY) / 2.0 - 10};
+        (void)snprintf(texts[i], sizeof texts[i], i < 20 ? "2023-12-31T23:59:%02dZ" : "2024-01-01T00:00:%02d.5Z",
+                       i < 20 ? 40 + i : i - 20);
+        times_in[i] = (struct filter_value){.type = FILTER_TEXT, .text = slice_str(texts[i])};
+    }
+    struct filter is_number = leaf_filter("n", OPERATOR_IN, numbers_in, MANY);
+    struct filter is_time = leaf_filter("t", OPERATOR_IN, times_in, MANY);
+    put_fruits(f, &library);
+    begin(&a, f, &library, CACHE_BYTES);
+    assert_documents(&a, &is_number, "013", "many numbers");
+    assert_documents(&a, &is_time, "1", "many times");
+    assert_as_records(&a, &is_number);
+    assert_as_records(&a, &is_time);
+    end(&a);
+}
+
 static void test_too_deep(void **state) {
     struct fixture *f = (struct fixture *)*state;
     struct uuid library = fixture_library_id(1);
@@ -566,7 +592,7 @@ static void test_too_many_fields(void **state) {
 struct pool {
     struct filter nodes[256];
     const struct filter *children[256];
-    struct filter_value values[512];
+    struct filter_value values[4096];
     uint32_t node_count, child_count, value_count;
     uint64_t random;
 };
@@ -716,7 +742,7 @@ static const struct filter *random_tree(struct pool *p, unsigned depth) {
     struct filter *f = &p->nodes[p->node_count++];
     if (depth == 0 || pick(p, 3) == 0 || p->node_count > 200) {
         enum filter_operator op = (enum filter_operator)(OPERATOR_EQ + pick(p, OPERATOR_CONTAINS));
-        uint32_t count = op == OPERATOR_IN ? pick(p, 5) : 1;
+        uint32_t count = op == OPERATOR_IN ? pick(p, 16) : 1;
         *f = leaf_filter(paths[pick(p, pick(p, 2) == 0 ? CUSTOM : PATHS)], op, &p->values[p->value_count], count);
         for (uint32_t i = 0; i < count; i++) {
             p->values[p->value_count++] = random_value(p);
@@ -871,6 +897,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_table, fixture_set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(test_trees, fixture_set_up, fixture_tear_down),
+        cmocka_unit_test_setup_teardown(test_many_values, fixture_set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(test_too_deep, fixture_set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(test_chunk_hides_document, fixture_set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(test_long_strings, fixture_set_up, fixture_tear_down),
