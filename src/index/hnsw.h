@@ -92,6 +92,9 @@ void hnsw_head_init(struct hnsw_head *head, const struct hnsw_shape *shape);
 bool hnsw_head_valid(const struct hnsw_head *head);
 /* Writes slot's block with no links and takes its room in `upper` (upper_used). Room must have been reserved. */
 void hnsw_node_init(const struct hnsw_graph *g, uint32_t slot);
+/* Writes the slot's code, when it has none yet and the graph has codes. Its vector is there, and nobody has been told of it yet: whoever writes a vector does this
+ * before he says that it is there. (A graph that is attached later misses it until the slot is linked.) */
+void hnsw_encode(const struct hnsw_graph *g, const struct vector_rows *rows, uint32_t slot);
 /* Sets the dead hint. The committer's, before it publishes the deletion. */
 void hnsw_node_died(const struct hnsw_graph *g, uint32_t slot);
 /* Whether the node has links at layer 0, or is the entry point. For the owner of the indexer's queue. */
@@ -136,11 +139,12 @@ struct hnsw_request {
 uint64_t hnsw_search(const struct hnsw_graph *g, const struct vector_rows *rows, const struct hnsw_request *request,
                      struct hnsw_scratch *scratch, struct topk *best);
 
-/* Exactly the k nearest accepted slots below `below` (which are linked) by float32 (rerank and ef are not looked at), for several queries in one pass over the codes: best[i] belongs to requests[i]; all have
- * the same slots and below. By codes first, then in float32 whatever their error bounds leave over. The graph has codes. */
+/* Exactly the k nearest accepted slots of [first, below) by float32 (rerank and ef are not looked at), for several queries in one pass over the codes: best[i] belongs to requests[i]; all have
+ * the same slots and below. By codes first, then in float32 whatever their error bounds leave over, and slots that have no code yet. The graph has codes.
+ * visible is asked for slots with the dead hint, and for all from `linked` on: those may have no vector. */
 #define HNSW_SCAN_QUERIES 16
 uint64_t hnsw_scan_exact(const struct hnsw_graph *g, const struct vector_rows *rows, const struct hnsw_request *requests,
-                         uint32_t count, struct hnsw_scratch *scratch, struct topk *best);
+                         uint32_t count, uint32_t first, uint32_t linked, struct hnsw_scratch *scratch, struct topk *best);
 
 struct hnsw_statistics {
     uint32_t levels;

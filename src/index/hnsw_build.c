@@ -35,7 +35,6 @@
 
 #include <assert.h>
 #include <math.h>
-#include <string.h>
 
 enum { SPREAD_RANKS = 64, SPREAD_RANKS_LEAST = 16 };
 static const double SPREAD_RATIO_MOST = 20.0; /* copies stand at distance 0 */
@@ -312,16 +311,6 @@ static bool insert_below(struct insertion *in, uint64_t entry) {
     return true;
 }
 
-/* Nobody can reach the node yet. Whoever finds a link to it, or the entry point, sees its code: both are stored with release. */
-static void write_code(const struct insertion *in) {
-    const struct hnsw_walk *w = &in->walk;
-
-    if (w->bits != 0) {
-        float scale = code_encode(vector_row(w->rows, in->slot), w->dimension, w->bits, hnsw_block(w, in->slot));
-        memcpy(&hnsw_words(w, in->slot)[WORD_SCALE], &scale, sizeof scale);
-    }
-}
-
 bool hnsw_insert(const struct hnsw_graph *g, const struct vector_rows *rows, uint32_t slots, uint32_t slot,
                  uint32_t ef_construction, const struct hnsw_guard *guard, struct hnsw_scratch *scratch) {
     struct insertion in = {.walk = hnsw_walk_over(g, rows, slots, scratch), .guard = guard, .slot = slot};
@@ -337,7 +326,7 @@ bool hnsw_insert(const struct hnsw_graph *g, const struct vector_rows *rows, uin
     if (!hnsw_scratch_reserve(&in.walk, in.ef)) {
         return false;
     }
-    write_code(&in);
+    hnsw_encode(g, rows, slot);
     hnsw_probe_vector(&in.walk, &scratch->query, vector_row(rows, slot));
     /* The first node of all becomes the entry point, without a link; whoever loses this race links to it. */
     if (entry == HNSW_NO_ENTRY && cas_acq_rel_u64(&g->head->entry, &entry, hnsw_entry_of(in.level, slot))) {

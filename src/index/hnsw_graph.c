@@ -83,10 +83,24 @@ void hnsw_node_init(const struct hnsw_graph *g, uint32_t slot) {
 
     /* Plain stores: nobody knows the slot until the committer publishes it, and that publication orders them. */
     memset(hnsw_block(&w, slot), 0, w.block_bytes);
+    own[WORD_SCALE] = SCALE_NONE;
     own[WORD_UPPER] = (uint32_t)offset;
     clear_words(own + WORD_LINKS, HNSW_BASE_LINKS(w.m));
     clear_words(g->upper + offset, words);
     store_relaxed_u64(&g->head->upper_used, offset + words);
+}
+
+void hnsw_encode(const struct hnsw_graph *g, const struct vector_rows *rows, uint32_t slot) {
+    struct hnsw_walk w = hnsw_walk_over(g, rows, slot + 1, NULL);
+    uint32_t *scale_word = &hnsw_words(&w, slot)[WORD_SCALE];
+
+    if (w.bits != 0 && load_relaxed_u32(scale_word) == SCALE_NONE) {
+        float scale = code_encode(vector_row(rows, slot), w.dimension, w.bits, hnsw_block(&w, slot));
+        uint32_t word;
+        memcpy(&word, &scale, sizeof word);
+        /* pairs with: HNSW_CODE. Without it a scan could read the code half-written. */
+        store_release_u32(scale_word, word);
+    }
 }
 
 void hnsw_node_died(const struct hnsw_graph *g, uint32_t slot) {

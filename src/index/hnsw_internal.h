@@ -18,6 +18,7 @@
 
 /* Words of a block behind the code. */
 enum { WORD_SCALE, WORD_UPPER, WORD_LINKS };
+#define SCALE_NONE 0x7fc00000U /* a NaN: there is no code yet. pairs with: HNSW_CODE */
 #define UPPER_DEAD 0x80000000U
 #define UPPER_OFFSET 0x7fffffffU
 

@@ -27,7 +27,15 @@ struct sweep {
     const struct hnsw_walk *walk;
     const struct hnsw_reach *reach;
     uint32_t at;
+    uint32_t linked; /* from here on a slot may have no vector */
 };
+
+static bool sweep_accepts(const struct sweep *sw, uint32_t slot) {
+    const struct hnsw_reach *r = sw->reach;
+
+    return hnsw_accepts(sw->walk, r, slot) &&
+           (slot < sw->linked || r->visible.accepts == NULL || r->visible.accepts(r->visible.ctx, slot));
+}
 
 /* The next accepted slots, up to MAX_LINKS. 0: no more. */
 static uint32_t next_slots(struct sweep *sw, uint32_t *out) {
@@ -46,7 +54,7 @@ static uint32_t next_slots(struct sweep *sw, uint32_t *out) {
                 break;
             }
         }
-        if (hnsw_accepts(sw->walk, r, sw->at)) {
+        if (sweep_accepts(sw, sw->at)) {
             out[n++] = sw->at;
         }
         sw->at++;
@@ -118,20 +126,45 @@ static bool keep(struct exact *x, struct neighbor begin) {
     return true;
 }
 
-static bool exact_offer(struct hnsw_walk *w, struct exact *x, const uint32_t *slots, uint32_t n) {
-    float distance[MAX_LINKS];
+static float scale_of(const struct hnsw_walk *w, uint32_t slot) {
+    float scale;
 
-    hnsw_distances(w, &x->probe, FINE, slots, n, distance);
+    memcpy(&scale, &hnsw_words(w, slot)[WORD_SCALE], sizeof scale);
+    return scale;
+}
+
+/* Those of the slots that have a code, in their order; the others cannot be ruled out. UINT32_MAX: no memory. */
+static uint32_t take_coded(struct hnsw_walk *w, struct exact *x, const uint32_t *slots, uint32_t n, uint32_t *coded) {
+    uint32_t count = 0;
+
     for (uint32_t i = 0; i < n; i++) {
-        float scale;
-        memcpy(&scale, &hnsw_words(w, slots[i])[WORD_SCALE], sizeof scale);
-        float half = interval(w, x, scale);
+        /* pairs with: HNSW_CODE. Without it the code could be read half-written. */
+        if (load_acquire_u32(&hnsw_words(w, slots[i])[WORD_SCALE]) != SCALE_NONE) {
+            coded[count++] = slots[i];
+        } else if (!keep(x, (struct neighbor){-INFINITY, slots[i]})) {
+            return UINT32_MAX;
+        }
+    }
+    return count;
+}
+
+static bool exact_offer(struct hnsw_walk *w, struct exact *x, const uint32_t *slots, uint32_t n) {
+    uint32_t coded[MAX_LINKS];
+    float distance[MAX_LINKS];
+    uint32_t count = take_coded(w, x, slots, n, coded);
+
+    if (count == UINT32_MAX) {
+        return false;
+    }
+    hnsw_distances(w, &x->probe, FINE, coded, count, distance);
+    for (uint32_t i = 0; i < count; i++) {
+        float half = interval(w, x, scale_of(w, coded[i]));
         if (distance[i] - half > x->end) {
             continue;
         }
-        topk_offer(&x->ends, (struct neighbor){distance[i] + half, slots[i]});
+        topk_offer(&x->ends, (struct neighbor){distance[i] + half, coded[i]});
         x->end = topk_bound(&x->ends);
-        if (!keep(x, (struct neighbor){distance[i] - half, slots[i]})) {
+        if (!keep(x, (struct neighbor){distance[i] - half, coded[i]})) {
             return false;
         }
     }
@@ -170,14 +203,14 @@ static void measure_rest(struct hnsw_walk *w, struct exact *x, struct topk *best
 }
 
 /* The queries may have filters of their own; those that have none, or the same, see the same slots. */
-static bool sweep_for(struct hnsw_walk *w, struct exact *queries, uint32_t count) {
+static bool sweep_for(struct hnsw_walk *w, struct exact *queries, uint32_t count, uint32_t from, uint32_t linked) {
     uint32_t slots[MAX_LINKS];
     bool good = true;
 
     for (uint32_t first = 0; first < count && good; first++) {
         const struct hnsw_request *q = queries[first].request;
         struct hnsw_reach reach = hnsw_reach_of(w->g, q);
-        struct sweep sweep = {w, &reach, 0};
+        struct sweep sweep = {w, &reach, from, linked};
         bool done = false;
         for (uint32_t i = 0; i < first; i++) {
             done = done || queries[i].request->matches == q->matches;
@@ -193,7 +226,7 @@ static bool sweep_for(struct hnsw_walk *w, struct exact *queries, uint32_t count
 }
 
 uint64_t hnsw_scan_exact(const struct hnsw_graph *g, const struct vector_rows *rows, const struct hnsw_request *requests,
-                         uint32_t count, struct hnsw_scratch *scratch, struct topk *best) {
+                         uint32_t count, uint32_t first, uint32_t linked, struct hnsw_scratch *scratch, struct topk *best) {
     struct hnsw_walk walk = hnsw_walk_over(g, rows, requests[0].slots, scratch);
     struct exact queries[HNSW_SCAN_QUERIES];
     uint32_t begun = 0;
@@ -202,7 +235,7 @@ uint64_t hnsw_scan_exact(const struct hnsw_graph *g, const struct vector_rows *r
     for (; begun < count && good; begun++) {
         good = exact_begin(&walk, &queries[begun], &requests[begun]);
     }
-    good = good && sweep_for(&walk, queries, count);
+    good = good && sweep_for(&walk, queries, count, first, linked);
     for (uint32_t i = 0; i < count && good; i++) {
         measure_rest(&walk, &queries[i], &best[i]);
     }

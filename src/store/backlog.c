@@ -112,12 +112,22 @@ static void give_back(struct embed_batch *b) {
     (void)pthread_mutex_unlock(&lib->embed_mutex);
 }
 
+/* Its code stands in every graph before the vector is announced. */
+static void encode(struct library *lib, uint32_t slot) {
+    for (int building = 0; building <= 1; building++) {
+        struct graph_work *g = library_graph(lib, building != 0);
+        graph_work_encode(g, lib, slot);
+        library_graph_release(lib, g);
+    }
+}
+
 void library_settle_vector(struct library *lib, uint32_t dimension, uint32_t slot, const float *vector) {
     struct chunk_row *c = library_chunk(lib, slot);
     size_t bytes = dimension * sizeof(float);
     float *row = library_vector(lib, dimension, slot);
     memcpy(row, vector, bytes);
     c->vector_crc = crc32c(0, row, bytes);
+    encode(lib, slot);
     /* pairs with: CHUNK_STATE. Without the release a search could read the row before it is whole. Whoever of this and a deletion
      * comes second sees the other's flag and leaves the count alone (delete_chunk in catalog_apply.c). */
     if ((or_release_u32(&c->state, CHUNK_HAS_VECTOR) & CHUNK_COUNTED_DEAD) == 0) {

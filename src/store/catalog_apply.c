@@ -160,6 +160,12 @@ static void add_slots(struct library *lib, uint32_t count) {
     lib->slots = lib->view.chunk_slots;
     init_nodes(lib->serving, lib->slots);
     init_nodes(lib->building, lib->slots);
+    for (uint32_t slot = lib->slots - count; slot < lib->slots; slot++) {
+        if ((library_chunk(lib, slot)->state & CHUNK_HAS_VECTOR) != 0) {
+            graph_work_encode(lib->serving, lib, slot);
+            graph_work_encode(lib->building, lib, slot);
+        }
+    }
     (void)pthread_mutex_unlock(&lib->graph_mutex);
 }
 

@@ -69,6 +69,15 @@ bool graph_work_grow(struct graph_work *g, uint64_t slots, uint64_t upper_words,
            grow_to(&g->upper, words * sizeof(uint32_t), UPPER_STEP, st);
 }
 
+void graph_work_encode(const struct graph_work *g, const struct library *lib, uint32_t slot) {
+    if (g != NULL) {
+        struct hnsw_graph graph = graph_work_graph(g);
+        uint32_t dimension = graph.head->dimension;
+        const struct vector_rows rows = {library_vector(lib, dimension, 0), arena_stride(dimension), dimension};
+        hnsw_encode(&graph, &rows, slot);
+    }
+}
+
 void library_node_died(struct library *lib, uint32_t slot) {
     (void)pthread_mutex_lock(&lib->graph_mutex);
     struct graph_work *const graphs[] = {lib->serving, lib->building};

@@ -219,6 +219,8 @@ struct hnsw_graph graph_work_graph(const struct graph_work *g);
 /* Room for nodes [g->slots, slots) and `upper_words` more words. */
 MUST_CHECK bool graph_work_grow(struct graph_work *g, uint64_t slots, uint64_t upper_words, struct status *st);
 void graph_work_init_nodes(struct graph_work *g, uint32_t end);
+/* Writes the code of a slot whose vector is written and not announced yet. g NULL: nothing. */
+void graph_work_encode(const struct graph_work *g, const struct library *lib, uint32_t slot);
 /* Sets the dead hint in every graph. The committer's, before it publishes the deletion. A node that dies before a graph is attached is
  * never linked in it, and needs none. */
 void library_node_died(struct library *lib, uint32_t slot);

@@ -1,8 +1,10 @@
 /*
  * search_dense.c - the dense side: the nearest chunks of one view.
  *
- *   graph    Algorithm 5 over the slots below the watermark, then an exact scan of the tail above it, into one heap of ef candidates
- *   scan     every visible row, where that is cheap (few chunks, or many wanted), asked for, or there is no graph
+ *   graph    Algorithm 5 over the slots below the watermark, then an exact scan of the tail above it, into one heap
+ *   scan     of all that is visible and matches, where that is cheap (few chunks, few matches, or many wanted), asked for, or there is no graph
+ *
+ * A scan reads the codes in the graph's blocks and measures in float32 what their error bounds leave open (hnsw_scan.c).
  *
  * The watermark (hnsw_head.linked) is read once, before the walk: what is linked meanwhile stands above it and is scanned. It
  * moves past a deleted slot only when no pinned view still holds it (link_queue.c), so every chunk of this view is either in
@@ -27,6 +29,7 @@
 #include <stdlib.h>
 
 #define SEARCH_SCAN_CHUNKS 2000 /* up to so many a scan is as fast as the graph, and exact */
+#define CODE_SCAN_SLOTS 32      /* fewer are sooner measured in float32 at once */
 /* With a filter: a walk measures about so many nodes per result and per rejected one between two results; it costs as much as a scan when it has measured this share of
  * what matches, and gives up there. */
 #define WALK_DISTANCES 32
@@ -164,6 +167,24 @@ static void choose_among_ties(struct dense *s, size_t k) {
 
 /* --- the two ways --- */
 
+/* The watermark: slots below it are found through the graph. 0: a supervisor's own reading has no graph mapped. */
+static uint32_t linked_slots(const struct search *s) {
+    const struct library_view *view = &s->rd->view;
+    if (view->graph_generation == 0 || s->rd->arena->graph_generation != view->graph_generation) {
+        return 0;
+    }
+    struct hnsw_graph graph = arena_graph(s->rd->arena);
+    /* pairs with: HNSW_LINKED. Without it the walk could meet a node below the watermark whose links it does not see yet. */
+    uint64_t linked = load_acquire_u64(&graph.head->linked);
+    return linked < view->chunk_slots ? (uint32_t)linked : view->chunk_slots;
+}
+
+static bool has_codes(const struct search *s) {
+    const struct library_view *view = &s->rd->view;
+    return view->graph_generation != 0 && s->rd->arena->graph_generation == view->graph_generation &&
+           arena_graph(s->rd->arena).head->bits != 0;
+}
+
 static struct hnsw_request request_of(const struct dense *d, uint32_t below) {
     const struct slot_set *matches = d->search->matches;
     return (struct hnsw_request){.query = d->query,
@@ -177,26 +198,34 @@ static struct hnsw_request request_of(const struct dense *d, uint32_t below) {
                                  .visible = d->filter};
 }
 
-/* What the graph holds, is searched by codes; the rest row by row. */
-static bool search_scan(struct dense *d, uint32_t below, struct status *st) {
-    size_t k = d->want;
+/* Offers exactly what a float32 scan of the slots from `first` on would find: by codes, where the graph has them. */
+static bool scan_from(struct dense *d, uint32_t first, uint32_t want, struct topk *best, struct status *st) {
     uint32_t slots = d->search->rd->view.chunk_slots;
+    if (!has_codes(d->search) || slots - first < CODE_SCAN_SLOTS) {
+        d->search->candidates += scan_exact(&d->rows, first, slots, d->query, &d->filter, best);
+        return true;
+    }
+    struct hnsw_graph graph = arena_graph(d->search->rd->arena);
+    struct hnsw_request request = request_of(d, slots);
+    request.k = want;
+    uint64_t measured = hnsw_scan_exact(&graph, &d->rows, &request, 1, first, linked_slots(d->search), d->scratch->walk, best);
+    if (measured == UINT64_MAX) {
+        return status_no_memory(st);
+    }
+    d->search->candidates += measured;
+    return true;
+}
+
+static bool search_scan(struct dense *d, struct status *st) {
+    size_t k = d->want;
     if (!heap_room(d->scratch, k + 1)) {
         return status_no_memory(st);
     }
     struct topk best;
     topk_init(&best, d->scratch->heap, k + 1);
-    if (below > 0) {
-        struct hnsw_graph graph = arena_graph(d->search->rd->arena);
-        struct hnsw_request request = request_of(d, below);
-        request.k = d->want + 1;
-        uint64_t measured = hnsw_scan_exact(&graph, &d->rows, &request, 1, d->scratch->walk, &best);
-        if (measured == UINT64_MAX) {
-            return status_no_memory(st);
-        }
-        d->search->candidates += measured;
+    if (!scan_from(d, 0, d->want + 1, &best, st)) {
+        return false;
     }
-    d->search->candidates += scan_exact(&d->rows, below, slots, d->query, &d->filter, &best);
     d->found = topk_finish(&best);
     const struct neighbor *heap = d->scratch->heap;
     if (d->found > k && heap[k].distance == heap[k - 1].distance) {
@@ -207,7 +236,6 @@ static bool search_scan(struct dense *d, uint32_t below, struct status *st) {
 
 /* d->found stays 0 when the walk gave up. */
 static bool search_graph(struct dense *d, uint32_t ef, uint32_t below, struct status *st) {
-    uint32_t slots = d->search->rd->view.chunk_slots;
     if (!heap_room(d->scratch, d->want)) {
         return status_no_memory(st);
     }
@@ -224,7 +252,9 @@ static bool search_graph(struct dense *d, uint32_t ef, uint32_t below, struct st
     if (request.budget != 0 && walked > request.budget) {
         return true;
     }
-    d->search->candidates += scan_exact(&d->rows, below, slots, d->query, &d->filter, &best);
+    if (!scan_from(d, below, d->want, &best, st)) {
+        return false;
+    }
     d->found = topk_finish(&best);
     return true;
 }
@@ -251,23 +281,6 @@ static bool walk_is_better(const struct dense *d, uint32_t ef) {
     return d->search->matches == NULL || WALK_DISTANCES * d->want * (slots / matches) < matches * WALK_PERCENT / 100;
 }
 
-/* The watermark: slots below it are found through the graph. 0: a supervisor's own reading has no graph mapped. */
-static uint32_t linked_slots(const struct search *s) {
-    const struct library_view *view = &s->rd->view;
-    if (view->graph_generation == 0 || s->rd->arena->graph_generation != view->graph_generation) {
-        return 0;
-    }
-    struct hnsw_graph graph = arena_graph(s->rd->arena);
-    /* pairs with: HNSW_LINKED. Without it the walk could meet a node below the watermark whose links it does not see yet. */
-    uint64_t linked = load_acquire_u64(&graph.head->linked);
-    return linked < view->chunk_slots ? (uint32_t)linked : view->chunk_slots;
-}
-
-/* The slots below which a scan can go by codes. */
-static uint32_t coded_slots(const struct search *s, uint32_t linked) {
-    return linked > 0 && arena_graph(s->rd->arena).head->bits != 0 ? linked : 0;
-}
-
 bool search_dense(struct search *s, struct dense_scratch *scratch, uint32_t want, struct neighbor *out, uint32_t *ret_count,
                   bool *ret_exact, struct status *st) {
     struct dense d = {.search = s,
@@ -291,7 +304,7 @@ bool search_dense(struct search *s, struct dense_scratch *scratch, uint32_t want
         }
         exact = d.found < want && d.found < most_matches(s);
     }
-    if (exact && !search_scan(&d, coded_slots(s, linked), st)) {
+    if (exact && !search_scan(&d, st)) {
         return false;
     }
     order_ties(&d);
