@@ -15,12 +15,13 @@ enum { HALF = CODE_PLANE_LINE, PART_MASK = 15, PART_BITS = 4, UNPACKED_OFFSET = 
 #define ONES_16 0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11
 #define ZEROS_16 0x88, 0x88, 0x88, 0x88, 0x88, 0x88, 0x88, 0x88, 0x88, 0x88, 0x88, 0x88, 0x88, 0x88, 0x88, 0x88
 
+/* NaN: there is one. */
 static float largest(const float *x, uint32_t dimension) {
     float max = 0.0F;
 
     for (uint32_t i = 0; i < dimension; i++) {
         float a = fabsf(x[i]);
-        max = a > max ? a : max;
+        max = a > max || isnan(a) ? a : max;
     }
     return max;
 }
@@ -58,7 +59,7 @@ float code_encode(const float *x, uint32_t dimension, uint32_t bits, uint8_t *pl
     int8_t values[2 * CODE_PLANE_LINE];
     float max = largest(x, dimension);
     float scale = max / CODE_LEVELS;
-    float inverse = CODE_LEVELS / max;
+    float inverse = CODE_LEVELS / max; /* not finite: all that is there is denormal */
     bool usable = max > 0.0F && isfinite(max) && isfinite(inverse);
 
     for (uint32_t line = 0; line < plane / CODE_PLANE_LINE; line++) {
