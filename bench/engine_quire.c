@@ -15,9 +15,6 @@
 
 enum { STRIPES = 1024, LANE = 16, MAX_THREADS = 64, WORD_BITS = 64 };
 
-/* Below this many matches a scan of them is cheaper than the graph. */
-enum { SCAN_MATCHES = 2000 };
-
 struct quire_head {
     uint32_t count; /* slots put; release by the writer. pairs with: BENCH_COUNT */
     uint32_t linked;
@@ -136,11 +133,18 @@ static void stripe_leave(void *ctx, uint32_t slot) {
     (void)pthread_mutex_unlock((pthread_mutex_t *)ctx + slot % STRIPES);
 }
 
-uint32_t quire_put(struct quire *q, const float *vector) {
+/* The vector and an empty node, not to be found yet. */
+static uint32_t place(struct quire *q, const float *vector) {
     uint32_t slot = q->head->count;
     memcpy(q->vectors + (size_t)slot * q->rows.stride, vector, q->rows.dimension * sizeof *vector);
     hnsw_node_init(&q->graph, slot);
     q->alive[slot / WORD_BITS] |= UINT64_C(1) << slot % WORD_BITS;
+    return slot;
+}
+
+uint32_t quire_put(struct quire *q, const float *vector) {
+    uint32_t slot = place(q, vector);
+    hnsw_encode(&q->graph, &q->rows, slot);
     /* pairs with: BENCH_COUNT - else a search would scan a slot whose vector is not there yet */
     store_release_u32(&q->head->count, slot + 1);
     return slot;
@@ -208,7 +212,7 @@ static bool insert_all(void *self, const float *rows, size_t stride, uint32_t co
     bool good = true;
 
     for (uint32_t i = 0; i < count; i++) {
-        (void)quire_put(q, rows + (size_t)i * stride);
+        q->head->count = place(q, rows + (size_t)i * stride) + 1; /* nobody searches yet, and linking encodes */
     }
     for (; started < threads && started < MAX_THREADS; started++) {
         crew[started] = (struct crew){q, false};
@@ -226,56 +230,49 @@ static bool insert_all(void *self, const float *rows, size_t stride, uint32_t co
 
 /* --- searching -------------------------------------------------------------------------------------------------------- */
 
-struct acceptance {
-    const uint64_t *alive;
-    const struct slot_set *matches;
-};
-
 static bool accepts(const void *ctx, uint32_t slot) {
-    const struct acceptance *a = ctx;
-    return (a->alive[slot / WORD_BITS] >> slot % WORD_BITS & 1) != 0 && (a->matches == NULL || slot_set_has(a->matches, slot));
+    const uint64_t *alive = ctx;
+    return (alive[slot / WORD_BITS] >> slot % WORD_BITS & 1) != 0;
 }
 
 size_t quire_search(const struct quire *q, struct quire_searcher *s, const float *query, uint32_t k, uint32_t ef,
-                    const struct slot_set *matches, struct neighbor *found) {
+                    struct neighbor *found) {
     /* pairs with: BENCH_LINKED, BENCH_COUNT; in this order, so that a slot is in the graph or in the scan */
     uint32_t linked = load_acquire_u32(&q->head->linked);
     uint32_t count = load_acquire_u32(&q->head->count);
-    struct acceptance acceptance = {q->alive, matches};
-    struct slot_filter filter = {accepts, &acceptance};
-    bool all = matches == NULL && q->head->deleted == 0;
+    struct slot_filter filter = {accepts, q->alive};
+    struct hnsw_request request = {
+        .query = query, .slots = count, .below = linked, .k = k, .ef = ef, .rerank = HNSW_DEFAULT_RERANK, .visible = filter};
     struct topk best;
 
     topk_init(&best, found, k);
-    if (matches != NULL && matches->count < SCAN_MATCHES) {
-        linked = 0;
-    } else {
-        struct hnsw_request request = {.query = query,
-                                       .slots = count,
-                                       .below = linked,
-                                       .k = k,
-                                       .ef = ef,
-                                       .rerank = HNSW_DEFAULT_RERANK,
-                                       .matches = matches == NULL ? NULL : matches->words,
-                                       .match_count = matches == NULL ? 0 : matches->count,
-                                       .visible = filter};
-        (void)hnsw_search(&q->graph, &q->rows, &request, s->scratch, &best);
-    }
-    (void)scan_exact(&q->rows, linked, count, query, all ? NULL : &filter, &best);
+    (void)hnsw_search(&q->graph, &q->rows, &request, s->scratch, &best);
+    (void)scan_exact(&q->rows, linked, count, query, q->head->deleted == 0 ? NULL : &filter, &best);
     return topk_finish(&best);
 }
 
-size_t quire_search_exact(const struct quire *q, struct quire_searcher *s, const float *query, uint32_t k,
-                          struct neighbor *found) {
-    uint32_t count = load_acquire_u32(&q->head->count); /* pairs with: BENCH_COUNT */
-    struct acceptance acceptance = {q->alive, NULL};
-    struct slot_filter filter = {accepts, &acceptance};
-    struct topk best;
+void quire_search_exact(const struct quire *q, struct quire_searcher *s, const float *queries, size_t stride, uint32_t count,
+                        uint32_t k, struct neighbor *found, size_t *counts) {
+    uint32_t linked = load_acquire_u32(&q->head->linked); /* pairs with: BENCH_LINKED */
+    uint32_t slots = load_acquire_u32(&q->head->count);   /* pairs with: BENCH_COUNT */
+    struct slot_filter filter = {accepts, q->alive};
+    struct hnsw_request requests[QUIRE_EXACT_MOST] = {0};
+    struct topk best[QUIRE_EXACT_MOST];
 
-    (void)s;
-    topk_init(&best, found, k);
-    (void)scan_exact(&q->rows, 0, count, query, q->head->deleted == 0 ? NULL : &filter, &best);
-    return topk_finish(&best);
+    for (uint32_t i = 0; i < count; i++) {
+        const float *query = queries + i * stride;
+        requests[i] = (struct hnsw_request){.query = query, .slots = slots, .below = slots, .k = k, .visible = filter};
+        topk_init(&best[i], found + (size_t)i * k, k);
+        if (q->shape.bits == 0) {
+            (void)scan_exact(&q->rows, 0, slots, query, &filter, &best[i]);
+        }
+    }
+    if (q->shape.bits != 0) {
+        (void)hnsw_scan_exact(&q->graph, &q->rows, requests, count, 0, linked, s->scratch, best);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        counts[i] = topk_finish(&best[i]);
+    }
 }
 
 void quire_describe(const struct quire *q) {
@@ -311,7 +308,7 @@ static bool search(void *self, void *searcher, const struct contender_searches *
         return false;
     }
     for (size_t i = 0; i < s->count; i++) {
-        size_t n = quire_search(self, searcher, s->rows + i * s->stride, s->k, s->ef, NULL, found);
+        size_t n = quire_search(self, searcher, s->rows + i * s->stride, s->k, s->ef, found);
         for (size_t j = 0; j < s->k; j++) {
             s->found[i * s->k + j] = j < n ? found[j].slot : CONTENDER_NONE;
         }

@@ -1,5 +1,5 @@
 /*
- * engine_quire.h - our engine as bench/engine uses it, beyond what it asks of every contender: changes while others search, filters,
+ * engine_quire.h - our engine as bench/engine uses it, beyond what it asks of every contender: changes while others search, and
  * exact answers. The only file of the bench that knows src/index's graph is engine_quire.c.
  *
  * All of it lies in memory that a forked process shares, as the arena of a library does. One process writes.
@@ -10,7 +10,6 @@
 #include "contender.h"
 
 #include "index/topk.h"
-#include "store/filter.h"
 
 struct quire;
 struct quire_searcher;
@@ -29,12 +28,13 @@ uint32_t quire_replace(struct quire *q, struct quire_searcher *s, uint32_t slot,
 /* What the store does by itself past a share of deleted slots. */
 void quire_optimize(struct quire *q, struct quire_searcher *s);
 
-/* Nearest first; returns how many. matches NULL: all that is not deleted. */
+/* What is not deleted, nearest first; returns how many. */
 size_t quire_search(const struct quire *q, struct quire_searcher *s, const float *query, uint32_t k, uint32_t ef,
-                    const struct slot_set *matches, struct neighbor *found);
-/* Provably what a scan in float32 gives. */
-size_t quire_search_exact(const struct quire *q, struct quire_searcher *s, const float *query, uint32_t k,
-                          struct neighbor *found);
+                    struct neighbor *found);
+/* Provably what a scan in float32 gives, for up to QUIRE_EXACT_MOST queries in one pass; k of found and one of counts a query. */
+#define QUIRE_EXACT_MOST 16
+void quire_search_exact(const struct quire *q, struct quire_searcher *s, const float *queries, size_t stride, uint32_t count,
+                        uint32_t k, struct neighbor *found, size_t *counts);
 
 /* Levels, degrees and the validator's verdict, in one line. */
 void quire_describe(const struct quire *q);

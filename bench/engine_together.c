@@ -17,12 +17,20 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { SEARCHERS = 2, INSERTS_PER_SECOND = 1000, MAX_SAMPLES = 1 << 22, NS_PER_SECOND = 1000000000, PHASES = 2 };
+enum {
+    SEARCHERS = 2,
+    INSERTS_PER_SECOND = 1000,
+    MAX_SAMPLES = 1 << 21,
+    NS_PER_SECOND = 1000000000,
+    US_PER_SECOND = 1000000,
+    PHASES = 2
+};
 
 static const double PROCESSES_GOAL = 1.9;
 static const double INSERT_GOAL = 1.5;
 static const double SEARCH_RECALL = 0.95;
 static const double PERCENTILE = 0.99;
+static const double MEDIAN = 0.5;
 
 static void *share(size_t bytes) {
     void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -65,6 +73,7 @@ struct race {
     uint32_t ready;
     uint32_t stop;
     uint64_t searches[SEARCHERS];
+    uint64_t busy_us[SEARCHERS]; /* of a processor, when that many searches were done */
 };
 
 struct runner {
@@ -81,19 +90,22 @@ static void race_body(void *ctx) {
     struct quire_searcher *s = quire_searcher_new(q);
     struct neighbor found[K];
     uint64_t searches = 0;
+    double before;
 
     if (s == NULL) {
         _exit(EXIT_FAILURE);
     }
     for (uint32_t i = 0; i < d->queries; i++) { /* so that its pages are mapped before the clock runs */
-        (void)quire_search(q, s, data_query(d, i), K, r->ef, NULL, found);
+        (void)quire_search(q, s, data_query(d, i), K, r->ef, found);
     }
+    before = thread_seconds();
     (void)__atomic_fetch_add(&r->race->ready, 1, __ATOMIC_RELEASE);
     while (load_acquire_u32(&r->race->stop) == 0) {
-        (void)quire_search(q, s, data_query(d, (uint32_t)(searches % d->queries)), K, r->ef, NULL, found);
+        (void)quire_search(q, s, data_query(d, (uint32_t)(searches % d->queries)), K, r->ef, found);
         searches++;
         store_relaxed_u64(&r->race->searches[r->which], searches);
     }
+    store_relaxed_u64(&r->race->busy_us[r->which], (uint64_t)((thread_seconds() - before) * US_PER_SECOND));
     quire_searcher_free(s);
 }
 
@@ -105,9 +117,15 @@ static uint64_t searches_of(const struct race *race) {
     return sum;
 }
 
-static double race_rate(struct bench *b, struct race *race, uint32_t processes, uint32_t ef) {
+struct pace {
+    double by_clock;
+    double by_processor; /* the rates that the processes would have with a processor each, summed up */
+};
+
+static struct pace race_run(struct bench *b, struct race *race, uint32_t processes, uint32_t ef) {
     pid_t pids[SEARCHERS];
     struct runner runners[SEARCHERS];
+    struct pace pace = {0};
 
     memset(race, 0, sizeof *race);
     for (uint32_t i = 0; i < processes; i++) {
@@ -120,41 +138,48 @@ static double race_rate(struct bench *b, struct race *race, uint32_t processes, 
     uint64_t before = searches_of(race);
     int64_t start = clock_monotonic_us();
     pause_for((double)b->o->seconds);
-    double rate = (double)(searches_of(race) - before) / seconds_since(start);
+    pace.by_clock = (double)(searches_of(race) - before) / seconds_since(start);
     store_release_u32(&race->stop, 1);
     for (uint32_t i = 0; i < processes; i++) {
         await_process(pids[i]);
+        pace.by_processor += (double)race->searches[i] * US_PER_SECOND / (double)race->busy_us[i];
     }
-    return rate;
+    return pace;
 }
 
 void run_processes(struct bench *b) {
     struct race *race = share(sizeof *race);
-    double best[SEARCHERS + 1] = {0};
+    struct pace best[SEARCHERS + 1] = {0};
 
     field_enter(b, false);
     uint32_t ef = entrant_ef(&b->field[0], &b->data, SEARCH_RECALL);
     for (uint32_t round = 0; round < b->o->rounds; round++) {
         for (uint32_t n = 1; n <= SEARCHERS; n++) {
-            double rate = race_rate(b, race, n, ef);
-            best[n] = rate > best[n] ? rate : best[n];
+            struct pace pace = race_run(b, race, n, ef);
+            best[n].by_clock = pace.by_clock > best[n].by_clock ? pace.by_clock : best[n].by_clock;
+            best[n].by_processor = pace.by_processor > best[n].by_processor ? pace.by_processor : best[n].by_processor;
         }
     }
-    printf("\nprocesses searching the same memory, ef %u: one %.0f per s, two %.0f\n", ef, best[1], best[SEARCHERS]);
-    verdict_at_least("two processes' searches per second over one's", best[SEARCHERS] / best[1], PROCESSES_GOAL);
+    printf("\nprocesses searching the same memory, ef %u: one %.0f per s, two %.0f\n", ef, best[1].by_clock,
+           best[SEARCHERS].by_clock);
+    verdict_at_least("two processes' rate over one's, by the clock", best[SEARCHERS].by_clock / best[1].by_clock, PROCESSES_GOAL);
+    verdict_at_least("the same by their processor time (where others run on the machine)",
+                     best[SEARCHERS].by_processor / best[1].by_processor, PROCESSES_GOAL);
     (void)munmap(race, sizeof *race);
 }
 
 /* --- insertion while searching ---------------------------------------------------------------------------------------- */
 
 enum phase { QUIET, BUSY, OVER };
+/* The processor's does not count what others that run on the machine take, nor waiting. */
+enum which_clock { ON_THE_WALL, OF_THE_PROCESSOR, CLOCKS };
 
 /* In shared memory. */
 struct watch {
     uint32_t ready;
     uint32_t phase;
     uint32_t count[PHASES];
-    uint32_t ns[PHASES][MAX_SAMPLES];
+    uint32_t ns[CLOCKS][PHASES][MAX_SAMPLES];
 };
 
 struct insertion {
@@ -182,11 +207,15 @@ static void watch_body(void *ctx) {
     }
     for (uint32_t i = 0; (phase = load_acquire_u32(&in->watch->phase)) != OVER; i = (i + 1) % d->queries) {
         int64_t start = clock_monotonic_ns();
-        (void)quire_search(in->q, s, data_query(d, i), K, in->ef, NULL, found);
+        double busy = thread_seconds();
+        (void)quire_search(in->q, s, data_query(d, i), K, in->ef, found);
+        busy = thread_seconds() - busy;
         int64_t took = clock_monotonic_ns() - start;
         uint32_t *count = &in->watch->count[phase];
         if (*count < MAX_SAMPLES) {
-            in->watch->ns[phase][(*count)++] = (uint32_t)took;
+            in->watch->ns[ON_THE_WALL][phase][*count] = (uint32_t)took;
+            in->watch->ns[OF_THE_PROCESSOR][phase][*count] = (uint32_t)(busy * NS_PER_SECOND);
+            (*count)++;
         }
         store_release_u32(&in->watch->ready, 1);
     }
@@ -228,7 +257,7 @@ static void insert_for(struct insertion *in, struct quire_searcher *s, double se
             pause_for(early);
         }
         uint32_t slot = quire_put(in->q, vector);
-        size_t n = quire_search(in->q, s, vector, 1, in->ef, NULL, found);
+        size_t n = quire_search(in->q, s, vector, 1, in->ef, found);
         in->missed += n == 0 || found[0].slot != slot;
         (void)sem_post(&in->put);
     }
@@ -241,23 +270,34 @@ static int compare_u32(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-static double percentile_us(struct watch *w, enum phase phase, double share_below) {
+static double percentile_us(struct watch *w, enum which_clock clock, enum phase phase, double share_below) {
     uint32_t n = w->count[phase];
+    uint32_t *ns = w->ns[clock][phase];
     if (n == 0) {
         return 0.0;
     }
-    qsort(w->ns[phase], n, sizeof w->ns[phase][0], compare_u32);
-    return w->ns[phase][(uint32_t)((double)(n - 1) * share_below)] / 1e3;
+    qsort(ns, n, sizeof *ns, compare_u32);
+    return ns[(uint32_t)((double)(n - 1) * share_below)] / 1e3;
 }
 
 static void report_insertion(struct insertion *in) {
-    double quiet = percentile_us(in->watch, QUIET, PERCENTILE);
-    double busy = percentile_us(in->watch, BUSY, PERCENTILE);
+    static const char *const clocks[] = {"by the clock", "of the processor"};
+    struct watch *w = in->watch;
+    double quiet[CLOCKS];
+    double busy[CLOCKS];
 
-    printf("\ninsertion while searching: %.0f inserts per s, ef %u\n", in->next / in->seconds, in->ef);
-    printf("  without: %u searches, p50 %.1f us, p99 %.1f us; with: %u, p50 %.1f us, p99 %.1f us\n", in->watch->count[QUIET],
-           percentile_us(in->watch, QUIET, 0.5), quiet, in->watch->count[BUSY], percentile_us(in->watch, BUSY, 0.5), busy);
-    verdict_at_most("p99 of searches over that without insertion", busy / quiet, INSERT_GOAL);
+    printf("\ninsertion while searching: %.0f inserts per s, ef %u; %u searches without, %u with\n", in->next / in->seconds,
+           in->ef, w->count[QUIET], w->count[BUSY]);
+    for (enum which_clock c = ON_THE_WALL; c < CLOCKS; c++) {
+        quiet[c] = percentile_us(w, c, QUIET, PERCENTILE);
+        busy[c] = percentile_us(w, c, BUSY, PERCENTILE);
+        printf("  %-18s without: p50 %.1f us, p99 %.1f us; with: p50 %.1f us, p99 %.1f us\n", clocks[c],
+               percentile_us(w, c, QUIET, MEDIAN), quiet[c], percentile_us(w, c, BUSY, MEDIAN), busy[c]);
+    }
+    verdict_at_most("p99 of searches over that without insertion, by the clock", busy[ON_THE_WALL] / quiet[ON_THE_WALL],
+                    INSERT_GOAL);
+    verdict_at_most("the same by their processor time (where others run on the machine)",
+                    busy[OF_THE_PROCESSOR] / quiet[OF_THE_PROCESSOR], INSERT_GOAL);
     verdict_at_least("share of the inserted found at once by themselves", 1.0 - (double)in->missed / in->next, 1.0);
 }
 
