@@ -364,10 +364,10 @@ bool search_library(const struct reading *rd, const struct search_request *reque
 
 bool search_library_batch(const struct reading *rd, const struct search_request *requests, size_t count,
                           struct search_scratch *scratch, struct search_result *results, struct status *st) {
-    for (size_t i = 0; i < count; i++) {
-        if (!search_library(rd, &requests[i], scratch, &results[i], st)) {
-            return false;
-        }
+    bool good = dense_share(rd, requests, count, scratch->dense, st);
+    for (size_t i = 0; i < count && good; i++) {
+        good = search_library(rd, &requests[i], scratch, &results[i], st);
     }
-    return true;
+    dense_share_end(scratch->dense);
+    return good;
 }

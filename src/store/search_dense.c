@@ -36,10 +36,19 @@
 #define WALK_PERCENT 40
 #define SEARCH_SCAN_SHARE 16 /* a walk with ef candidates looks at some 16 ef rows: with fewer chunks than that, scan */
 
+/* The answer to one request of a batch, found in a pass for many. */
+struct shared_answer {
+    const struct search_request *request;
+    struct neighbor *heap; /* room for request->k + 1 */
+    size_t found;          /* ascending */
+};
+
 struct dense_scratch {
     struct hnsw_scratch *walk;
     struct neighbor *heap;
     size_t heap_room;
+    struct shared_answer *shared;
+    size_t shared_count;
 };
 
 /* A dense search under way. */
@@ -70,6 +79,7 @@ void dense_scratch_free(struct dense_scratch *s) {
     if (s == NULL) {
         return;
     }
+    dense_share_end(s);
     hnsw_scratch_free(s->walk);
     free(s->heap);
     free(s);
@@ -216,17 +226,32 @@ static bool scan_from(struct dense *d, uint32_t first, uint32_t want, struct top
     return true;
 }
 
+/* Takes the answer out of a batch's pass, when it is there. */
+static bool take_shared(struct dense *d) {
+    for (size_t i = 0; i < d->scratch->shared_count; i++) {
+        const struct shared_answer *a = &d->scratch->shared[i];
+        if (a->request == d->search->request && d->want == a->request->k) {
+            memcpy(d->scratch->heap, a->heap, a->found * sizeof a->heap[0]);
+            d->found = a->found;
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool search_scan(struct dense *d, struct status *st) {
     size_t k = d->want;
     if (!heap_room(d->scratch, k + 1)) {
         return status_no_memory(st);
     }
-    struct topk best;
-    topk_init(&best, d->scratch->heap, k + 1);
-    if (!scan_from(d, 0, d->want + 1, &best, st)) {
-        return false;
+    if (!take_shared(d)) {
+        struct topk best;
+        topk_init(&best, d->scratch->heap, k + 1);
+        if (!scan_from(d, 0, d->want + 1, &best, st)) {
+            return false;
+        }
+        d->found = topk_finish(&best);
     }
-    d->found = topk_finish(&best);
     const struct neighbor *heap = d->scratch->heap;
     if (d->found > k && heap[k].distance == heap[k - 1].distance) {
         choose_among_ties(d, k);
@@ -312,4 +337,76 @@ bool search_dense(struct search *s, struct dense_scratch *scratch, uint32_t want
     memcpy(out, scratch->heap, *ret_count * sizeof out[0]);
     *ret_exact = exact;
     return true;
+}
+
+/* --- batches --- */
+
+static bool can_share(const struct search_request *r) {
+    return r->mode == SEARCH_DENSE && r->exact && r->filter == NULL && r->k > 0;
+}
+
+/* One pass for up to HNSW_SCAN_QUERIES answers. */
+static bool share_pass(const struct dense *d, struct shared_answer *answers, uint32_t count, struct status *st) {
+    struct hnsw_request requests[HNSW_SCAN_QUERIES];
+    struct topk best[HNSW_SCAN_QUERIES];
+    struct hnsw_graph graph = arena_graph(d->search->rd->arena);
+    for (uint32_t i = 0; i < count; i++) {
+        requests[i] = request_of(d, d->search->rd->view.chunk_slots);
+        requests[i].query = answers[i].request->query;
+        requests[i].k = answers[i].request->k + 1;
+        topk_init(&best[i], answers[i].heap, requests[i].k);
+    }
+    uint32_t linked = linked_slots(d->search);
+    uint64_t measured = hnsw_scan_exact(&graph, &d->rows, requests, count, 0, linked, d->scratch->walk, best);
+    if (measured == UINT64_MAX) {
+        return status_no_memory(st);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        answers[i].found = topk_finish(&best[i]);
+    }
+    return true;
+}
+
+/* The answers to be found, with room for them. */
+static bool list_shared(const struct search_request *requests, size_t count, struct dense_scratch *scratch, struct status *st) {
+    scratch->shared = (struct shared_answer *)calloc(count, sizeof *scratch->shared);
+    if (scratch->shared == NULL) {
+        return status_no_memory(st);
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (can_share(&requests[i])) {
+            struct neighbor *heap = (struct neighbor *)malloc(((size_t)requests[i].k + 1) * sizeof *heap);
+            if (heap == NULL) {
+                return status_no_memory(st);
+            }
+            scratch->shared[scratch->shared_count++] = (struct shared_answer){.request = &requests[i], .heap = heap};
+        }
+    }
+    return true;
+}
+
+bool dense_share(const struct reading *rd, const struct search_request *requests, size_t count, struct dense_scratch *scratch,
+                 struct status *st) {
+    struct search s = {.rd = rd};
+    struct dense d = {.search = &s, .scratch = scratch, .rows = arena_vectors(rd->arena, &rd->view)};
+    if (count < 2 || d.rows.base == NULL || rd->view.live_chunks == 0 || !has_codes(&s)) {
+        return true;
+    }
+    s.chunks = arena_chunk(rd->arena, 0);
+    d.filter = (struct slot_filter){.accepts = accepts, .ctx = &d};
+    bool good = list_shared(requests, count, scratch, st);
+    for (size_t at = 0; at < scratch->shared_count && good; at += HNSW_SCAN_QUERIES) {
+        size_t left = scratch->shared_count - at;
+        good = share_pass(&d, &scratch->shared[at], (uint32_t)(left < HNSW_SCAN_QUERIES ? left : HNSW_SCAN_QUERIES), st);
+    }
+    return good;
+}
+
+void dense_share_end(struct dense_scratch *scratch) {
+    for (size_t i = 0; i < scratch->shared_count; i++) {
+        free(scratch->shared[i].heap);
+    }
+    free(scratch->shared);
+    scratch->shared = NULL;
+    scratch->shared_count = 0;
 }

@@ -26,6 +26,11 @@ void dense_scratch_free(struct dense_scratch *s);
 /* The `want` nearest visible chunks with a vector that match, ascending by (distance, chunk id), into out (room for want). */
 MUST_CHECK bool search_dense(struct search *s, struct dense_scratch *scratch, uint32_t want, struct neighbor *out, uint32_t *ret_count, bool *ret_exact,
                              struct status *st);
+/* Scans once for all dense, exact, unfiltered requests of a batch; search_dense then finds their answers in the scratch, until
+ * dense_share_end. */
+MUST_CHECK bool dense_share(const struct reading *rd, const struct search_request *requests, size_t count, struct dense_scratch *scratch,
+                            struct status *st);
+void dense_share_end(struct dense_scratch *scratch);
 /* The distance of one slot; NaN when it has no vector. */
 float search_distance(const struct search *s, uint32_t slot);
 
