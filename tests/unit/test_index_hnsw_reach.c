@@ -268,6 +268,130 @@ static void test_same_question_same_answer(void **unused) {
     }
 }
 
+/* A budget that is spent gives nothing rather than something bad; one that is not changes nothing. */
+static void test_budget(void **unused) {
+    uint32_t whole[K];
+    uint32_t found[K];
+
+    (void)unused;
+    for (uint32_t q = 0; q < QUERIES; q++) {
+        struct hnsw_request request = fixture_request(&f, fixture_query(&f, q), K, EF);
+        assert_int_equal(fixture_ask(&f, &request, whole), K);
+        request.budget = COUNT;
+        assert_int_equal(fixture_ask(&f, &request, found), K);
+        assert_memory_equal(found, whole, sizeof found);
+        request.budget = K;
+        assert_int_equal(fixture_ask(&f, &request, found), 0);
+    }
+}
+
+/* --- exact scans by codes --------------------------------------------------------------------------------------------- */
+
+/* Several requests in one pass over [first, below); each answer is that of a scan of the vectors, slot by slot and bit for bit. */
+static void check_scan(const struct subset *sets, uint32_t count, uint32_t first, uint32_t linked, uint32_t k) {
+    struct hnsw_request requests[HNSW_SCAN_QUERIES];
+    struct topk best[HNSW_SCAN_QUERIES];
+    struct neighbor *found = calloc((size_t)count * k, sizeof *found);
+    struct neighbor *truth_storage = calloc(k, sizeof *truth_storage);
+
+    assert_true(found != NULL && truth_storage != NULL);
+    for (uint32_t i = 0; i < count; i++) {
+        requests[i] = request_for(&sets[i], i, k, EF);
+        topk_init(&best[i], found + (size_t)i * k, k);
+    }
+    assert_true(hnsw_scan_exact(&f.graph, &f.rows, requests, count, first, linked, f.scratch, best) != UINT64_MAX);
+    for (uint32_t i = 0; i < count; i++) {
+        struct slot_filter filter = {is_accepted, &sets[i]};
+        struct topk truth;
+        topk_init(&truth, truth_storage, k);
+        (void)scan_exact(&f.rows, first, COUNT, requests[i].query, &filter, &truth);
+        size_t there = topk_finish(&truth);
+        assert_int_equal(topk_finish(&best[i]), there);
+        for (size_t n = 0; n < there; n++) {
+            assert_int_equal(best[i].heap[n].slot, truth_storage[n].slot);
+            assert_true(best[i].heap[n].distance == truth_storage[n].distance);
+        }
+    }
+    free(found);
+    free(truth_storage);
+}
+
+static void test_scan_exact(void **unused) {
+    static const uint32_t share[] = {10000, 5000, 1000, 100, 0};
+
+    (void)unused;
+    if (bits == 0) {
+        return; /* it is by codes */
+    }
+    for (size_t i = 0; i < sizeof share / sizeof *share; i++) {
+        struct subset s[HNSW_SCAN_QUERIES];
+        s[0] = subset_of(share[i], PERCENT * PERCENT);
+        for (uint32_t n = 1; n < HNSW_SCAN_QUERIES; n++) {
+            s[n] = subset_of(share[(i + n) % 5], PERCENT * PERCENT);
+        }
+        check_scan(s, 1, 0, COUNT, K);
+        check_scan(s, HNSW_SCAN_QUERIES, 0, COUNT, K);
+        check_scan(s, 3, 100, COUNT, 1);
+        check_scan(s, 2, COUNT - 1, COUNT, MANY);
+        check_scan(s, 2, 0, COUNT, MANY);
+    }
+    struct subset s = subset_of(5000, 5000);
+    kill_dead(&s);
+    check_scan(&s, 1, 0, COUNT, K);
+}
+
+/* A tail that is not linked: some have a code, some only a vector, some neither; those `visible` refuses. */
+static void test_scan_of_a_tail(void **unused) {
+    enum { LINKED = 1000 };
+    struct subset s = subset_of(PERCENT * PERCENT, 7000);
+
+    (void)unused;
+    if (bits == 0) {
+        return;
+    }
+    tear_down(NULL);
+    fixture_init(&f, COUNT, QUERIES, DIMENSION, HNSW_DEFAULT_M, bits);
+    fixture_insert(&f, 0, LINKED);
+    for (uint32_t slot = 0; slot < COUNT; slot++) {
+        if (slot < LINKED && !has(s.alive, slot)) {
+            hnsw_node_died(&f.graph, slot);
+        }
+        if (slot >= LINKED && slot % 3 == 0) {
+            hnsw_encode(&f.graph, &f.rows, slot);
+        }
+    }
+    check_scan(&s, 1, 0, LINKED, K);
+    check_scan(&s, 1, LINKED, LINKED, K);
+    check_scan(&s, 1, 0, LINKED, MANY);
+}
+
+/* Codes and scales that are anything: it ends, and what is found is a slot. */
+static void test_scan_survives(void **unused) {
+    static const uint32_t scales[] = {0x7f800000U, 0xff800000U, 0x7fc00001U, 0xffc00000U, 0x7f7fffffU, 1};
+    struct neighbor storage[K];
+
+    (void)unused;
+    if (bits == 0) {
+        return;
+    }
+    for (int round = 0; round < 20; round++) {
+        for (size_t i = 0; i < 100; i++) {
+            uint32_t slot = drawn() % COUNT;
+            memset(fixture_block(&f, slot), (int)drawn() % 256, code_bytes(DIMENSION, bits));
+            fixture_words(&f, slot)[FIXTURE_SCALE_WORD] = scales[(i + (size_t)round) % (sizeof scales / sizeof *scales)];
+        }
+        struct hnsw_request request = fixture_request(&f, fixture_query(&f, 0), K, EF);
+        struct topk best;
+        topk_init(&best, storage, K);
+        assert_true(hnsw_scan_exact(&f.graph, &f.rows, &request, 1, 0, COUNT, f.scratch, &best) != UINT64_MAX);
+        size_t count = topk_finish(&best);
+        assert_in_range(count, 0, K);
+        for (size_t n = 0; n < count; n++) {
+            assert_in_range(storage[n].slot, 0, COUNT - 1);
+        }
+    }
+}
+
 /* --- near copies ------------------------------------------------------------------------------------------------------ */
 
 /* Six dense groups, and nothing between them. */
@@ -306,6 +430,10 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_ef_buys_recall, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_no_spread, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_same_question_same_answer, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_budget, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_scan_exact, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_scan_of_a_tail, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_scan_survives, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_near_copies, set_up, tear_down),
     };
     int failed = 0;
