@@ -15,7 +15,13 @@ static const double ALL_GOAL = 1.25;
 static const double LARGE_GOAL = 2.0;
 
 static const double RECALLS[] = {0.90, 0.95, 0.97, 0.99, 0.995};
-enum { RECALL_COUNT = sizeof RECALLS / sizeof *RECALLS, SMALLER = 10, WHAT_ROOM = 96, RATE_MAX_THREADS = 64 };
+enum {
+    RECALL_COUNT = sizeof RECALLS / sizeof *RECALLS,
+    SMALLER = 10,
+    WHAT_ROOM = 96,
+    RATE_MAX_THREADS = 64,
+    US_PER_SECOND = 1000000
+};
 
 static void print_points(const struct bench *b) {
     printf("  ef    ");
@@ -159,7 +165,8 @@ struct rate_share {
     const struct entrant *e;
     void *searcher;
     uint32_t ef;
-    double per_second;
+    double per_second; /* by the clock */
+    double busy_us;    /* of a processor for a search */
 };
 
 static void *rate_one(void *ctx) {
@@ -167,6 +174,7 @@ static void *rate_one(void *ctx) {
     struct entrant own = *s->e;
     uint64_t searches = 0;
     int64_t start = clock_monotonic_us();
+    double busy = thread_seconds();
 
     own.searcher = s->searcher;
     do {
@@ -174,16 +182,18 @@ static void *rate_one(void *ctx) {
         searches += s->b->data.queries;
     } while (seconds_since(start) < (double)s->b->o->seconds);
     s->per_second = (double)searches / seconds_since(start);
+    s->busy_us = (thread_seconds() - busy) * US_PER_SECOND / (double)searches;
     return NULL;
 }
 
-static double rate_together(const struct bench *b, const struct entrant *e, uint32_t ef, uint32_t threads) {
+static double rate_together(const struct bench *b, const struct entrant *e, uint32_t ef, uint32_t threads, double *ret_busy_us) {
     pthread_t thread[RATE_MAX_THREADS];
     struct rate_share shares[RATE_MAX_THREADS];
     double sum = 0.0;
+    double busy_us = 0.0;
 
     for (uint32_t i = 0; i < threads; i++) {
-        shares[i] = (struct rate_share){b, e, e->kind->searcher_new(e->engine), ef, 0.0};
+        shares[i] = (struct rate_share){b, e, e->kind->searcher_new(e->engine), ef, 0.0, 0.0};
         if (pthread_create(&thread[i], NULL, rate_one, &shares[i]) != 0) {
             die("no thread");
         }
@@ -192,7 +202,9 @@ static double rate_together(const struct bench *b, const struct entrant *e, uint
         (void)pthread_join(thread[i], NULL);
         e->kind->searcher_free(shares[i].searcher);
         sum += shares[i].per_second;
+        busy_us += shares[i].busy_us / threads;
     }
+    *ret_busy_us = busy_us;
     return sum;
 }
 
@@ -221,8 +233,11 @@ void run_rate(struct bench *b) {
         const struct entrant *e = &b->field[i];
         uint32_t ef = least_ef(b, e);
         for (uint32_t threads = 1; ef > 0 && threads <= b->o->threads; threads++) {
-            printf("RATE %s %.0f RECALL %.4f EF %u THREADS %u\n", e->kind->name, rate_together(b, e, ef, threads),
-                   entrant_round(e, &b->data, ef).recall, ef, threads);
+            double busy_us;
+            double rate = rate_together(b, e, ef, threads, &busy_us);
+            printf("RATE %s %.0f RECALL %.4f EF %u THREADS %u MICROSECONDS %.2f\n", e->kind->name, rate,
+                   entrant_round(e, &b->data, ef).recall, ef, threads, busy_us);
+            (void)fflush(stdout);
         }
     }
 }

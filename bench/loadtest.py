@@ -2,6 +2,7 @@
 
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -33,7 +34,7 @@ end
 
 
 class Load:
-    """One run of wrk: requests, rate (a second), p50 and p99 (ms), errors."""
+    """One run of wrk: requests, rate (a second), p50 and p99 (ms), errors, and wrk's own processor time a request (microseconds)."""
 
     def __init__(self, directory, url, bodies, connections, seconds):
         script = os.path.join(directory, "wrk.lua")
@@ -42,6 +43,7 @@ class Load:
             f.write("\n".join(bodies) + "\n")
         with open(script, "w") as f:
             f.write(LUA % names)
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         out = subprocess.run(["wrk", "-t1", "-c%d" % connections, "-d%ds" % seconds, "--timeout", "30s", "-s", script, url],
                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True).stdout
         found = re.search(r"RESULT (\d+) (\S+) (\S+) (\S+) (\d+) (\d+)", out)
@@ -49,6 +51,8 @@ class Load:
             sys.exit("wrk failed: " + out)
         self.requests = int(found.group(1))
         self.rate, self.p50, self.p99 = (float(found.group(i)) for i in (2, 3, 4))
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        self.own_us = (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) * 1e6 / max(self.requests, 1)
         self.errors = int(found.group(5)) + int(found.group(6))
 
 
@@ -69,6 +73,17 @@ def cpu_seconds(pids):
             with open("/proc/%d/task/%s/schedstat" % (pid, thread)) as f:
                 total += int(f.read().split()[0])
     return total / 1e9
+
+
+def children(pid):
+    with open("/proc/%d/task/%d/children" % (pid, pid)) as f:
+        return [int(x) for x in f.read().split()]
+
+
+def nginx_pids(directory):
+    with open(os.path.join(directory, "nginx.pid")) as f:
+        master = int(f.read())
+    return [master] + children(master)
 
 
 class Floor:
@@ -93,8 +108,7 @@ class Floor:
         subprocess.run(["nginx", "-p", self.dir, "-c", os.path.join(self.dir, "nginx.conf")], check=True, stderr=subprocess.DEVNULL)
 
     def pids(self):
-        with open("/proc/%d/task/%d/children" % (self.worker.pid, self.worker.pid)) as f:
-            return [self.worker.pid] + [int(x) for x in f.read().split()]
+        return [self.worker.pid] + children(self.worker.pid)
 
     def stop(self):
         self.worker.terminate()
