@@ -27,6 +27,8 @@ int command_import(struct cli *cli);
 int command_search(struct cli *cli);
 int command_status(struct cli *cli);
 int command_snapshot(struct cli *cli);
+/* Offline: works on a stopped server's data directory, cli->client is NULL. Returns 0 sound, 1 faults, 2 it could not check. */
+int command_check(struct cli *cli);
 
 /* Says "quire: <detail>" and returns the exit code that fits. */
 int cli_fail(const struct status *st);

@@ -35,6 +35,29 @@ static bool write_pid(int fd, struct status *st) {
     return io_truncate(fd, 0, LOCK_NAME, st) && io_pwrite_full(fd, pid, (size_t)len, 0, st);
 }
 
+bool data_lock_shared(int data_dir_fd, int *ret_fd, struct status *st) {
+    struct status failed = {0};
+    int fd = -1;
+    if (!io_open_at(data_dir_fd, LOCK_NAME, O_RDONLY | O_NOFOLLOW, 0, &fd, &failed)) {
+        if (failed.sys_errno == ENOENT) {
+            *ret_fd = -1;
+            return true;
+        }
+        if (st != NULL) {
+            *st = failed;
+        }
+        return false;
+    }
+    if (flock(fd, LOCK_SH | LOCK_NB) != 0) {
+        int err = errno;
+        bool ok = err == EWOULDBLOCK ? held_by_another(fd, st) : status_set_errno(st, err, "cannot lock the data directory");
+        io_close(&fd);
+        return ok;
+    }
+    *ret_fd = fd;
+    return true;
+}
+
 bool data_lock(int data_dir_fd, int *ret_fd, struct status *st) {
     int fd = -1;
     if (!io_open_at(data_dir_fd, LOCK_NAME, O_RDWR | O_CREAT | O_NOFOLLOW, LOCK_MODE, &fd, st)) {

@@ -61,5 +61,8 @@ MUST_CHECK bool checkpoint_write(int data_dir_fd, struct catalog *c, uint64_t ls
 /* The LOCK file of a data directory: held (flock, and the pid within) until the descriptor is closed. STATUS_CONFLICT names the
  * holder. */
 MUST_CHECK bool data_lock(int data_dir_fd, int *ret_fd, struct status *st);
+/* For tools that only read: keeps a server from starting on the directory, and writes nothing. STATUS_CONFLICT: one runs. *ret_fd -1: there is no
+ * LOCK, no server was ever there. */
+MUST_CHECK bool data_lock_shared(int data_dir_fd, int *ret_fd, struct status *st);
 
 #endif

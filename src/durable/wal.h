@@ -34,5 +34,9 @@ struct wal_report {
 /* Scans the segments, cuts a torn tail off (makes that durable), and stands ready to append after the last record. Damage before
  * the durable end is STATUS_CORRUPT with file and offset, and what to do (`quired --repair`). */
 MUST_CHECK bool wal_open(const struct wal_options *options, struct oplog **ret, struct wal_report *ret_report, struct status *st);
+/* What wal_open would find, and every record of every segment that has a header, also behind a fault; changes nothing. `options` without repair.
+ * fn (may be NULL) gets the records. *ret_fault: STATUS_OK, or what wal_open would refuse. false: it could not be read. */
+MUST_CHECK bool wal_check(const struct wal_options *options, oplog_record_fn fn, void *ctx, struct wal_report *ret_report,
+                          struct status *ret_fault, struct status *st);
 
 #endif

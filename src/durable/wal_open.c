@@ -550,6 +550,52 @@ static bool judge(struct opening *o, struct wal_report *report, struct status *s
     return !o->changed || wal_sync_dir(o->options->dir_fd, st);
 }
 
+/* Hands out the records of one segment as far as they follow each other. */
+static bool read_segment(const struct opening *o, size_t i, oplog_record_fn fn, void *ctx, struct status *st) {
+    const struct found *f = &o->found[i];
+    uint8_t page[WAL_HEADER_BYTES];
+    struct wal_header header;
+    struct wal_window window;
+    struct wal_scan scan;
+    struct status ignored;
+    size_t have = 0;
+    off_t size = 0;
+    int fd = -1;
+    bool ok = io_open_at(o->options->dir_fd, f->segment.name, O_RDONLY | O_NOFOLLOW, 0, &fd, st) && io_size(fd, &size, st) &&
+              io_pread(fd, page, sizeof page, 0, &have, st);
+    if (ok && have == sizeof page && wal_header_decode(page, &header, &ignored)) {
+        wal_window_init(&window, fd, (uint64_t)size < header.bytes ? (uint64_t)size : header.bytes);
+        ok = wal_scan_segment(&window, &header, 0, fn, ctx, &scan, st);
+        wal_window_fini(&window);
+    }
+    io_close(&fd);
+    return ok;
+}
+
+bool wal_check(const struct wal_options *options, oplog_record_fn fn, void *ctx, struct wal_report *ret_report,
+               struct status *ret_fault, struct status *st) {
+    struct opening o = {.options = options};
+    struct wal_report report = {0};
+    struct status fault = {0};
+    bool ok = judge(&o, &report, &fault);
+    if (ok) {
+        fill_report(&o, &report);
+    } else if (fault.code == STATUS_CORRUPT) {
+        ok = true;
+    } else if (st != NULL) {
+        *st = fault;
+    }
+    for (size_t i = 0; ok && fn != NULL && i < o.count; i++) {
+        ok = read_segment(&o, i, fn, ctx, st);
+    }
+    if (ok) {
+        *ret_report = report;
+        *ret_fault = fault;
+    }
+    free(o.found);
+    return ok;
+}
+
 static bool stand_ready(struct opening *o, struct wal *w, struct status *st) {
     if (o->count == 0) {
         return enter_first(o, w, st);

@@ -40,7 +40,7 @@
 #define HNSW_BASE_LINKS(m) (2 * (m)-2)
 #define HNSW_HEAD_BYTES 4096
 #define HNSW_DEFAULT_M 16
-#define HNSW_DEFAULT_EF_CONSTRUCTION 100
+#define HNSW_DEFAULT_EF_CONSTRUCTION 200
 #define HNSW_DEFAULT_EF_SEARCH 64
 #define HNSW_DEFAULT_RERANK 24
 
@@ -97,6 +97,8 @@ void hnsw_node_init(const struct hnsw_graph *g, uint32_t slot);
 void hnsw_encode(const struct hnsw_graph *g, const struct vector_rows *rows, uint32_t slot);
 /* Sets the dead hint. The committer's, before it publishes the deletion. */
 void hnsw_node_died(const struct hnsw_graph *g, uint32_t slot);
+/* Whether the dead hint is set, for checks. */
+bool hnsw_node_is_dead(const struct hnsw_graph *g, uint32_t slot);
 /* Whether the node has links at layer 0, or is the entry point. For the owner of the indexer's queue. */
 bool hnsw_is_linked(const struct hnsw_graph *g, uint32_t slot);
 /* The code of a linked node, for exact scans by codes and for checks. bits must not be 0. */

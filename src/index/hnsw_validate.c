@@ -194,6 +194,12 @@ uint64_t hnsw_validate(const struct hnsw_graph *g, uint32_t slots, uint64_t *ret
     return faults;
 }
 
+bool hnsw_node_is_dead(const struct hnsw_graph *g, uint32_t slot) {
+    struct hnsw_walk w = hnsw_walk_over(g, NULL, slot + 1, NULL);
+
+    return (load_relaxed_u32(&hnsw_words(&w, slot)[WORD_UPPER]) & UPPER_DEAD) != 0;
+}
+
 /* One linked node: its code must be what its vector makes. */
 static bool code_is_right(const struct hnsw_walk *w, uint32_t slot, uint8_t *fresh) {
     float scale = code_encode(vector_row(w->rows, slot), w->dimension, w->bits, fresh);

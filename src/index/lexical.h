@@ -111,6 +111,9 @@ void lexical_statistics(const struct lexical *x, struct lexical_statistics *out)
 /* The validator: tables, chains, blocks, bounds, counts. Returns the number of faults (UINT64_MAX: no memory to check); the first is described. For use
  * while no writer is at work. slots: of the library. */
 uint64_t lexical_validate(const struct lexical *x, uint32_t slots, char detail[160]);
+/* Calls fn with every term and in how many living texts it is said to be; stops where fn says false. */
+typedef bool (*lexical_term_fn)(void *ctx, struct slice term, uint64_t hash, uint32_t live);
+void lexical_each_term(const struct lexical *x, lexical_term_fn fn, void *ctx);
 /* Whether the index holds exactly these terms with these counts for a slot: what `quire check` asks after analysing the text again. */
 bool lexical_holds(const struct lexical *x, uint32_t slot, const struct terms *t);
 

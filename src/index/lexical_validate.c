@@ -196,6 +196,14 @@ uint64_t lexical_validate(const struct lexical *x, uint32_t slots, char detail[1
     return faults;
 }
 
+void lexical_each_term(const struct lexical *x, lexical_term_fn fn, void *ctx) {
+    bool unmapped = false;
+    const struct entry *e = term_at_or_after(x, slice_of(NULL, 0), &unmapped);
+    while (e != NULL && fn(ctx, entry_bytes(e), e->hash, e->live)) {
+        e = term_next(x, e, &unmapped);
+    }
+}
+
 /* --- one text --- */
 
 static bool holds_posting(const struct lexical *x, const struct term *t, struct posting wanted, struct open_postings *open) {
