@@ -188,7 +188,9 @@ static bool set_one_aside(int fd, const struct directories *d, const struct dire
 
 static bool set_aside(int fd, struct directories *d, struct status *st) {
     bool changed = false;
-    qsort(d->at, d->count, sizeof *d->at, by_id_and_number);
+    if (d->count > 1) {
+        qsort(d->at, d->count, sizeof *d->at, by_id_and_number);
+    }
     for (size_t i = 0; i < d->count; i++) {
         if (!set_one_aside(fd, d, &d->at[i], &changed, st)) {
             return false;

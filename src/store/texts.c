@@ -230,14 +230,24 @@ static void put_counted(struct buf *out, struct slice s) {
     buf_put_slice(out, s);
 }
 
+/* Some sixty terms a chunk: room for all of them is asked for once. */
 static void put_terms(struct buf *out, const struct terms *terms) {
+    enum { TERM_BYTES_MOST = sizeof(uint64_t) + sizeof(uint32_t) + 1 + TERM_BYTES_MAX };
+    if (!buf_reserve(out, (size_t)terms->count * TERM_BYTES_MOST)) {
+        return;
+    }
+    uint8_t *at = out->data + out->len;
     for (uint32_t i = 0; i < terms->count; i++) {
         const struct term *term = &terms->items[i];
-        buf_put(out, &term->hash, sizeof term->hash);
-        put_native_u32(out, term->count);
-        buf_put_u8(out, (uint8_t)term->bytes.len);
-        buf_put_slice(out, term->bytes);
+        memcpy(at, &term->hash, sizeof term->hash);
+        at += sizeof term->hash;
+        memcpy(at, &term->count, sizeof term->count);
+        at += sizeof term->count;
+        *at++ = (uint8_t)term->bytes.len;
+        memcpy(at, term->bytes.data, term->bytes.len);
+        at += term->bytes.len;
     }
+    out->len = (size_t)(at - out->data);
 }
 
 static void put_value(struct buf *out, const struct field_value *v) {

@@ -379,6 +379,51 @@ static void arenas_of_the_version_before(void **state) {
     buf_fini(&content);
 }
 
+/* What a crash beside a compaction leaves: the arena of before and the new one, or one that was being made. */
+static void arenas_of_a_compaction(void **state) {
+    struct server *s = (struct server *)*state;
+    struct uuid id = fixture_library_id(1);
+    struct status st = {0};
+    char text[UUID_TEXT + 1];
+    char from[128];
+    char to[128];
+    static const char *const suffixes[] = {".7", ".12.new"};
+    uuid_format(&id, text);
+    live_a_little(s);
+    uint32_t pending = server_check(s);
+    for (unsigned round = 0; round < 4; round++) {
+        bool damaged = round >= 2; /* the arena of the bare name has lost its vectors */
+        server_crash(s);
+        char names[NAMES_MAX][64];
+        (void)snprintf(from, sizeof from, "vectors/%s", text);
+        size_t count = names_in(s, from, "", names);
+        (void)snprintf(to, sizeof to, "vectors/%s%s", text, suffixes[round % 2]);
+        assert_true(io_mkdir_at(s->data.fd, to, 0700, &st));
+        int directories[2] = {openat(s->data.fd, from, O_RDONLY | O_DIRECTORY | O_CLOEXEC),
+                              openat(s->data.fd, to, O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+        for (size_t i = 0; i < count; i++) {
+            if (names[i][0] != '.') {
+                file_copy(directories[0], names[i], directories[1], names[i]);
+            }
+        }
+        if (damaged) {
+            assert_int_equal(unlinkat(directories[0], "vectors.mmap", 0), 0);
+        }
+        assert_int_equal(close(directories[0]), 0);
+        assert_int_equal(close(directories[1]), 0);
+        server_start_ok(s);
+        uint32_t missing = server_check(s);
+        if (round == 3) {
+            assert_true(missing > pending); /* what was being made is not asked */
+        } else {
+            assert_int_equal(missing, pending);
+        }
+        assert_int_equal(names_in(s, "vectors", text, names), 1);
+        assert_string_equal(names[0], text);
+        no_leftovers(s);
+    }
+}
+
 static void a_stale_checkpoint_is_not_believed(void **state) {
     struct server *s = (struct server *)*state;
     live_a_little(s);
@@ -733,6 +778,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(damaged_checkpoints, set_up, tear_down),
         cmocka_unit_test_setup_teardown(damaged_arenas, set_up, tear_down),
         cmocka_unit_test_setup_teardown(arenas_of_the_version_before, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(arenas_of_a_compaction, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_stale_checkpoint_is_not_believed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(damaged_snapshots, set_up, tear_down),
         cmocka_unit_test_setup_teardown(all_snapshots_damaged, set_up, tear_down),
