@@ -19,9 +19,10 @@
 #include <math.h>
 #include <stdlib.h>
 
-#define GROUP_DEPTH 4   /* candidates looked for at first for each document wanted */
-#define GROUP_DEEPER 4  /* and so many times as many whenever that was too few */
-#define DIVERSE_DEPTH 2 /* candidates for each result of a diverse search */
+#define GROUP_DEPTH 4         /* candidates looked for at first for each document wanted */
+#define GROUP_DEEPER 4        /* and so many times as many whenever that was too few */
+#define KEPT_BYTES (4u << 20) /* more than that is given back after a search */
+#define DIVERSE_DEPTH 2       /* candidates for each result of a diverse search */
 
 struct search_scratch {
     struct dense_scratch *dense;
@@ -114,6 +115,28 @@ static bool candidate_room(struct search_scratch *s, size_t nearest, size_t hits
         s->hits_room = hits;
     }
     return true;
+}
+
+/* Deep searches (groups behind a crowd) may have taken much. */
+static void give_back(struct search_scratch *s) {
+    if (s->nearest_room * sizeof s->nearest[0] > KEPT_BYTES) {
+        free(s->nearest);
+        s->nearest = NULL;
+        s->nearest_room = 0;
+    }
+    if (s->hits_room * sizeof s->hits[0] > KEPT_BYTES) {
+        free(s->hits);
+        s->hits = NULL;
+        s->hits_room = 0;
+    }
+    if (s->map.room * sizeof s->map.keys[0] > KEPT_BYTES) {
+        slot_map_fini(&s->map);
+    }
+    if (s->work.cap > KEPT_BYTES) {
+        buf_fini(&s->work);
+        buf_init(&s->work);
+    }
+    lexical_side_end(s->lexical, KEPT_BYTES);
 }
 
 /* The nearest within the threshold, in scratch->nearest. */
@@ -322,44 +345,56 @@ static bool choose_mode(struct search *s, enum search_mode *ret, struct status *
     return true;
 }
 
+/* The filter's matches, into s->matches. */
+static bool apply_filter(struct search *s, struct slot_set *matches, struct status *st) {
+    const struct search_request *r = s->request;
+    if (r->filter == NULL || s->nothing) {
+        return true;
+    }
+    if (!filter_evaluate(s->scratch->filters, s->rd, r->filter, matches, st)) {
+        return false;
+    }
+    s->matches = matches;
+    s->nothing = matches->count == 0;
+    return true;
+}
+
+static bool answer(struct search *s, struct search_result *result, struct status *st) {
+    const struct search_request *r = s->request;
+    struct search_scratch *scratch = s->scratch;
+    struct candidates c;
+    uint64_t want = r->k;
+    if (r->diverse) {
+        want = want * DIVERSE_DEPTH > SEARCH_CANDIDATES_LEAST ? want * DIVERSE_DEPTH : SEARCH_CANDIDATES_LEAST;
+    }
+    if (!collect(s, result->mode, at_most(want, UINT32_MAX), &c, st) ||
+        (r->diverse && !diversify(s, result->mode, scratch->hits, c.count, r->k, &scratch->work, &c.count, st))) {
+        return false;
+    }
+    copy_hits(s, c.count, result->mode, result);
+    result->candidates = s->candidates;
+    result->exact = c.exact;
+    return true;
+}
+
 bool search_library(const struct reading *rd, const struct search_request *request, struct search_scratch *scratch,
                     struct search_result *result, struct status *st) {
     struct search s = {.rd = rd, .request = request, .scratch = scratch};
     struct slot_set matches;
-    struct candidates c;
     result->count = 0;
     result->candidates = 0;
     result->exact = true;
     result->mode = request->mode;
-    s.chunks = rd->view.chunk_slots > 0 ? arena_chunk(rd->arena, 0) : NULL;
     if (rd->view.live_chunks == 0 || request->k == 0) {
         return true;
     }
-    if (!choose_mode(&s, &result->mode, st)) {
+    s.chunks = arena_chunk(rd->arena, 0);
+    if (!choose_mode(&s, &result->mode, st) || !apply_filter(&s, &matches, st)) {
         return false;
     }
-    if (request->filter != NULL && !s.nothing) {
-        if (!filter_evaluate(scratch->filters, rd, request->filter, &matches, st)) {
-            return false;
-        }
-        s.matches = &matches;
-        s.nothing = matches.count == 0;
-    }
-    if (s.nothing) {
-        return true;
-    }
-    uint64_t want = request->diverse ? (uint64_t)request->k * DIVERSE_DEPTH : request->k;
-    if (request->diverse && want < SEARCH_CANDIDATES_LEAST) {
-        want = SEARCH_CANDIDATES_LEAST;
-    }
-    if (!collect(&s, result->mode, (uint32_t)want, &c, st) ||
-        (request->diverse && !diversify(&s, result->mode, scratch->hits, c.count, request->k, &scratch->work, &c.count, st))) {
-        return false;
-    }
-    copy_hits(&s, c.count, result->mode, result);
-    result->candidates = s.candidates;
-    result->exact = c.exact;
-    return true;
+    bool good = s.nothing || answer(&s, result, st);
+    give_back(scratch);
+    return good;
 }
 
 bool search_library_batch(const struct reading *rd, const struct search_request *requests, size_t count,

@@ -47,6 +47,8 @@ MUST_CHECK bool search_lexical(struct search *s, struct lexical_side *l, uint32_
 /* BM25 of one slot for the text that was read last; 0: none of its terms. */
 float search_lexical_score(const struct lexical_side *l, uint32_t slot);
 #define LEXICAL_TIES_MAX 1024
+/* The search is over; memory for scores beyond `keep` bytes is given back. */
+void lexical_side_end(struct lexical_side *l, size_t keep);
 
 /* --- search_fusion.c --- */
 /* From slots or rows to numbers; emptied by each slot_map_reset. Zeroed: empty. */

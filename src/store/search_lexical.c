@@ -130,6 +130,14 @@ bool lexical_side_begin(struct search *s, struct lexical_side *l, bool *ret_asks
     return true;
 }
 
+void lexical_side_end(struct lexical_side *l, size_t keep) {
+    if (l->scored_room * sizeof l->scored[0] > keep) {
+        free(l->scored);
+        l->scored = NULL;
+        l->scored_room = 0;
+    }
+}
+
 /* --- the search --- */
 
 static bool scored_room(struct lexical_side *l, size_t room, struct status *st) {
