@@ -24,6 +24,7 @@
 #define LANES 4U
 #define NO_BLOCK UINT32_MAX
 #define FIRST_LISTS 16
+#define SUMS_FROM 6U /* essential lists; fewer are merged as fast text by text */
 #define CACHE_LINE 64U
 #define PREFETCHED_BYTES (4 * CACHE_LINE)
 #define FIRST_LOOK 1024U /* postings */
@@ -58,10 +59,15 @@ struct list {
     struct open_postings open;
 };
 
+#define SPAN 4096U /* slots of a window of sums */
+#define WORD_SLOTS 64U
+
 struct lexical_scratch {
     struct list *lists;
     struct list **order; /* by `most`, ascending */
     size_t capacity;
+    uint64_t touched[SPAN / WORD_SLOTS]; /* zeros between two windows, as are the sums */
+    double sums[SPAN];
 };
 
 /* A term to be searched for. */
@@ -115,7 +121,9 @@ static bool scratch_reserve(struct lexical_scratch *s, size_t lists) {
     }
     free(s->lists);
     free(s->order);
-    *s = (struct lexical_scratch){made, order, capacity};
+    s->lists = made;
+    s->order = order;
+    s->capacity = capacity;
     return true;
 }
 
@@ -522,12 +530,74 @@ static void search_window(struct search *s, struct list **ready, uint32_t first,
     }
 }
 
-static void search_all(struct search *s, struct list **ready) {
+/* Adds the parts of a list's postings in [first, first + SPAN) to the sums. Slots elsewhere, which only damage brings here, are left out. */
+static void sum_list(struct search *s, struct lexical_scratch *scratch, struct list *l, uint32_t first) {
+    list_skip(l, first);
+    while (!list_ended(l) && list_unpack(s, l)) {
+        list_find(l, first);
+        list_score(&s->formula, l);
+        uint32_t i = l->at;
+        for (; i < l->count && l->slots[i] - first < SPAN; i++) {
+            uint32_t at = l->slots[i] - first;
+            scratch->touched[at / WORD_SLOTS] |= UINT64_C(1) << at % WORD_SLOTS;
+            scratch->sums[at] += (double)l->scores[i];
+        }
+        s->scored += i - l->at;
+        l->at = i;
+        if (i < l->count) {
+            return;
+        }
+        l->block++;
+    }
+}
+
+/* Where the next posting of an essential list is, at or behind `slot`. */
+static uint32_t next_slot(struct search *s, uint32_t slot) {
+    uint32_t next = UINT32_MAX;
+    for (uint32_t i = s->essential; i < s->lists; i++) {
+        struct list *l = s->order[i];
+        if (!list_ended(l) && list_unpack(s, l) && l->at < l->count) {
+            next = l->slots[l->at] < next ? l->slots[l->at] : next;
+        }
+    }
+    return next < slot ? slot : next;
+}
+
+/* A window of many essential lists: to look for the least slot of all of them at each step would take as long as there are lists, so their parts are
+ * added up in an array over the slots. Returns where the next one begins. */
+static uint32_t window_of_sums(struct search *s, struct lexical_scratch *scratch, uint32_t first) {
+    double rest = rest_of(s, s->essential);
+    for (uint32_t i = s->essential; i < s->lists; i++) {
+        sum_list(s, scratch, s->order[i], first);
+    }
+    for (uint32_t word = 0; word < SPAN / WORD_SLOTS; word++) {
+        for (uint64_t bits = scratch->touched[word]; bits != 0; bits &= bits - 1) {
+            uint32_t at = word * WORD_SLOTS + (uint32_t)__builtin_ctzll(bits);
+            double sum = scratch->sums[at];
+            scratch->sums[at] = 0;
+            if (sum + rest > s->bound) {
+                complete(s, first + at, sum);
+            }
+        }
+        scratch->touched[word] = 0;
+    }
+    return next_slot(s, first > UINT32_MAX - SPAN ? UINT32_MAX : first + SPAN);
+}
+
+static void search_all(struct search *s, struct lexical_scratch *scratch) {
+    struct list **ready = scratch->order + scratch->capacity / 2;
     uint32_t first = 0;
     for (;;) {
         uint32_t last;
         while (s->essential < s->lists && s->order[s->essential]->rest <= s->bound) {
             s->essential++;
+        }
+        if (s->lists - s->essential >= SUMS_FROM) {
+            first = window_of_sums(s, scratch, first);
+            if (first >= s->q->slots) {
+                return;
+            }
+            continue;
         }
         if (bound_window(s, first, &last)) {
             search_window(s, ready, first, last);
@@ -618,7 +688,7 @@ size_t lexical_search(const struct lexical *x, const struct lexical_query *q, si
     }
     if (s.lists > 0) {
         look_first(&s);
-        search_all(&s, scratch->order + scratch->capacity / 2);
+        search_all(&s, scratch);
     }
     if (s.unmapped) {
         return LEXICAL_UNMAPPED;

@@ -41,7 +41,7 @@ static void check_queries(struct corpus *c, struct lexical_scratch *scratch, uns
         struct terms terms;
         uint64_t scored;
         size_t k = ks[i % (sizeof ks / sizeof *ks)];
-        struct lexical_query q = corpus_query(c, 1 + i % 7, &terms, ids);
+        struct lexical_query q = corpus_query(c, 1 + i % 13, &terms, ids);
         q.k1 = k1;
         q.b = b;
         for (uint32_t t = 0; t < terms.count; t++) {
