@@ -30,9 +30,9 @@ enum { CACHE_LINE = 64, ROOM_FIRST = 1024 };
 enum { ROW_PREFETCH_LINES = 4 };
 static const float OVERSHOOT = 1.5F;
 static const float REJECTED_SHARE = 0.55F;
-/* Of the nodes within a distance, those that lie around a query vary more than their mean; with this share of the spread a walk follows about ef nodes on the
- * average (measured on clustered vectors and on hashed texts). */
-static const float SPREAD_SHARE = 0.6F;
+/* How many nodes lie within a distance varies from query to query, most of all in clusters, so the whole spread would follow more than ef nodes on the average. With this
+ * share ef 64 finds 0.95 of the ten nearest among uniformly random vectors of 24 dimensions, and more where there is structure. */
+static const float SPREAD_SHARE = 0.8F;
 
 /* --- scratch ---------------------------------------------------------------------------------------------------------- */
 
