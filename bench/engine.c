@@ -112,7 +112,7 @@ static bool set_option(struct options *o, int c, const char *value) {
         return true;
     case 'b':
         o->bits = (uint32_t)read_number(value, 0, 8);
-        return true;
+        return o->bits % 4 == 0;
     case 'g':
         o->against = value;
         return true;
