@@ -180,11 +180,6 @@ uint32_t quire_replace(struct quire *q, struct quire_searcher *s, uint32_t slot,
     return now;
 }
 
-void quire_optimize(struct quire *q, struct quire_searcher *s) {
-    (void)q;
-    (void)s;
-}
-
 struct crew {
     struct quire *q;
     bool good;

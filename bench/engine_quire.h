@@ -25,8 +25,6 @@ uint32_t quire_put(struct quire *q, const float *vector);
 bool quire_link_pending(struct quire *q, struct quire_searcher *s);
 /* Deletes what is in the slot, with what repair goes with it, and puts and links another vector. Returns the slot that it has now. */
 uint32_t quire_replace(struct quire *q, struct quire_searcher *s, uint32_t slot, const float *vector);
-/* What the store does by itself past a share of deleted slots. */
-void quire_optimize(struct quire *q, struct quire_searcher *s);
 
 /* What is not deleted, nearest first; returns how many. */
 size_t quire_search(const struct quire *q, struct quire_searcher *s, const float *query, uint32_t k, uint32_t ef,
