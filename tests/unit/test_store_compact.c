@@ -18,6 +18,7 @@
 
 #include <cmocka.h>
 
+#include "allocations.h"
 #include "store_fixture.h"
 
 enum { DOCUMENTS = 40, CHUNKS = 8, NAME_BYTES = 32, NEVER = 400 };
@@ -497,6 +498,34 @@ static void test_faults(void **state) {
     }
 }
 
+/* Each allocation that a compaction makes fails once. */
+static void test_memory(void **state) {
+    struct fixture *f = (struct fixture *)*state;
+    struct uuid id = compacted();
+    struct fault none = {.call = IO_CALLS};
+    uint64_t random = 66;
+    unsigned failures = 0;
+    create_both(f, INDEX_HNSW);
+    commits(f, &random, 300);
+    for (;; failures++) {
+        struct status st = {0};
+        assert_true(failures < NEVER);
+        allocations_left = failures + 1;
+        bool ok = attempt(f, &none, &st);
+        bool untouched = allocations_left > 0;
+        allocations_left = 0;
+        if (ok && untouched) {
+            break;
+        }
+        assert_true(ok || st.code == STATUS_NO_MEMORY);
+        commits(f, &random, 20);
+        assert_directories(f, 2);
+    }
+    assert_true(failures > 10);
+    assert_true(view_of(f, id).directory > 0);
+    assert_same(f);
+}
+
 /* --- threads --- */
 
 struct crowd {
@@ -619,6 +648,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_given_up, fixture_set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(test_what_changes_meanwhile, fixture_set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(test_faults, fixture_set_up, fixture_tear_down),
+        cmocka_unit_test_setup_teardown(test_memory, fixture_set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(test_threads, fixture_set_up, fixture_tear_down),
     };
     return cmocka_run_group_tests_name("store compact", tests, NULL, NULL);

@@ -3,7 +3,7 @@
  * again afterwards.
  *
  * Each test does one thing again and again, with the first, second, third ... call of a kind failing, until it goes through
- * untouched. Allocations fail in the same way: the linker hands them to the functions below.
+ * untouched. Allocations fail in the same way: see allocations.h.
  */
 #include "store/backlog.h"
 
@@ -18,6 +18,7 @@
 
 #include <cmocka.h>
 
+#include "allocations.h"
 #include "store_fixture.h"
 
 /* Lets `pass` calls of one kind through and fails the next. */
@@ -299,31 +300,6 @@ static void test_batch(void **state) {
 }
 
 /* --- memory --- */
-
-static unsigned allocations_left; /* 0: all are granted, else the last of so many fails */
-
-static bool denied(void) {
-    return allocations_left > 0 && --allocations_left == 0;
-}
-
-void *__real_malloc(size_t bytes);
-void *__real_calloc(size_t count, size_t bytes);
-void *__real_realloc(void *old, size_t bytes);
-void *__wrap_malloc(size_t bytes);
-void *__wrap_calloc(size_t count, size_t bytes);
-void *__wrap_realloc(void *old, size_t bytes);
-
-void *__wrap_malloc(size_t bytes) {
-    return denied() ? NULL : __real_malloc(bytes);
-}
-
-void *__wrap_calloc(size_t count, size_t bytes) {
-    return denied() ? NULL : __real_calloc(count, bytes);
-}
-
-void *__wrap_realloc(void *old, size_t bytes) {
-    return denied() ? NULL : __real_realloc(old, bytes);
-}
 
 /* Checks and reserves with each allocation failing once, until it goes through. Returns how often it was refused. */
 static unsigned reserve_with_little_memory(struct fixture *f, const struct op *op) {
