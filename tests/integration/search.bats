@@ -90,10 +90,10 @@ hits() {
     fill
     first=$library
     api POST "/v1/libraries/$library/search" '{"query": "red fox", "explain": true}'
-    [ "$(field '.results[0] | [.chunk.id, .explain.dense.rank, .explain.lexical.rank, .explain.fused.method] | join(" ")')" = "fox 1 1 rrf" ]
+    [ "$(field '.results[0] | [.chunk.id, .explain.dense.rank, .explain.lexical.rank, .explain.fused.method] | join(" ")')" = "fox 1 1 weighted" ]
     [ "$(field '.results[0] | .explain.fused.score == .score and .explain.dense.distance == .distance')" = true ]
-    api POST "/v1/libraries/$library/search" '{"query": "red fox", "explain": true, "fusion": {"method": "weighted", "weight": 0.9}}'
-    [ "$(field '.results[0].explain.fused.method')" = weighted ]
+    api POST "/v1/libraries/$library/search" '{"query": "red fox", "explain": true, "fusion": {"constant": 10}}'
+    [ "$(field '.results[0].explain.fused.method')" = rrf ]
     api POST "/v1/libraries/$library/search/batch" '{"searches": [{"query": "fox", "mode": "lexical", "k": 1}, {"query": "whale"},
         {"query": "rains", "mode": "dense", "k": 1}]}'
     expect 200

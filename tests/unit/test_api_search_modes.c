@@ -63,7 +63,7 @@ static void test_modes(void **state) {
     assert_string_equal(text_at(s->json, "/index/mode"), "hybrid");
     assert_int_equal(number_at(s->json, "/total_results"), 5);
     assert_string_equal(text_at(s->json, "/results/0/chunk/id"), "fox");
-    assert_true(fabs(real_at(s->json, "/results/0/score") - 2.0 / 61) < 1e-6); /* first on both sides */
+    assert_true(fabs(real_at(s->json, "/results/0/score") - 1) < 1e-6); /* first on both sides */
     assert_true(fabs(real_at(s->json, "/results/0/distance")) < 1e-3);
 
     (void)expect(s, 200, "POST", join(path, "/search"), "{\"query\":\"the of and\",\"k\":2}");
@@ -90,7 +90,8 @@ static void test_explain(void **state) {
     struct server *s = (struct server *)*state;
     char path[64];
     (void)fill(s, path);
-    (void)expect(s, 200, "POST", join(path, "/search"), "{\"query\":\"the red fox runs\",\"explain\":true}");
+    (void)expect(s, 200, "POST", join(path, "/search"),
+                 "{\"query\":\"the red fox runs\",\"explain\":true,\"fusion\":{\"method\":\"rrf\"}}");
     struct json_object *r = s->json;
     assert_string_equal(text_at(r, "/results/0/chunk/id"), "fox");
     assert_int_equal(number_at(r, "/results/0/explain/dense/rank"), 1);
