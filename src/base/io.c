@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 enum { READ_STEP = 16 * 1024, TREE_DEPTH_MAX = 32, FD_LINK_MAX = 32 };
@@ -259,6 +260,15 @@ static bool empty_directory(DIR *dir, int depth, struct status *st) {
 
 bool io_remove_tree(int dir_fd, const char *path, struct status *st) {
     return remove_entry(dir_fd, path, 0, st);
+}
+
+bool io_free_bytes(int fd, uint64_t *ret_bytes, struct status *st) {
+    struct statvfs v;
+    if (fstatvfs(fd, &v) != 0) {
+        return status_set_errno(st, errno, "cannot ask how much room there is");
+    }
+    *ret_bytes = (uint64_t)v.f_bavail * v.f_frsize;
+    return true;
 }
 
 bool io_size(int fd, off_t *ret_size, struct status *st) {

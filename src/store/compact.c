@@ -34,6 +34,9 @@
 #define READY_TAIL 512
 #define READY_SHARE 64
 #define LEAST_ROOM 1024
+/* Disk space that must be left to commits while both arenas are there: this much, and this share of the new one. */
+#define SPARE_BYTES ((uint64_t)16 << 20)
+#define SPARE_SHARE 4
 
 /* A growing list of numbers. */
 struct numbers {
@@ -328,12 +331,33 @@ static struct slice definition_of(const struct library *lib, const struct librar
     return arena_record(&lib->arena, view->definition, view->definition_length);
 }
 
+/* A compaction that fills the disk would fail by itself, but commits beside it would be refused, too. */
+static bool check_space(struct compaction *k, const struct library_view *view, struct status *st) {
+    struct library_file files[LIBRARY_FILES_MAX];
+    size_t count = library_files(k->source, files);
+    uint64_t bytes = 0;
+    uint64_t available = 0;
+    for (size_t i = 0; i < count; i++) {
+        bytes += files[i].used;
+    }
+    uint64_t needed = (uint64_t)((double)bytes * view->live_chunks / (view->chunk_slots + 1.0));
+    needed += needed / SPARE_SHARE + SPARE_BYTES;
+    if (!io_free_bytes(k->catalog->options.vectors_dir_fd, &available, st)) {
+        return false;
+    }
+    return available >= needed || status_set(st, STATUS_NO_SPACE, "the new files need about %llu bytes and %llu are free",
+                                             (unsigned long long)needed, (unsigned long long)available);
+}
+
 static bool make_target(struct compaction *k, struct status *st) {
     struct reading rd;
     struct op op;
     library_reading(k->source, &rd);
     if (rd.view.dimension == 0) {
         return status_set(st, STATUS_INVALID, "the library has no vectors yet");
+    }
+    if (!check_space(k, &rd.view, st)) {
+        return false;
     }
     k->target = library_new(k->catalog, &k->source->id);
     if (k->target == NULL) {
