@@ -78,3 +78,22 @@ hits() {
     [ "$(hits heron)" = 0 ]
     [ "$(hits kettle)" = 50 ]
 }
+
+@test "optimize: a kill at any moment costs nothing" {
+    local round document
+    make_library '"index_type":"hnsw"'
+    for round in 1 2 3; do
+        for document in a b c d; do put "$document" "heron$round" 150; done
+        api POST "/v1/libraries/$library/index/optimize"
+        expect 202
+        # A little later each time: while it copies, links, or is over.
+        sleep "0.0$((round * 3 - 2))"
+        kill -KILL "$(supervisor)"
+        start_instance --set workers=2 --set optimize_dead_least=50
+        statistics
+        [ "$(field .num_documents)" = 4 ]
+        [ "$(field .num_chunks)" = 600 ]
+        [ "$(hits "heron$round")" = 50 ]
+        [ "$(find "$instance/data/vectors" -mindepth 1 -maxdepth 1 -name "$library*" | wc -l)" = 1 ]
+    done
+}
