@@ -225,3 +225,77 @@ void stopped_set_view(struct stopped *s, const struct library_view *view) {
     file_write(s->server.data.fd, CHECKPOINT_PATH, buf_slice(&content));
     buf_fini(&content);
 }
+
+/* --- one for all tests --- */
+
+struct stopped stopped;
+
+int make_stopped(void **state) {
+    (void)state;
+    stopped_make(&stopped);
+    return 0;
+}
+
+int remove_stopped(void **state) {
+    (void)state;
+    stopped_remove(&stopped);
+    return 0;
+}
+
+struct check_report stopped_check(const struct stopped *s, bool skip_sums) {
+    struct check_options options = {.data_dir_fd = s->server.data.fd, .skip_sums = skip_sums};
+    struct check_report report = {0};
+    struct status st = {0};
+    if (!check_run(&options, &report, &st)) {
+        fail_msg("check: %s", st.detail);
+    }
+    return report;
+}
+
+void must_be_sound(const struct stopped *s) {
+    struct check_report r = stopped_check(s, false);
+    if (r.total_faults != 0) {
+        fail_msg("%s: %s", r.faults[0].file, r.faults[0].what);
+    }
+    check_report_fini(&r);
+}
+
+static unsigned complaints;
+
+/* Goes on, so that the file is put back and the next fault planted; no_complaints ends the test. */
+static void complain(const char *fmt, ...) PRINTF_LIKE(1, 2);
+static void complain(const char *fmt, ...) {
+    char text[1024];
+    va_list args;
+    va_start(args, fmt);
+    (void)vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    print_error("%s\n", text);
+    complaints++;
+}
+
+int no_complaints(void **state) {
+    (void)state;
+    unsigned count = complaints;
+    complaints = 0;
+    return count == 0 ? 0 : -1;
+}
+
+void must_find(const char *label, bool skip_sums, enum check_part part, unsigned also, const char *file, const char *mentions) {
+    struct check_report r = stopped_check(&stopped, skip_sums);
+    bool found = false;
+    for (size_t i = 0; i < r.fault_count; i++) {
+        const struct check_fault *f = &r.faults[i];
+        if (f->part == part && strstr(f->file, file) != NULL && strstr(f->what, mentions) != NULL) {
+            found = true;
+        }
+        if (f->part != part && (also & ALSO(f->part)) == 0) {
+            complain("%s: %s, %s: %s", label, check_part_name(f->part), f->file, f->what);
+        }
+    }
+    if (!found) {
+        complain("%s: not found; %llu faults, the first: %s", label, (unsigned long long)r.total_faults,
+                 r.fault_count > 0 ? r.faults[0].what : "");
+    }
+    check_report_fini(&r);
+}

@@ -47,4 +47,16 @@ void stopped_path(const struct stopped *s, const char *name, char out[128]);
 /* Has the checkpoint file name another view. */
 void stopped_set_view(struct stopped *s, const struct library_view *view);
 
+/* --- one for all tests of a program --- */
+extern struct stopped stopped; /* each test leaves it as it found it */
+int make_stopped(void **state);
+int remove_stopped(void **state);
+struct check_report stopped_check(const struct stopped *s, bool skip_sums);
+void must_be_sound(const struct stopped *s);
+/* Some fault is of this part, in this file, and says `mentions`; none is of a part that is not named (`also`: a bit each). Else it complains and goes
+ * on, so that what was damaged is put back; no_complaints, as a test's teardown, fails. */
+#define ALSO(part) (1U << (part))
+void must_find(const char *label, bool skip_sums, enum check_part part, unsigned also, const char *file, const char *mentions);
+int no_complaints(void **state);
+
 #endif
