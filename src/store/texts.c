@@ -23,6 +23,7 @@
 #define LOOK_AHEAD 8        /* values that the chunk before had and this one has not, before a value counts as new */
 #define KEEP_BYTES 1048576U /* an empty stage that is larger gives its memory back */
 #define LEAST_ROOM 256
+#define LEAST_TEXT_BYTES 4096
 
 struct staged_op {
     size_t bytes; /* with this head */
@@ -125,7 +126,11 @@ static bool add_analyzer(struct texts *t, const char *language, struct analyzer 
 
 bool texts_prepare(struct texts *t, const char *language, size_t text_bytes, struct status *st) {
     struct analyzer *a = find_analyzer(t, language);
-    return (a != NULL || add_analyzer(t, language, &a, st)) && analyzer_reserve(a, text_bytes, st);
+    size_t room = LEAST_TEXT_BYTES;
+    while (room < text_bytes) {
+        room *= 2; /* so that texts of growing length do not each make the room anew */
+    }
+    return (a != NULL || add_analyzer(t, language, &a, st)) && analyzer_reserve(a, room, st);
 }
 
 void texts_analyze(struct texts *t, const char *language, struct slice text, struct terms *ret) {
