@@ -82,15 +82,17 @@ struct hnsw_walk {
     bool spent;         /* a walk gave up at its budget */
 };
 
-/* Coarse: by 4 bits, where there are codes. Fine: by all the bits there are. */
-enum hnsw_precision { COARSE, FINE };
+/* Coarse: by 4 bits, where there are codes. Fine: by all the bits there are. Exact: by float32 rows. */
+enum hnsw_precision { COARSE, FINE, EXACT };
 
 /* Which met nodes are results (the others are only walked through), and how far the walk goes. */
 struct hnsw_reach {
     uint32_t k;
     uint32_t ef;
-    uint32_t pool; /* met nodes kept at most */
-    float spread;  /* hnsw_head.spread; 0: the pool alone ends the walk */
+    uint32_t pool;              /* met nodes kept at most */
+    float spread;               /* hnsw_head.spread; 0: the pool alone ends the walk */
+    float noise;                /* by how much coarse distances may be wrong; 0: the walk stays coarse */
+    enum hnsw_precision finest; /* what the walk may come to */
     uint32_t below;
     uint64_t budget; /* distances at most */
     const uint64_t *matches;
@@ -105,6 +107,8 @@ struct hnsw_pool {
     uint32_t next;     /* no entry before it is waiting to be expanded */
     uint32_t rejected; /* entries that are no results */
     float limit;       /* nothing beyond is taken in or followed */
+    float noise;       /* of the distances as they are measured now */
+    enum hnsw_precision precision;
     const struct hnsw_reach *reach;
 };
 

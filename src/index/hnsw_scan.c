@@ -18,6 +18,8 @@
 #include <string.h>
 
 enum { WORD_BITS = 64 };
+/* The exponent of a NaN or an infinity: no code, or a damaged one. */
+#define SCALE_NOT_FINITE 0x7f800000U
 /* For the rounding of float32 sums, of the kernel as of the bounds; vectors are unit length. */
 static const float ROUNDING = 1e-5F;
 
@@ -139,7 +141,8 @@ static uint32_t take_coded(struct hnsw_walk *w, struct exact *x, const uint32_t 
 
     for (uint32_t i = 0; i < n; i++) {
         /* pairs with: HNSW_CODE. Without it the code could be read half-written. */
-        if (load_acquire_u32(&hnsw_words(w, slots[i])[WORD_SCALE]) != SCALE_NONE) {
+        uint32_t scale = load_acquire_u32(&hnsw_words(w, slots[i])[WORD_SCALE]);
+        if ((scale & SCALE_NOT_FINITE) != SCALE_NOT_FINITE) {
             coded[count++] = slots[i];
         } else if (!keep(x, (struct neighbor){-INFINITY, slots[i]})) {
             return UINT32_MAX;

@@ -66,7 +66,9 @@ static void rerank(struct hnsw_walk *w, uint32_t count, const float *query) {
 }
 
 uint32_t hnsw_candidates(const struct hnsw_request *q) {
-    return FINE_SHARE * (q->rerank > q->k ? q->rerank : q->k);
+    uint32_t share = FINE_SHARE * (q->rerank > q->k ? q->rerank : q->k);
+
+    return share > q->ef ? share : q->ef;
 }
 
 void hnsw_finish(struct hnsw_walk *w, const struct hnsw_request *q, uint32_t met, struct topk *best) {
@@ -119,6 +121,13 @@ struct hnsw_reach hnsw_reach_of(const struct hnsw_graph *g, const struct hnsw_re
                                .visible = q->visible};
 }
 
+/* The mean error of a coarse distance: that of each dimension is even over a step, and unit length averages them. The scales of the nodes are about that of the query. */
+static float coarse_noise(const struct hnsw_walk *w) {
+    static const float EVEN = 0.288675F; /* 1 / sqrt(12) */
+
+    return w->bits == 0 ? 0.0F : EVEN * CODE_HIGH * w->scratch->query.code.scale;
+}
+
 uint64_t hnsw_search(const struct hnsw_graph *g, const struct vector_rows *rows, const struct hnsw_request *q,
                      struct hnsw_scratch *scratch, struct topk *best) {
     struct hnsw_walk walk = hnsw_walk_over(g, rows, q->slots, scratch);
@@ -134,6 +143,8 @@ uint64_t hnsw_search(const struct hnsw_graph *g, const struct vector_rows *rows,
         return UINT64_MAX;
     }
     hnsw_probe_vector(&walk, &scratch->query, q->query);
+    reach.noise = coarse_noise(&walk);
+    reach.finest = q->rerank > 0 ? EXACT : FINE;
     uint32_t at = hnsw_descend(&walk, hnsw_entry_slot(entry), hnsw_entry_level(entry), 0);
     uint32_t met = hnsw_search_layer(&walk, at, 0, &reach);
     if (!walk.spent) {

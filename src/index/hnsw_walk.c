@@ -9,11 +9,12 @@
  *
  *      d_k * (ef / k) ^ spread
  *
- * d_k being the distance of the k-th result so far: that is where the ef-th neighbour is expected, when distances grow with ranks as they do
+ * (and a little farther, by what rounding may have added to distances of codes), d_k being the distance of the k-th result so far: that is where the ef-th neighbour is expected, when distances grow with ranks as they do
  * around the graph's nodes (hnsw_head.spread, which insertions measure). So ef keeps its meaning on the average, but a query among many
  * near neighbours follows more of them and one in the open fewer, which costs less for the same recall (the rule is that of
  * Al-Jazzazi et al. 2025, "Distance Adaptive Beam Search"; tying it to ef by the intrinsic dimension is ours). Where rejected nodes (a filter, deletions) lie among the
- * results, the k-th accepted one has a higher rank r in the pool than k; the factor is then that of ef * (r / k)^REJECTED_SHARE over r, at least OVERSHOOT.
+ * results, the k-th accepted one has a higher rank r in the pool than k; the factor is then that of ef * (r / k)^REJECTED_SHARE over r, at least OVERSHOOT; among deleted nodes, which are never so
+ * many, that of ef for the nodes that are left.
  *
  * Tags are bytes that hold the number of the walk, so starting a walk costs nothing, and once in 255 walks a memset. No allocation but in
  * hnsw_scratch_reserve.
@@ -30,9 +31,11 @@ enum { CACHE_LINE = 64, ROOM_FIRST = 1024 };
 enum { ROW_PREFETCH_LINES = 4 };
 static const float OVERSHOOT = 1.5F;
 static const float REJECTED_SHARE = 0.55F;
+/* Distances that are fewer times their errors are measured more finely. */
+static const float NOISE_RATIO = 6.0F;
 /* How many nodes lie within a distance varies from query to query, most of all in clusters, so the whole spread would follow more than ef nodes on the average. With this
  * share ef 64 finds 0.95 of the ten nearest among uniformly random vectors of 24 dimensions, and more where there is structure. */
-static const float SPREAD_SHARE = 0.8F;
+static const float SPREAD_SHARE = 0.7F;
 
 /* --- scratch ---------------------------------------------------------------------------------------------------------- */
 
@@ -201,7 +204,7 @@ void hnsw_distances(struct hnsw_walk *w, const struct hnsw_probe *from, enum hns
         return;
     }
     w->distances += count;
-    if (w->bits == 0) {
+    if (w->bits == 0 || precision == EXACT) {
         distances_by_rows(w, from->vector, slots, count, out);
     } else {
         distances_by_codes(w, &from->code, precision == FINE && code_planes(w->bits) > 1, slots, count, out);
@@ -412,18 +415,51 @@ static void drop_beyond(struct hnsw_pool *p, uint32_t kth) {
     }
 }
 
+/* Where distances are as small as their errors, as among near copies, the order of a coarse walk is chance. So it is measured anew, and onward, more finely. */
+static void sharpen(struct hnsw_walk *w, struct hnsw_pool *p) {
+    struct neighbor *e = p->entries;
+
+    p->precision = p->precision == COARSE && code_planes(w->bits) > 1 ? FINE : EXACT;
+    p->noise = p->precision == FINE ? p->noise / CODE_HIGH : 0.0F;
+    for (uint32_t at = 0; at < p->count; at += MAX_LINKS) {
+        uint32_t slots[MAX_LINKS];
+        float distance[MAX_LINKS];
+        uint32_t n = p->count - at < MAX_LINKS ? p->count - at : MAX_LINKS;
+        for (uint32_t i = 0; i < n; i++) {
+            slots[i] = e[at + i].slot & MET_SLOT;
+        }
+        hnsw_distances(w, &w->scratch->query, p->precision, slots, n, distance);
+        for (uint32_t i = 0; i < n; i++) {
+            e[at + i].distance = distance[i];
+        }
+    }
+    for (uint32_t i = 1; i < p->count; i++) {
+        struct neighbor moving = e[i];
+        uint32_t at = i;
+        for (; at > 0 && e[at - 1].distance > moving.distance; at--) {
+            e[at] = e[at - 1];
+        }
+        e[at] = moving;
+    }
+    p->next = 0;
+}
+
 /* After a batch: where the walk ends now. */
-static void set_limit(struct hnsw_pool *p) {
+static void set_limit(struct hnsw_walk *w, struct hnsw_pool *p) {
     const struct hnsw_reach *r = p->reach;
 
     p->limit = p->count == p->room ? p->entries[p->count - 1].distance : INFINITY;
     if (r->spread > 0.0F) {
         uint32_t kth = kth_accepted(p);
+        while (kth < p->count && p->precision < r->finest && p->entries[kth].distance < NOISE_RATIO * p->noise) {
+            sharpen(w, p);
+            kth = kth_accepted(p);
+        }
         if (kth < p->count) {
             float rank = (float)(kth + 1);
-            float ef = (float)r->ef * powf(rank / (float)r->k, REJECTED_SHARE);
+            float ef = (float)r->ef * powf(rank / (float)r->k, r->matches != NULL ? REJECTED_SHARE : 1.0F);
             ef = ef > OVERSHOOT * rank ? ef : OVERSHOOT * rank;
-            float limit = p->entries[kth].distance * powf(ef / rank, SPREAD_SHARE * r->spread);
+            float limit = p->entries[kth].distance * powf(ef / rank, SPREAD_SHARE * r->spread) + p->noise;
             p->limit = limit < p->limit ? limit : p->limit;
             drop_beyond(p, kth);
         }
@@ -434,18 +470,18 @@ void hnsw_offer_batch(struct hnsw_walk *w, struct hnsw_pool *p, uint32_t n) {
     struct hnsw_scratch *s = w->scratch;
     struct neighbor near[MAX_LINKS];
 
-    hnsw_distances(w, &s->query, COARSE, s->batch, n, s->batch_distance);
+    hnsw_distances(w, &s->query, p->precision, s->batch, n, s->batch_distance);
     uint32_t more = take_near(w, p, n, near);
     if (more > 0) {
         more = make_room(p, near, more);
         merge(p, near, more);
-        set_limit(p);
+        set_limit(w, p);
     }
 }
 
 uint32_t hnsw_search_layer(struct hnsw_walk *w, uint32_t start, uint32_t layer, const struct hnsw_reach *reach) {
     struct hnsw_scratch *s = w->scratch;
-    struct hnsw_pool p = {.entries = s->pool, .room = reach->pool, .limit = INFINITY, .reach = reach};
+    struct hnsw_pool p = {.entries = s->pool, .room = reach->pool, .limit = INFINITY, .noise = reach->noise, .reach = reach};
     uint64_t budget = w->distances + reach->budget;
 
     begin_layer(s);

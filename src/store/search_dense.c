@@ -30,10 +30,10 @@
 
 #define SEARCH_SCAN_CHUNKS 2000 /* up to so many a scan is as fast as the graph, and exact */
 #define CODE_SCAN_SLOTS 32      /* fewer are sooner measured in float32 at once */
-/* With a filter: a walk measures about so many nodes per result and per rejected one between two results; it costs as much as a scan when it has measured this share of
- * what matches, and gives up there. */
-#define WALK_DISTANCES 32
-#define WALK_PERCENT 40
+/* With a filter: a walk measures about so many nodes for each that it follows; it is begun when that is likely to be less than this share of what matches, and
+ * gives up when it has measured as many as match. */
+#define WALK_DISTANCES 24
+#define WALK_PERCENT 65
 #define SEARCH_SCAN_SHARE 16 /* a walk with ef candidates looks at some 16 ef rows: with fewer chunks than that, scan */
 
 /* The answer to one request of a batch, found in a pass for many. */
@@ -201,7 +201,7 @@ static struct hnsw_request request_of(const struct dense *d, uint32_t below) {
                                  .slots = d->search->rd->view.chunk_slots,
                                  .below = below,
                                  .k = d->want,
-                                 .budget = matches != NULL ? matches->count * WALK_PERCENT / 100 + 1 : 0,
+                                 .budget = matches != NULL ? matches->count + 1 : 0,
                                  .rerank = d->search->rd->view.rerank,
                                  .matches = matches != NULL ? matches->words : NULL,
                                  .match_count = matches != NULL ? matches->count : 0,
@@ -303,7 +303,10 @@ static bool walk_is_better(const struct dense *d, uint32_t ef) {
     if (d->search->request->exact || matches <= SEARCH_SCAN_CHUNKS || (uint64_t)ef * SEARCH_SCAN_SHARE >= matches) {
         return false;
     }
-    return d->search->matches == NULL || WALK_DISTANCES * d->want * (slots / matches) < matches * WALK_PERCENT / 100;
+    uint64_t rank =
+        d->want * slots / matches; /* of the last result among all, when the filter has nothing to do with the query */
+    uint64_t followed = rank + rank / 4 > ef ? rank + rank / 4 : ef;
+    return d->search->matches == NULL || followed * WALK_DISTANCES < matches * WALK_PERCENT / 100;
 }
 
 bool search_dense(struct search *s, struct dense_scratch *scratch, uint32_t want, struct neighbor *out, uint32_t *ret_count,

@@ -396,7 +396,7 @@ static void test_scan_survives(void **unused) {
 
 /* Six dense groups, and nothing between them. */
 static void test_near_copies(void **unused) {
-    static const float SPREAD_OF_GROUP = 0.5F;
+    static const float SPREAD_OF_GROUP = 0.2F;
     static const double least[] = {0.97, 0.9, 0.97}; /* without codes, 4 bits, 8 bits */
     struct subset all = subset_of(PERCENT * PERCENT, PERCENT * PERCENT);
     enum { GROUPS = 6 };
