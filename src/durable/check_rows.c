@@ -22,6 +22,7 @@
 #include <stdio.h>
 
 #define RECORD_ALIGNMENT 8
+#define DETAIL_BYTES 160
 #define CHUNKS_FILE "chunks.mmap"
 #define DOCUMENTS_FILE "documents.mmap"
 #define RECORDS_FILE "records.mmap"
@@ -295,6 +296,8 @@ static void check_rows(struct library_check *l) {
     for (uint32_t row = 0; row < v->document_rows; row++) {
         check_document(l, row, &sums);
     }
+    char detail[DETAIL_BYTES] = "";
+    library_faults(l, CHECK_ROWS, IDS_FILE, idtable_validate(&l->arena, v, detail), detail);
     compare(l, "chunk slots", sums.next_slot, v->chunk_slots);
     compare(l, "living documents", sums.live_documents, v->live_documents);
     compare(l, "living chunks", sums.live_chunks, v->live_chunks);

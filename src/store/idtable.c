@@ -18,6 +18,10 @@
 #include "shm/atomics.h"
 #include "store/op_format.h"
 
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
 #define NODE_WORDS 16
 #define LEVELS 16 /* nibbles of a 64-bit hash */
 #define NIBBLE_BITS 4
@@ -185,4 +189,91 @@ enum idtable_answer idtable_lookup(const struct arena *a, const struct library_v
 uint32_t idtable_find(const struct arena *a, const struct library_view *view, enum id_kind kind, struct slice encoded_id) {
     uint32_t row = ROW_NONE;
     return idtable_lookup(a, view, kind, encoded_id, &row) == IDTABLE_FOUND ? row : ROW_NONE;
+}
+
+/* --- the validator --- */
+
+enum { DETAIL_BYTES = 160, BITS = 8 };
+
+struct id_check {
+    const struct arena *a;
+    const struct library_view *view;
+    enum id_kind kind;
+    uint8_t *seen; /* bit per node */
+    uint64_t nodes;
+    uint64_t rows;
+    uint64_t faults;
+    char *detail;
+};
+
+static void fault(struct id_check *c, const char *what, uint64_t number) {
+    if (c->faults++ == 0) {
+        (void)snprintf(c->detail, DETAIL_BYTES, "%s table, %s %" PRIu64, c->kind == ID_DOCUMENT ? "documents'" : "chunks'", what,
+                       number);
+    }
+}
+
+/* The rows of a leaf. way: the nibbles that led here, at the top of a hash. */
+static void check_leaf(struct id_check *c, uint32_t word, uint64_t way, unsigned level) {
+    uint32_t count = c->kind == ID_DOCUMENT ? c->view->document_rows : c->view->chunk_slots;
+    unsigned below = (LEVELS - 1 - level) * NIBBLE_BITS;
+    uint32_t row = word & LEAF_ROW;
+    uint64_t first = row < count ? item_at(c->a, c->kind, row).id_hash : 0;
+    for (uint32_t before = ROW_NONE; row < before; before = row, row = item_at(c->a, c->kind, row).previous) {
+        if (row >= count) {
+            fault(c, "a leaf or chain leads to a row that is not there:", row);
+            return;
+        }
+        uint64_t hash = item_at(c->a, c->kind, row).id_hash;
+        if (hash >> below != way >> below || ((word & LEAF_MIXED) == 0 && hash != first)) {
+            fault(c, "where its hash does not lead: row", row);
+        }
+        c->rows++;
+    }
+    if (row != ROW_NONE) {
+        fault(c, "a chain does not descend at row", row);
+    }
+}
+
+static void check_node(struct id_check *c, uint64_t node, uint64_t way, unsigned level) {
+    c->seen[node / BITS] |= (uint8_t)(1U << (node % BITS));
+    c->nodes++;
+    for (uint32_t i = 0; i < NODE_WORDS; i++) {
+        uint32_t word = node_words(c->a, node)[i];
+        uint64_t on = way | (uint64_t)i << ((LEVELS - 1 - level) * NIBBLE_BITS);
+        if (word == 0) {
+            continue;
+        }
+        if ((word & LEAF) != 0) {
+            check_leaf(c, word, on, level);
+        } else if (word <= node || word < IDTABLE_FIRST_FREE || word >= c->view->ids_used || level + 1 == LEVELS ||
+                   (c->seen[word / BITS] >> (word % BITS) & 1) != 0) {
+            fault(c, "a link that cannot be in node", node);
+        } else {
+            check_node(c, word, on, level + 1); /* no deeper than LEVELS */
+        }
+    }
+}
+
+uint64_t idtable_validate(const struct arena *a, const struct library_view *view, char detail[DETAIL_BYTES]) {
+    struct id_check c = {.a = a, .view = view, .detail = detail};
+    detail[0] = '\0';
+    c.seen = (uint8_t *)calloc((size_t)view->ids_used / BITS + 1, 1);
+    if (c.seen == NULL) {
+        return UINT64_MAX;
+    }
+    const uint32_t counts[] = {[ID_DOCUMENT] = view->document_rows, [ID_CHUNK] = view->chunk_slots};
+    for (unsigned kind = ID_DOCUMENT; kind <= ID_CHUNK; kind++) {
+        c.kind = (enum id_kind)kind;
+        c.rows = 0;
+        check_node(&c, kind, 0, 0);
+        if (c.rows != counts[kind]) {
+            fault(&c, "rows reached:", c.rows);
+        }
+    }
+    if (c.nodes != view->ids_used) {
+        fault(&c, "nodes reached in all:", c.nodes);
+    }
+    free(c.seen);
+    return c.faults;
 }

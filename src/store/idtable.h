@@ -34,5 +34,9 @@ enum idtable_answer idtable_lookup(const struct arena *a, const struct library_v
 
 /* The row of this id that is in the view (lsn), or ROW_NONE. `view` may be a published view, or the committer's own (lsn UINT64_MAX: newest). */
 uint32_t idtable_find(const struct arena *a, const struct library_view *view, enum id_kind kind, struct slice encoded_id);
+/* The validator: nodes within those in use, each reached once and from one before it; chains that descend; rows where their hashes lead; every row of the
+ * view reached. Returns the number of faults (UINT64_MAX: no memory to check); the first is described. The maps hold what the view counts. For use while
+ * nobody writes. */
+uint64_t idtable_validate(const struct arena *a, const struct library_view *view, char detail[160]);
 
 #endif

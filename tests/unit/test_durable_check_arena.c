@@ -129,6 +129,31 @@ static void ids_word_beyond(struct image *m) {
     }
 }
 
+/* A row that is deleted is not looked for; the chain that it stands in is looked at. */
+static void ids_leaf_of_another(struct image *m) {
+    uint32_t *words = (uint32_t *)(void *)m->data;
+    for (size_t i = 0; i < m->view->ids_used * IDTABLE_NODE_BYTES / sizeof *words; i++) {
+        if (words[i] == (0x80000000U | DEAD_SLOT)) {
+            words[i]++;
+            return;
+        }
+    }
+    fail();
+}
+static void ids_empty_word(struct image *m) {
+    uint32_t *words = (uint32_t *)(void *)m->data;
+    for (size_t i = 0; i < m->view->ids_used * IDTABLE_NODE_BYTES / sizeof *words; i++) {
+        if (words[i] == 0) {
+            words[i] = 0x00fffff0; /* an insertion would follow it */
+            return;
+        }
+    }
+    fail();
+}
+static void chunk_previous(struct image *m) {
+    chunk_at(m, LIVE_SLOT)->previous = LIVE_SLOT;
+}
+
 static float *vector_at(const struct image *m, uint32_t slot) {
     return (float *)(void *)(m->data + VECTORS_HEAD_BYTES) + (size_t)slot * m->view->stride;
 }
@@ -305,6 +330,9 @@ static const struct plant plants[] = {
     PLANT(record_definition, "records.mmap", CHECK_ROWS, INDEXES, "definition"),
     PLANT(ids_word_gone, "ids.mmap", CHECK_ROWS, 0, "the id table does not lead"),
     PLANT(ids_word_beyond, "ids.mmap", CHECK_ROWS, 0, "the id table does not lead"),
+    PLANT(ids_leaf_of_another, "ids.mmap", CHECK_ROWS, 0, "where its hash does not lead"),
+    PLANT(ids_empty_word, "ids.mmap", CHECK_ROWS, 0, "a link that cannot be"),
+    PLANT(chunk_previous, "chunks.mmap", CHECK_ROWS, 0, "does not descend"),
     PLANT(vector_number, "vectors.mmap", CHECK_VECTORS, ALSO(CHECK_GRAPH), "checksum differs"),
     PLANT(vector_of_a_dead_chunk, "vectors.mmap", CHECK_VECTORS, ALSO(CHECK_GRAPH), "checksum differs"),
     PLANT(vectors_model, "vectors.mmap", CHECK_VECTORS, 0, "another model"),
@@ -395,10 +423,46 @@ static void a_vector_that_is_none(void **state) {
     must_be_sound(&stopped);
 }
 
+/* Whatever stands in the files, the check comes to its end. (Not everything is a fault: some bytes are padding, or of a speed only.) */
+static void anything_at_all(void **state) {
+    enum { ROUNDS = 400, WORDS_MAX = 4 };
+    static const uint32_t values[] = {0, 1, 0x7fffffff, 0x80000000, 0xfffffff0, 0xffffffff};
+    (void)state;
+    uint64_t seed = 11;
+    unsigned found = 0;
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        const struct checkpoint_file *f = &stopped.saved->files[round % stopped.saved->file_count];
+        struct buf sound = {0};
+        struct buf damaged = {0};
+        char path[128];
+        stopped_path(&stopped, f->name, path);
+        file_read(stopped.server.data.fd, path, &sound);
+        buf_put_slice(&damaged, buf_slice(&sound));
+        /* half of it near the head, where it leads furthest */
+        uint64_t range = fixture_random(&seed) % 2 == 0 && f->used > 512 ? 512 : f->used;
+        for (uint64_t n = fixture_random(&seed) % WORDS_MAX + 1; n > 0; n--) {
+            uint32_t random = (uint32_t)fixture_random(&seed);
+            uint32_t value = random % 3 == 0 ? random : values[random % (sizeof values / sizeof values[0])];
+            memcpy(damaged.data + fixture_random(&seed) % (range / sizeof value) * sizeof value, &value, sizeof value);
+        }
+        file_write(stopped.server.data.fd, path, buf_slice(&damaged));
+        struct check_report r = stopped_check(&stopped, true);
+        found += r.total_faults > 0 ? 1 : 0;
+        check_report_fini(&r);
+        file_write(stopped.server.data.fd, path, buf_slice(&sound));
+        buf_fini(&sound);
+        buf_fini(&damaged);
+    }
+    print_message("%u of %u found\n", found, (unsigned)ROUNDS);
+    assert_true(found > ROUNDS / 2);
+    must_be_sound(&stopped);
+}
+
 int main(void) {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(every_planted_fault, no_complaints),
         cmocka_unit_test_teardown(a_vector_that_is_none, no_complaints),
+        cmocka_unit_test_teardown(anything_at_all, no_complaints),
     };
     log_set_level(LOG_LEVEL_ERROR);
     return cmocka_run_group_tests(tests, make_stopped, remove_stopped);
