@@ -175,6 +175,7 @@ void stopped_begin(struct stopped *s) {
     stopped_link(&s->server);
     delete_some(&s->server);
     stopped_link(&s->server);
+    put_document(&s->server, CHECKED_DOCUMENTS, "The last one is not linked");
 }
 
 void stopped_stop(struct stopped *s) {

@@ -9,7 +9,7 @@
 
 /*
  * Two libraries. The first: 40 documents "d<n>" of three chunks "d<n>/<i>", slots 3n to 3n + 2, with tags, metadata and a graph; then d5 and d11 are deleted,
- * d9 replaced (document row 40, slots 120 to 122), chunk d7/1 (slot 22) deleted, all after they were linked. The second: flat, with the caller's
+ * d9 replaced (document row 40, slots 120 to 122), chunk d7/1 (slot 22) deleted, all after they were linked. Then d40 is added, which is not linked (slots from UNLINKED_SLOT on). The second: flat, with the caller's
  * vectors. A snapshot in the middle, several log segments behind it, stopped in order.
  */
 enum {
@@ -18,7 +18,8 @@ enum {
     DEAD_DOCUMENT = 5,
     DEAD_SLOT = DEAD_DOCUMENT * CHUNKS_OF_ONE,
     LIVE_SLOT = 6,
-    LIVE_ROW = 2
+    LIVE_ROW = 2,
+    UNLINKED_SLOT = (CHECKED_DOCUMENTS + 1) * CHUNKS_OF_ONE
 };
 
 struct stopped {

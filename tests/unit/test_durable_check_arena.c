@@ -186,6 +186,9 @@ static void graph_magic(struct image *m) {
 static void graph_code(struct image *m) {
     block_at(m, LIVE_SLOT)[5] ^= 1;
 }
+static void graph_code_unlinked(struct image *m) {
+    block_at(m, UNLINKED_SLOT)[5] ^= 1;
+}
 static void graph_scale(struct image *m) {
     words_at(m, LIVE_SLOT)[0] ^= 1;
 }
@@ -339,6 +342,7 @@ static const struct plant plants[] = {
     PLANT(vectors_magic, "vectors.mmap", CHECK_VECTORS, 0, "does not begin"),
     PLANT(graph_magic, "graph.1.mmap", CHECK_GRAPH, 0, "does not begin"),
     PLANT(graph_code, "graph.1.mmap", CHECK_GRAPH, 0, "its code is not that of its vector"),
+    PLANT(graph_code_unlinked, "graph.1.mmap", CHECK_GRAPH, 0, "not linked yet, and its code"),
     PLANT(graph_scale, "graph.1.mmap", CHECK_GRAPH, 0, "its code is not that of its vector"),
     PLANT(graph_hint, "graph.1.mmap", CHECK_GRAPH, 0, "not marked so"),
     PLANT(graph_link_beyond, "graph.1.mmap", CHECK_GRAPH, 0, "beyond"),
