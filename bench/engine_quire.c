@@ -42,6 +42,7 @@ static void *share(size_t bytes) {
         fprintf(stderr, "bench/engine: out of memory\n");
         exit(EXIT_FAILURE);
     }
+    (void)madvise(p, bytes, MADV_HUGEPAGE); /* as src/shm/mapfile.c does */
     return p;
 }
 
