@@ -25,7 +25,7 @@ static bool part_begins(struct library_check *l, enum check_part part, bool has_
     struct check_count *count = library_part(l, part);
     count->checked = l->has_rows && has_files;
     if (!count->checked) {
-        (void)snprintf(count->note, sizeof count->note, "a file is missing, short or of another kind");
+        (void)snprintf(count->note, sizeof count->note, "a file is missing, short, not to be read or of another kind");
     }
     return count->checked;
 }

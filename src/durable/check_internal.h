@@ -26,7 +26,9 @@ struct library_check {
     struct library_definition definition;
     bool has_definition;
     bool has_rows, has_vectors, has_graph, has_postings, has_columns;
-    uint32_t unsound; /* files, a bit each in the checkpoint's order, that are known to be bad */
+    /* a bit per file, in the checkpoint's order */
+    uint32_t unsound;    /* told already */
+    uint32_t unreadable; /* not mapped: the disk fails, and to touch what it cannot give would end the process */
 };
 
 struct fault_place {

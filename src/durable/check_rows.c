@@ -23,6 +23,7 @@
 
 #define RECORD_ALIGNMENT 8
 #define DETAIL_BYTES 160
+#define READ_STEP 65536
 #define CHUNKS_FILE "chunks.mmap"
 #define DOCUMENTS_FILE "documents.mmap"
 #define RECORDS_FILE "records.mmap"
@@ -39,6 +40,40 @@ static size_t saved_file(const struct library_check *l, const char *name) {
     return i;
 }
 
+static bool is_readable(struct library_check *l, const struct checkpoint_file *f) {
+    uint8_t step[READ_STEP];
+    struct status ignored;
+    size_t have = sizeof step;
+    int fd = -1;
+    bool ok = io_open_at(l->arena.dir_fd, f->name, O_RDONLY | O_NOFOLLOW, 0, &fd, &ignored);
+    for (off_t at = 0; ok && have == sizeof step; at += READ_STEP) {
+        ok = io_pread(fd, step, sizeof step, at, &have, &ignored);
+    }
+    io_close(&fd);
+    return ok;
+}
+
+/* Each file's sums by itself, so that one fault hides no other. Before anything is mapped. */
+static bool check_sums(struct library_check *l, struct status *st) {
+    for (size_t i = 0; i < l->saved->file_count; i++) {
+        struct checkpoint_library one = {.view = l->saved->view, .file_count = 1};
+        struct checkpoint c = {.libraries = &one, .library_count = 1};
+        char why[CHECKPOINT_WHY_MAX] = "";
+        bool sound = true;
+        one.files[0] = l->saved->files[i];
+        library_part(l, CHECK_FILES)->looked_at++;
+        if (!l->k->options->skip_sums && !checkpoint_verify(l->k->options->data_dir_fd, &c, &sound, why, st)) {
+            return false;
+        }
+        if (!sound) {
+            l->unsound |= 1U << i;
+            l->unreadable |= is_readable(l, &one.files[0]) ? 0 : 1U << i;
+            library_fault(l, CHECK_FILES, one.files[0].name, AT_NO_PLACE, "%s", why);
+        }
+    }
+    return true;
+}
+
 /* Maps `bytes` of a file, which the checkpoint must have as that long. */
 static bool open_file(struct library_check *l, struct mapfile *m, const char *name, uint64_t bytes) {
     struct status why = {0};
@@ -47,11 +82,17 @@ static bool open_file(struct library_check *l, struct mapfile *m, const char *na
         library_fault(l, CHECK_FILES, name, AT_NO_PLACE,
                       "the checkpoint has it with another length than the library's view, or not at all");
     }
+    if ((l->unreadable >> i & 1) != 0) {
+        return false;
+    }
     if (mapfile_open(m, l->arena.dir_fd, name, false, &why) && mapfile_refresh(m, bytes, &why)) {
         return true;
     }
     mapfile_close(m);
-    l->unsound |= i < l->saved->file_count ? 1U << i : 0;
+    if ((l->unsound >> i & 1) != 0) {
+        return false;
+    }
+    l->unsound |= 1U << i;
     library_fault(l, CHECK_FILES, name, AT_NO_PLACE, "%s", why.code == STATUS_NOT_FOUND ? "the file is missing" : why.detail);
     return false;
 }
@@ -87,6 +128,9 @@ static void open_graph(struct library_check *l) {
         return;
     }
     arena_graph_names(v->graph_generation, names[0], names[1]);
+    if ((l->unreadable >> saved_file(l, names[0]) & 1) != 0) {
+        return;
+    }
     if (!mapfile_open(&l->arena.graph, l->arena.dir_fd, names[0], false, &why) ||
         !mapfile_refresh(&l->arena.graph, HNSW_HEAD_BYTES, &why)) {
         mapfile_close(&l->arena.graph);
@@ -119,28 +163,6 @@ static void open_files(struct library_check *l) {
     l->has_postings = terms && postings;
     open_vectors(l);
     open_graph(l);
-}
-
-/* Each file's sums by itself, so that one fault hides no other. */
-static bool check_sums(struct library_check *l, struct status *st) {
-    for (size_t i = 0; i < l->saved->file_count; i++) {
-        struct checkpoint_library one = {.view = l->saved->view, .file_count = 1};
-        struct checkpoint c = {.libraries = &one, .library_count = 1};
-        char why[CHECKPOINT_WHY_MAX] = "";
-        bool sound = true;
-        one.files[0] = l->saved->files[i];
-        library_part(l, CHECK_FILES)->looked_at++;
-        if ((l->unsound >> i & 1) != 0 || l->k->options->skip_sums) {
-            continue;
-        }
-        if (!checkpoint_verify(l->k->options->data_dir_fd, &c, &sound, why, st)) {
-            return false;
-        }
-        if (!sound) {
-            library_fault(l, CHECK_FILES, one.files[0].name, AT_NO_PLACE, "%s", why);
-        }
-    }
-    return true;
 }
 
 /* --- rows --- */
@@ -288,7 +310,7 @@ static void check_rows(struct library_check *l) {
     struct check_count *count = library_part(l, CHECK_ROWS);
     struct row_sums sums = {0};
     if (!l->has_rows) {
-        (void)snprintf(count->note, sizeof count->note, "a file is missing or short");
+        (void)snprintf(count->note, sizeof count->note, "a file is missing, short or not to be read");
         return;
     }
     count->checked = true;
@@ -334,7 +356,7 @@ static void check_vectors(struct library_check *l) {
     struct vector_rows rows = arena_vectors(&l->arena, v);
     uint64_t missing = 0;
     if (!l->has_rows || (v->dimension != 0 && !l->has_vectors)) {
-        (void)snprintf(count->note, sizeof count->note, "a file is missing or short");
+        (void)snprintf(count->note, sizeof count->note, "a file is missing, short or not to be read");
         return;
     }
     count->checked = true;
@@ -371,7 +393,6 @@ static bool open_library(struct library_check *l, int vectors_dir_fd) {
         return false;
     }
     l->rd = (struct reading){.view = *v, .arena = &l->arena};
-    open_files(l);
     return true;
 }
 
@@ -380,10 +401,11 @@ bool check_library(struct library_check *l, int vectors_dir_fd, struct status *s
         return true;
     }
     library_part(l, CHECK_FILES)->checked = true;
-    check_definition(l);
     if (!check_sums(l, st)) {
         return false;
     }
+    open_files(l);
+    check_definition(l);
     check_rows(l);
     check_vectors(l);
     check_graph(l);

@@ -96,6 +96,20 @@ static void every_file_gone_or_short(void **state) {
     must_be_sound(&stopped);
 }
 
+/* A disk that fails: what it cannot give is not mapped. */
+static void every_file_unreadable(void **state) {
+    (void)state;
+    for (size_t i = 0; i < stopped.saved->file_count; i++) {
+        const char *name = stopped.saved->files[i].name;
+        struct fault_plan plan = {.calls = FAULT_BIT(IO_READ), .times = UINT64_MAX, .error = EIO, .path = name};
+        fault_arm(&plan);
+        must_find(name, false, CHECK_FILES, 0, name, "is not as it was saved");
+        fault_disarm();
+        assert_true(plan.failed >= 2);
+    }
+    must_be_sound(&stopped);
+}
+
 static void the_arena_gone(void **state) {
     (void)state;
     int fd = stopped.server.data.fd;
@@ -342,6 +356,7 @@ int main(void) {
         cmocka_unit_test_teardown(a_running_server, no_complaints),
         cmocka_unit_test_teardown(no_data_directory, no_complaints),
         cmocka_unit_test_teardown(every_file_gone_or_short, no_complaints),
+        cmocka_unit_test_teardown(every_file_unreadable, no_complaints),
         cmocka_unit_test_teardown(the_arena_gone, no_complaints),
         cmocka_unit_test_teardown(every_count_of_the_view, no_complaints),
         cmocka_unit_test_teardown(a_damaged_checkpoint, no_complaints),
