@@ -42,7 +42,7 @@
 #define HNSW_DEFAULT_M 16
 #define HNSW_DEFAULT_EF_CONSTRUCTION 100
 #define HNSW_DEFAULT_EF_SEARCH 64
-#define HNSW_DEFAULT_RERANK 24
+#define HNSW_DEFAULT_RERANK 16
 
 /* written by: the committer at creation (all but entry, linked, spread and samples); indexers change `entry` (compare and swap, release). */
 struct hnsw_head {

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 
 /* Coarse distances may put a neighbour so many times its rank too far behind. */
-enum { FINE_SHARE = 3, EXACT_PREFETCH_BYTES = 64, POOL_SHARE = 5, POOL_LEAST = 64 };
+enum { FINE_SHARE = 2, EXACT_PREFETCH_BYTES = 64, POOL_SHARE = 5, POOL_LEAST = 64 };
 
 /* The accepted entries of the pool, up to `most`, into scratch->found. */
 static uint32_t collect(struct hnsw_scratch *s, uint32_t count, uint32_t most) {
@@ -82,8 +82,8 @@ void hnsw_finish(struct hnsw_walk *w, const struct hnsw_request *q, uint32_t met
         n = collect(s, met, hnsw_candidates(q));
         if (code_planes(w->bits) > 1) {
             refine(w, n);
+            n = n < wanted ? n : wanted;
         }
-        n = n < wanted ? n : wanted;
         if (q->rerank > 0) {
             rerank(w, n, q->query);
         }

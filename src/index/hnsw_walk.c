@@ -273,8 +273,8 @@ static inline void prefetch_row(const struct hnsw_walk *w, uint32_t slot) {
     }
 }
 
-/* The links of a node that can be followed, and with `unmet`, only those that this walk did not meet: into scratch->batch. */
-static uint32_t gather(struct hnsw_walk *w, struct link_list list, bool unmet) {
+/* The links of a node that can be followed and that this walk did not meet: into scratch->batch. */
+static uint32_t gather(struct hnsw_walk *w, struct link_list list) {
     struct hnsw_scratch *s = w->scratch;
     uint32_t n = 0;
 
@@ -287,12 +287,8 @@ static uint32_t gather(struct hnsw_walk *w, struct link_list list, bool unmet) {
             continue;
         }
         s->batch[n] = slot;
-        if (unmet) {
-            n += s->tags[slot] != s->epoch;
-            s->tags[slot] = s->epoch;
-        } else {
-            n++;
-        }
+        n += s->tags[slot] != s->epoch;
+        s->tags[slot] = s->epoch;
     }
     if (w->bits == 0) {
         for (uint32_t i = 0; i < n; i++) {
@@ -306,11 +302,13 @@ uint32_t hnsw_descend(struct hnsw_walk *w, uint32_t at, uint32_t from, uint32_t 
     struct hnsw_scratch *s = w->scratch;
     float nearest;
 
+    /* What was met at a layer and not gone to is no nearer at the next: one number for the whole way down. */
+    begin_layer(s);
     hnsw_distances(w, &s->query, COARSE, &at, 1, &nearest);
     for (uint32_t layer = from; layer > to; layer--) {
         uint32_t before;
         do {
-            uint32_t n = gather(w, hnsw_links(w, at, layer), false);
+            uint32_t n = gather(w, hnsw_links(w, at, layer));
             before = at;
             hnsw_distances(w, &s->query, COARSE, s->batch, n, s->batch_distance);
             for (uint32_t i = 0; i < n; i++) {
@@ -501,7 +499,7 @@ uint32_t hnsw_search_layer(struct hnsw_walk *w, uint32_t start, uint32_t layer, 
         uint32_t slot = nearest->slot & MET_SLOT;
         nearest->slot |= MET_EXPANDED;
         p.next++;
-        hnsw_offer_batch(w, &p, gather(w, hnsw_links(w, slot, layer), true));
+        hnsw_offer_batch(w, &p, gather(w, hnsw_links(w, slot, layer)));
         if (p.next < p.count && layer == 0) {
             const char *words = (const char *)hnsw_words(w, p.entries[p.next].slot & MET_SLOT);
             for (size_t at = CACHE_LINE; at < w->block_bytes - w->words_at + CACHE_LINE; at += CACHE_LINE) {
