@@ -3,6 +3,7 @@
  *
  * Once with all the nodes it wants, and once with far too few, so that most leaves are mixed.
  */
+#include "base/io.h"
 #include "store/idtable.h"
 
 #include "base/io.h"
@@ -234,6 +235,15 @@ static void test_reader_behind(void **state) {
     assert_true(mapfile_open(&reader.documents, dir, "documents.mmap", false, &st));
     assert_true(mapfile_open(&reader.records, dir, "records.mmap", false, &st));
     assert_true(mapfile_open(&reader.ids, dir, "ids.mmap", false, &st));
+    /* they grow with the rest, and are empty here */
+    struct mapfile *others[] = {&reader.terms, &reader.postings, &reader.columns};
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        struct mapfile made = MAPFILE_CLOSED;
+        assert_true(mapfile_create(&made, dir, "other.mmap", 4096, &st));
+        mapfile_close(&made);
+        assert_true(mapfile_open(others[i], dir, "other.mmap", false, &st));
+        assert_true(io_unlink_at(dir, "other.mmap", &st));
+    }
 
     t->lsn = 2;
     assert_true(mapfile_grow(&t->arena.chunks, MANY * sizeof(struct chunk_row), 4096, &st));
