@@ -6,14 +6,18 @@
 #include "index/hnsw.h"
 #include "index/scan.h"
 #include "shm/atomics.h"
+#include "shm/mapfile.h"
+
+#include <fcntl.h>
+#include <limits.h>
 
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
+#include <unistd.h>
 
-enum { STRIPES = 1024, LANE = 16, MAX_THREADS = 64, WORD_BITS = 64 };
+enum { MAPS_MOST = 8, LEAST_BYTES = 4096, STRIPES = 1024, LANE = 16, MAX_THREADS = 64, WORD_BITS = 64 };
 
 struct quire_head {
     uint32_t count; /* slots put; release by the writer. pairs with: BENCH_COUNT */
@@ -30,20 +34,28 @@ struct quire {
     struct vector_rows rows;
     uint64_t *alive; /* bit per slot */
     pthread_mutex_t *stripes;
+    struct mapfile maps[MAPS_MOST];
+    unsigned map_count;
 };
 
 struct quire_searcher {
     struct hnsw_scratch *scratch;
 };
 
-static void *share(size_t bytes) {
-    void *p = mmap(NULL, bytes == 0 ? 1 : bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (p == MAP_FAILED) {
-        fprintf(stderr, "bench/engine: out of memory\n");
+/* A map of a file that has no name any more, made as those of an arena are. */
+static void *share(struct quire *q, size_t bytes) {
+    struct mapfile *m = &q->maps[q->map_count++];
+    const char *parent = getenv("TMPDIR");
+    char name[PATH_MAX];
+    struct status st = {0};
+    *m = MAPFILE_CLOSED;
+    (void)snprintf(name, sizeof name, "%s/quire-bench-%d-%u", parent != NULL ? parent : "/tmp", (int)getpid(), q->map_count);
+    if (!mapfile_create(m, AT_FDCWD, name, bytes < LEAST_BYTES ? LEAST_BYTES : bytes, &st)) {
+        fprintf(stderr, "bench/engine: %s\n", st.detail);
         exit(EXIT_FAILURE);
     }
-    (void)madvise(p, bytes, MADV_HUGEPAGE); /* as src/shm/mapfile.c does */
-    return p;
+    (void)unlink(name);
+    return mapfile_base(m);
 }
 
 static size_t alive_bytes(uint32_t capacity) {
@@ -70,18 +82,18 @@ struct quire *quire_new(const struct contender_shape *shape) {
     }
     q->shape = *shape;
     q->rows = (struct vector_rows){NULL, ((size_t)shape->dimension + LANE - 1) / LANE * LANE, shape->dimension};
-    q->head = share(sizeof *q->head);
-    q->vectors = share(vector_bytes(q));
+    q->head = share(q, sizeof *q->head);
+    q->vectors = share(q, vector_bytes(q));
     q->rows.base = q->vectors;
-    q->alive = share(alive_bytes(shape->capacity));
-    q->stripes = share(STRIPES * sizeof *q->stripes);
+    q->alive = share(q, alive_bytes(shape->capacity));
+    q->stripes = share(q, STRIPES * sizeof *q->stripes);
     for (size_t i = 0; i < STRIPES; i++) {
         (void)pthread_mutex_init(&q->stripes[i], NULL);
     }
     q->graph.upper_words = hnsw_upper_words_for(0, shape->capacity, shape->m);
-    q->graph.head = share(HNSW_HEAD_BYTES);
-    q->graph.base = share(base_bytes(q));
-    q->graph.upper = share(q->graph.upper_words * sizeof(uint32_t));
+    q->graph.head = share(q, HNSW_HEAD_BYTES);
+    q->graph.base = share(q, base_bytes(q));
+    q->graph.upper = share(q, q->graph.upper_words * sizeof(uint32_t));
     struct hnsw_shape graph = graph_shape(q);
     hnsw_head_init(q->graph.head, &graph);
     return q;
@@ -91,16 +103,12 @@ void quire_free(struct quire *q) {
     if (q == NULL) {
         return;
     }
-    (void)munmap(q->graph.base, base_bytes(q));
-    (void)munmap(q->graph.upper, q->graph.upper_words == 0 ? 1 : q->graph.upper_words * sizeof(uint32_t));
-    (void)munmap(q->graph.head, HNSW_HEAD_BYTES);
     for (size_t i = 0; i < STRIPES; i++) {
         (void)pthread_mutex_destroy(&q->stripes[i]);
     }
-    (void)munmap(q->stripes, STRIPES * sizeof *q->stripes);
-    (void)munmap(q->alive, alive_bytes(q->shape.capacity));
-    (void)munmap(q->vectors, vector_bytes(q));
-    (void)munmap(q->head, sizeof *q->head);
+    for (unsigned i = 0; i < q->map_count; i++) {
+        mapfile_close(&q->maps[i]);
+    }
     free(q);
 }
 
