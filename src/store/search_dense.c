@@ -30,10 +30,11 @@
 
 #define SEARCH_SCAN_CHUNKS 2000 /* up to so many a scan is as fast as the graph, and exact */
 #define CODE_SCAN_SLOTS 32      /* fewer are sooner measured in float32 at once */
-/* With a filter: a walk measures about so many nodes for each that it follows; it is begun when that is likely to be less than this share of what matches, and
- * gives up when it has measured as many as match. */
+/* With a filter: a walk measures about so many nodes for each that it follows; it is begun when that is likely to be less than this share of what matches. One that takes
+ * so many times what was expected is far from all that matches, and may have all of the others to go through: it gives up, and what matches is scanned. */
 #define WALK_DISTANCES 24
 #define WALK_PERCENT 65
+#define WALK_PATIENCE 2
 #define SEARCH_SCAN_SHARE 16 /* a walk with ef candidates looks at some 16 ef rows: with fewer chunks than that, scan */
 
 /* The answer to one request of a batch, found in a pass for many. */
@@ -195,13 +196,20 @@ static bool has_codes(const struct search *s) {
            arena_graph(s->rd->arena).head->bits != 0;
 }
 
+/* How many nodes a walk measures when the filter has nothing to do with the query. */
+static uint64_t expected_distances(const struct dense *d, uint32_t ef) {
+    uint64_t matches = d->search->matches != NULL ? d->search->matches->count : d->search->rd->view.chunk_slots;
+    uint64_t rank = (uint64_t)d->want * d->search->rd->view.chunk_slots / (matches + 1); /* of the last result among all nodes */
+    uint64_t followed = rank + rank / 4 > ef ? rank + rank / 4 : ef;
+    return followed * WALK_DISTANCES;
+}
+
 static struct hnsw_request request_of(const struct dense *d, uint32_t below) {
     const struct slot_set *matches = d->search->matches;
     return (struct hnsw_request){.query = d->query,
                                  .slots = d->search->rd->view.chunk_slots,
                                  .below = below,
                                  .k = d->want,
-                                 .budget = matches != NULL ? matches->count + 1 : 0,
                                  .rerank = d->search->rd->view.rerank,
                                  .matches = matches != NULL ? matches->words : NULL,
                                  .match_count = matches != NULL ? matches->count : 0,
@@ -267,6 +275,7 @@ static bool search_graph(struct dense *d, uint32_t ef, uint32_t below, struct st
     struct hnsw_graph graph = arena_graph(d->search->rd->arena);
     struct hnsw_request request = request_of(d, below);
     request.ef = ef;
+    request.budget = d->search->matches != NULL ? WALK_PATIENCE * expected_distances(d, ef) : 0;
     struct topk best;
     topk_init(&best, d->scratch->heap, d->want);
     uint64_t walked = hnsw_search(&graph, &d->rows, &request, d->scratch->walk, &best);
@@ -299,14 +308,10 @@ static uint64_t most_matches(const struct search *s) {
 /* Whether a walk can be expected to cost less than a scan of what matches. */
 static bool walk_is_better(const struct dense *d, uint32_t ef) {
     uint64_t matches = most_matches(d->search);
-    uint64_t slots = d->search->rd->view.chunk_slots;
     if (d->search->request->exact || matches <= SEARCH_SCAN_CHUNKS || (uint64_t)ef * SEARCH_SCAN_SHARE >= matches) {
         return false;
     }
-    uint64_t rank =
-        d->want * slots / matches; /* of the last result among all, when the filter has nothing to do with the query */
-    uint64_t followed = rank + rank / 4 > ef ? rank + rank / 4 : ef;
-    return d->search->matches == NULL || followed * WALK_DISTANCES < matches * WALK_PERCENT / 100;
+    return d->search->matches == NULL || expected_distances(d, ef) < matches * WALK_PERCENT / 100;
 }
 
 bool search_dense(struct search *s, struct dense_scratch *scratch, uint32_t want, struct neighbor *out, uint32_t *ret_count,
