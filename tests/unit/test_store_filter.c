@@ -519,7 +519,7 @@ static void test_long_strings(void **state) {
     f->pending = true;
     fixture_create(f, &library, INDEX_FLAT, "test");
     for (int i = 0; i < 4; i++) {
-        char id[8];
+        char id[16];
         (void)snprintf(id, sizeof id, "d%d", i);
         struct document_text d = {id, "t", "", "", "", metadata[i], 0, 1, {{"", -1}}};
         put(f, &library, &d);
