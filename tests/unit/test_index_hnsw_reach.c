@@ -29,10 +29,41 @@ enum {
 static uint32_t bits; /* of the codes, in this round */
 static struct fixture f;
 
+/* The graph as it is linked for these bits, so that it need not be linked for every test. */
+static struct {
+    uint8_t *base;
+    uint32_t *upper;
+    struct hnsw_head head;
+} linked;
+
+static void keep_graph(void) {
+    size_t bytes = (size_t)COUNT * f.graph.head->block_bytes;
+    linked.base = malloc(bytes);
+    linked.upper = malloc((f.graph.upper_words + 1) * sizeof(uint32_t));
+    assert_true(linked.base != NULL && linked.upper != NULL);
+    memcpy(linked.base, f.graph.base, bytes);
+    memcpy(linked.upper, f.graph.upper, f.graph.upper_words * sizeof(uint32_t));
+    linked.head = *f.graph.head;
+}
+
+static void forget_graph(void) {
+    free(linked.base);
+    free(linked.upper);
+    linked.base = NULL;
+    linked.upper = NULL;
+}
+
 static int set_up(void **unused) {
     (void)unused;
     fixture_init(&f, COUNT, QUERIES, DIMENSION, HNSW_DEFAULT_M, bits);
-    fixture_insert(&f, 0, COUNT);
+    if (linked.base == NULL) {
+        fixture_insert(&f, 0, COUNT);
+        keep_graph();
+    } else {
+        memcpy(f.graph.base, linked.base, (size_t)COUNT * f.graph.head->block_bytes);
+        memcpy(f.graph.upper, linked.upper, f.graph.upper_words * sizeof(uint32_t));
+        *f.graph.head = linked.head;
+    }
     return 0;
 }
 
@@ -442,6 +473,7 @@ int main(void) {
     for (bits = 0; bits <= 8; bits += 4) {
         static const char *const names[] = {"index_hnsw_reach", "index_hnsw_reach, 4 bits", "index_hnsw_reach, 8 bits"};
         failed += cmocka_run_group_tests_name(names[bits / 4], tests, NULL, NULL);
+        forget_graph();
     }
     return failed;
 }
