@@ -63,7 +63,7 @@ static bool make_nodes(struct graph_work *g, uint32_t slots, uint32_t promised, 
 
 enum attach { ATTACHED, ATTACH_CATCH_UP, ATTACH_CANCELLED, ATTACH_FAILED };
 
-/* Attaches g when it lacks few nodes; else *ret_slots says up to where to make more. */
+/* Attaches g when it lacks few nodes; *ret_slots says how many it has then, or up to where to make more. */
 static enum attach try_attach(struct library *lib, struct graph_work *g, uint32_t *ret_slots, struct status *st) {
     enum attach outcome = ATTACHED;
     (void)pthread_mutex_lock(&lib->graph_mutex);
@@ -78,19 +78,20 @@ static enum attach try_attach(struct library *lib, struct graph_work *g, uint32_
         uint32_t m = graph_work_graph(g).head->m;
         g->reserved_upper = hnsw_upper_words_for(lib->slots, lib->slots + lib->reserved.chunks, m);
         lib->building = g;
+        *ret_slots = lib->slots;
     }
     (void)pthread_mutex_unlock(&lib->graph_mutex);
     return outcome;
 }
 
-static bool attach(struct library *lib, struct graph_work *g, struct status *st) {
-    uint32_t slots = 0;
+/* *ret_slots: of these none was added by a commit. */
+static bool attach(struct library *lib, struct graph_work *g, uint32_t *ret_slots, struct status *st) {
     for (;;) {
-        switch (try_attach(lib, g, &slots, st)) {
+        switch (try_attach(lib, g, ret_slots, st)) {
         case ATTACHED:
             return true;
         case ATTACH_CATCH_UP:
-            if (!make_nodes(g, slots, 0, st)) {
+            if (!make_nodes(g, *ret_slots, 0, st)) {
                 return false;
             }
             break;
@@ -100,6 +101,15 @@ static bool attach(struct library *lib, struct graph_work *g, struct status *st)
             return false;
         }
     }
+}
+
+/* Deletions tell a graph from when it is attached; those before are in the rows, which were marked before the graphs were told. */
+static void catch_up_deaths(struct library *lib, uint32_t slots) {
+    struct graph_work *g = library_graph(lib, true);
+    if (g != NULL) {
+        graph_work_mark_dead(g, lib, 0, slots);
+    }
+    library_graph_release(lib, g);
 }
 
 bool backlog_rebuild_begin(struct library *lib, const struct index_settings *settings, struct status *st) {
@@ -120,12 +130,13 @@ bool backlog_rebuild_begin(struct library *lib, const struct index_settings *set
         leave_rebuild(lib, generation);
         return false;
     }
-    if (!attach(lib, g, st)) {
+    if (!attach(lib, g, &slots, st)) {
         leave_rebuild(lib, generation);
         graph_work_free(g);
         graph_work_unlink(lib->arena.dir_fd, generation);
         return false;
     }
+    catch_up_deaths(lib, slots);
     return true;
 }
 

@@ -90,6 +90,15 @@ void library_node_died(struct library *lib, uint32_t slot) {
     (void)pthread_mutex_unlock(&lib->graph_mutex);
 }
 
+void graph_work_mark_dead(const struct graph_work *g, const struct library *lib, uint32_t from, uint32_t end) {
+    for (uint32_t slot = from; slot < end; slot++) {
+        if (load_acquire_u64(&library_chunk(lib, slot)->deleted_lsn) != 0) { /* pairs with: CHUNK_DELETED */
+            struct hnsw_graph graph = graph_work_graph(g);
+            hnsw_node_died(&graph, slot);
+        }
+    }
+}
+
 void graph_work_init_nodes(struct graph_work *g, uint32_t end) {
     struct hnsw_graph graph = graph_work_graph(g);
     for (; g->slots < end; g->slots++) {

@@ -221,8 +221,10 @@ MUST_CHECK bool graph_work_grow(struct graph_work *g, uint64_t slots, uint64_t u
 void graph_work_init_nodes(struct graph_work *g, uint32_t end);
 /* Writes the code of a slot whose vector is written and not announced yet. g NULL: nothing. */
 void graph_work_encode(const struct graph_work *g, const struct library *lib, uint32_t slot);
-/* Sets the dead hint in every graph. The committer's, before it publishes the deletion. A node that dies before a graph is attached is
- * never linked in it, and needs none. */
+/* Sets the dead hint of the slots in [from, end) whose rows say so already. An exact search takes every node below the watermark that has no hint for
+ * alive, linked or not; so a new graph needs the hints of those that died before it, too. */
+void graph_work_mark_dead(const struct graph_work *g, const struct library *lib, uint32_t from, uint32_t end);
+/* Sets the dead hint in every graph that is attached. The committer's, after it marked the row and before it publishes the deletion. */
 void library_node_died(struct library *lib, uint32_t slot);
 /* What a graph of these settings is for this library; dimension is not 0. */
 struct hnsw_shape library_shape(const struct library *lib, const struct index_settings *settings, uint32_t dimension);

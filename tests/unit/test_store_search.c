@@ -326,6 +326,46 @@ static void test_old_view(void **state) {
     end(&s);
 }
 
+/* --- a new graph --- */
+
+static bool finds(struct searching *s, const char *text, bool exact) {
+    float query[FIXTURE_DIMENSION];
+    fixture_embed(slice_str(text), query);
+    search(s, query, K, exact);
+    assert_int_equal(s->result.count, K);
+    assert_sound(s, query);
+    return s->hits[0].distance < 1e-3F;
+}
+
+/* What was deleted before a graph was made stays deleted in it, whichever way it is searched. */
+static void test_rebuilt_after_deletions(void **state) {
+    struct fixture *f = (struct fixture *)*state;
+    struct uuid library = fixture_library_id(1);
+    struct searching s;
+    struct status st = {0};
+    fixture_create(f, &library, INDEX_HNSW, "test");
+    fill(f, &library, 3000);
+    fixture_delete_document(f, &library, "d3");
+    fixture_catch_up(f, &library);
+    fixture_delete_document(f, &library, "d1");
+    struct library *lib = catalog_acquire(f->catalog, &library);
+    struct index_settings settings = {.type = INDEX_HNSW, .m = 8, .ef_construction = 60, .ef_search = 64};
+    assert_true(backlog_rebuild_begin(lib, &settings, &st));
+    fixture_delete_document(f, &library, "d2");
+    fixture_catch_up(f, &library);
+    assert_true(backlog_rebuild_switch(f->catalog, lib, &st));
+    catalog_release(f->catalog, lib);
+    fixture_put(f, &library, PUT_CREATE, "published", 1, "with this");
+    begin(&s, f, &library);
+    for (int exact = 0; exact < 2; exact++) {
+        assert_true(finds(&s, "d0 5", exact == 1));
+        assert_false(finds(&s, "d1 5", exact == 1));
+        assert_false(finds(&s, "d2 5", exact == 1));
+        assert_false(finds(&s, "d3 5", exact == 1));
+    }
+    end(&s);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_recall, fixture_set_up, fixture_tear_down),
@@ -334,6 +374,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_threshold, fixture_set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(test_ties, fixture_set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(test_old_view, fixture_set_up, fixture_tear_down),
+        cmocka_unit_test_setup_teardown(test_rebuilt_after_deletions, fixture_set_up, fixture_tear_down),
     };
     return cmocka_run_group_tests_name("store search", tests, NULL, NULL);
 }
