@@ -34,35 +34,35 @@ static struct {
     uint8_t *base;
     uint32_t *upper;
     struct hnsw_head head;
-} linked;
+} kept;
 
 static void keep_graph(void) {
     size_t bytes = (size_t)COUNT * f.graph.head->block_bytes;
-    linked.base = malloc(bytes);
-    linked.upper = malloc((f.graph.upper_words + 1) * sizeof(uint32_t));
-    assert_true(linked.base != NULL && linked.upper != NULL);
-    memcpy(linked.base, f.graph.base, bytes);
-    memcpy(linked.upper, f.graph.upper, f.graph.upper_words * sizeof(uint32_t));
-    linked.head = *f.graph.head;
+    kept.base = malloc(bytes);
+    kept.upper = malloc((f.graph.upper_words + 1) * sizeof(uint32_t));
+    assert_true(kept.base != NULL && kept.upper != NULL);
+    memcpy(kept.base, f.graph.base, bytes);
+    memcpy(kept.upper, f.graph.upper, f.graph.upper_words * sizeof(uint32_t));
+    kept.head = *f.graph.head;
 }
 
 static void forget_graph(void) {
-    free(linked.base);
-    free(linked.upper);
-    linked.base = NULL;
-    linked.upper = NULL;
+    free(kept.base);
+    free(kept.upper);
+    kept.base = NULL;
+    kept.upper = NULL;
 }
 
 static int set_up(void **unused) {
     (void)unused;
     fixture_init(&f, COUNT, QUERIES, DIMENSION, HNSW_DEFAULT_M, bits);
-    if (linked.base == NULL) {
+    if (kept.base == NULL) {
         fixture_insert(&f, 0, COUNT);
         keep_graph();
     } else {
-        memcpy(f.graph.base, linked.base, (size_t)COUNT * f.graph.head->block_bytes);
-        memcpy(f.graph.upper, linked.upper, f.graph.upper_words * sizeof(uint32_t));
-        *f.graph.head = linked.head;
+        memcpy(f.graph.base, kept.base, (size_t)COUNT * f.graph.head->block_bytes);
+        memcpy(f.graph.upper, kept.upper, f.graph.upper_words * sizeof(uint32_t));
+        *f.graph.head = kept.head;
     }
     return 0;
 }
