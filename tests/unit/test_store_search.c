@@ -366,8 +366,46 @@ static void test_rebuilt_after_deletions(void **state) {
     end(&s);
 }
 
+/* Exact searches of a batch go over the codes together, more of them than fit into one pass, and find what each finds alone. */
+static void test_shared_pass(void **state) {
+    enum { SEARCHES = 40, MOST = 50 };
+    struct fixture *f = (struct fixture *)*state;
+    struct uuid library = fixture_library_id(1);
+    struct searching s;
+    struct search_hit hits[SEARCHES][MOST];
+    struct search_result results[SEARCHES];
+    struct search_request requests[SEARCHES];
+    float queries[SEARCHES][FIXTURE_DIMENSION];
+    struct status st = {0};
+    uint64_t random = 23;
+    fixture_create(f, &library, INDEX_HNSW, "test");
+    fill(f, &library, MANY / 4);
+    fixture_catch_up(f, &library);
+    fixture_put(f, &library, PUT_CREATE, "tail", PER_DOCUMENT, "tail"); /* not linked */
+    begin(&s, f, &library);
+    for (uint32_t i = 0; i < SEARCHES; i++) {
+        random_query(&random, queries[i]);
+        requests[i] = (struct search_request){
+            .mode = SEARCH_DENSE, .query = queries[i], .k = 1 + i % MOST, .exact = i % 7 != 3, .has_threshold = i % 5 == 1};
+        requests[i].distance_threshold = 0.7F;
+        results[i] = (struct search_result){.hits = hits[i]};
+    }
+    assert_true(search_library_batch(&s.rd, requests, SEARCHES, s.scratch, results, &st));
+    for (uint32_t i = 0; i < SEARCHES; i++) {
+        assert_true(search_library(&s.rd, &requests[i], s.scratch, &s.result, &st));
+        assert_int_equal(results[i].count, s.result.count);
+        assert_int_equal(results[i].exact, s.result.exact);
+        for (uint32_t h = 0; h < s.result.count; h++) {
+            assert_int_equal(hits[i][h].slot, s.hits[h].slot);
+            assert_true(hits[i][h].distance == s.hits[h].distance);
+        }
+    }
+    end(&s);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_shared_pass, fixture_set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(test_recall, fixture_set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(test_deletions, fixture_set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(test_flat_and_small, fixture_set_up, fixture_tear_down),
