@@ -372,9 +372,9 @@ bool handle_search_batch(struct exchange *x, struct status *st) {
 
 /* A hit already written as JSON, because its text is valid only while its library is read. */
 struct written_hit {
-    double key;     /* the order: descending by this, then ascending by distance, then by id */
-    float distance; /* INFINITY: none is known */
-    uint32_t rank;  /* in its library */
+    double key;        /* the order: descending by this, then ascending by distance, then by id */
+    float distance;    /* INFINITY: none is known */
+    uint32_t rank;     /* in its library */
     bool fused;        /* key is a sum of reciprocal ranks */
     size_t begin, len; /* in the buffer */
     char id[ITEM_ID_TEXT_MAX + 1];
@@ -497,6 +497,15 @@ bool handle_search_libraries(struct exchange *x, struct status *st) {
         struct place at = place_element(&list, i);
         if (!json_object_is_type(json_object_array_get_idx(libraries, i), json_type_string)) {
             problem_add(x, &at, "must be a string");
+            continue;
+        }
+        for (size_t j = 0; j < i; j++) {
+            struct json_object *before = json_object_array_get_idx(libraries, j);
+            if (json_object_is_type(before, json_type_string) &&
+                strcmp(json_object_get_string(before), json_object_get_string(json_object_array_get_idx(libraries, i))) == 0) {
+                problem_add(x, &at, "is in the list already");
+                break;
+            }
         }
     }
     if (!problems_none(x, st)) {

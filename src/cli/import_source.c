@@ -205,15 +205,22 @@ static int file_document(const char *path, const char *shown, const char *name, 
         status_set(st, STATUS_INVALID, "%s: %s", path, blank(text) ? "empty" : "not UTF-8 text");
         goto out;
     }
+    /* The file's own path, whatever it was called by: two folders with a README.md each are two documents, and a folder is the same from within and from outside. */
+    char *real = realpath(path, NULL);
+    if (real == NULL) {
+        status_set_errno(st, errno, "%s", path);
+        goto out;
+    }
     snprintf(d.where, sizeof d.where, "%s", path);
     sha256_hex(text.data, text.len, d.content_sha256);
-    if (strlen(shown) + 5 <= IMPORT_ID_MAX) {
-        snprintf(d.id, sizeof d.id, "file:%s", shown);
+    if (strlen(real) + 5 <= IMPORT_ID_MAX && utf8_valid(slice_str(real)) && !utf8_has_control(slice_str(real))) {
+        snprintf(d.id, sizeof d.id, "file:%s", real);
     } else { /* a path that is too long for an id: its hash */
         char hash[65];
-        sha256_hex(shown, strlen(shown), hash);
+        sha256_hex(real, strlen(real), hash);
         snprintf(d.id, sizeof d.id, "file:%s", hash);
     }
+    free(real);
     struct json_out j = json_out_to(&d.json);
     json_begin_object(&j);
     json_member_cstring(&j, "id", d.id);

@@ -3,8 +3,8 @@
  *
  *   reciprocal ranks   a slot scores 1 / (constant + rank) on each side that has it (Cormack, Clarke and Buettcher 2009). Only ranks count, so the two
  *                      sides need no common scale
- *   weighted           weight * dense + (1 - weight) * lexical. Each side's values are brought to 0..1, its worst candidate being 0 and its
- *                      best 1. A slot that a side does not have gets 0 from it: it is no better there than the worst
+ *   weighted           weight * dense + (1 - weight) * lexical, each brought to 0..1: nearness from that of the farthest candidate to that of the nearest, BM25
+ *                      from 0, which is what a text without any of the words has, to the best. A slot that a side does not have gets 0 from it
  *
  * Candidates that a side finds equally good share a rank, so what they score does not hang on the order in which they were written.
  */
@@ -86,8 +86,7 @@ bool fuse_candidates(const struct fusion *f, const struct neighbor *nearest, uin
                                 .score = weighted ? f->weight * within(distances, -nearest[i].distance) : reciprocal(f, rank),
                                 .dense_rank = rank};
     }
-    const struct span scores = {.least = scored_count == 0 ? 0 : scored[scored_count - 1].score,
-                                .greatest = scored_count == 0 ? 0 : scored[0].score};
+    const struct span scores = {.least = 0, .greatest = scored_count == 0 ? 0 : scored[0].score};
     for (uint32_t i = 0; i < scored_count; i++) {
         rank = i > 0 && scored[i].score == scored[i - 1].score ? rank : i + 1;
         uint32_t at = slot_map_put(map, scored[i].slot, count);

@@ -267,7 +267,7 @@ static uint32_t expect_fused(struct searching *s, const struct search_request *r
             }
             united += e->dense_rank == 0 && e->lexical_rank == 0 ? 1 : 0;
             float part = mode == SEARCH_DENSE ? r->fusion.weight : 1 - r->fusion.weight;
-            e->score += weighted ? part * share(h[i].score, h[s->result.count - 1].score, h[0].score)
+            e->score += weighted ? part * share(h[i].score, mode == SEARCH_LEXICAL ? 0 : h[s->result.count - 1].score, h[0].score)
                                  : 1.0F / (float)(r->fusion.constant + rank);
             if (mode == SEARCH_DENSE) {
                 e->dense_rank = rank;
