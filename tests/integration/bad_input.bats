@@ -191,8 +191,10 @@ PY
     expect 400 DimensionMismatchError
     api POST "/v1/libraries/$own/search/embedding" '{"embedding":"AAAA","k":1}'
     expect 400 MalformedRequestError
-    api POST "/v1/libraries/$own/search" '{"query":"words","k":1}'
+    api POST "/v1/libraries/$own/search" '{"query":"words","k":1,"mode":"dense"}'
     expect 422 ValidationError
+    api POST "/v1/libraries/$own/search" '{"query":"words","k":1}'
+    expect 200 # by its words: there is nothing to embed them with
     api POST "/v1/libraries/$library/search/embedding" '{"embedding":[1,2,3],"k":1}'
     expect 400 DimensionMismatchError
 }

@@ -533,19 +533,18 @@ def test_full_queue():
 
 def test_write_deadline():
     """a commit that takes longer than write_deadline_ms: 503, and the next write is not answered with the late result"""
-    with Server("workers = 1", "write_deadline_ms = 200", start=False) as s:
+    with Server("workers = 1", "write_deadline_ms = 1500", start=False) as s:
         flag = s.dir + "/fault"
-        s.environment["QUIRE_IO_FAULT"] = "fdatasync:delay=600,file=" + flag
+        s.environment["QUIRE_IO_FAULT"] = "fdatasync:delay=3000,file=" + flag
         s.start()
         library = s.library()
         open(flag, "w").close()
         r = s.request("POST", "/v1/libraries/%s/documents" % library, {"id": "slow", "title": "t", "texts": ["x"]})
         check(r.status == 503, r.status, r.body)
         os.unlink(flag)
-        time.sleep(0.6)
+        until(lambda: s.request("GET", "/v1/libraries/%s/documents/slow" % library).status == 200, "the late write", 20)
         r = s.request("POST", "/v1/libraries/%s/documents" % library, {"id": "next", "title": "t", "texts": ["x"]})
         check(r.status == 201 and r.json()["id"] == "next", r.status, r.body)
-        check(s.request("GET", "/v1/libraries/%s/documents/slow" % library).status == 200)
 
 
 def test_rebuild():
