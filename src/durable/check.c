@@ -306,7 +306,9 @@ bool check_run(const struct check_options *options, struct check_report *ret, st
     bool ok = data_lock_shared(options->data_dir_fd, &d.lock, st) && open_directory(options->data_dir_fd, "wal", &d.wal, st) &&
               open_directory(options->data_dir_fd, "snapshots", &d.snapshots, st);
     if (ok && d.wal < 0 && d.snapshots < 0) {
-        ok = status_set(st, STATUS_NOT_FOUND, "this is no data directory: there is neither wal/ nor snapshots/ in it");
+        ok = status_set(
+            st, STATUS_NOT_FOUND,
+            "this is no data directory: there is neither wal/ nor snapshots/ in it (that of scripts/serve DIR is DIR/data)");
     }
     ok = ok && check_all(&k, &d, st);
     io_close(&d.wal);
