@@ -281,11 +281,13 @@ static bool collect(struct search *s, enum search_mode mode, uint32_t want, stru
     const struct search_request *r = s->request;
     uint64_t live = s->rd->view.live_chunks;
     uint64_t depth = want;
-    if (r->group_by_document) {
-        depth *= GROUP_DEPTH;
-    }
-    if ((mode == SEARCH_HYBRID || r->group_by_document || r->diverse) && depth < SEARCH_CANDIDATES_LEAST) {
+    if (mode == SEARCH_HYBRID || r->group_by_document || r->diverse) {
+        /* in steps, so that the pages of one search are mostly cut from the same candidates: fused scores depend on them */
+        uint64_t least = r->group_by_document ? depth * GROUP_DEPTH : depth;
         depth = SEARCH_CANDIDATES_LEAST;
+        while (depth < least) {
+            depth *= GROUP_DEEPER;
+        }
     }
     for (;;) {
         /* grouped: whatever is among the candidates may be among the results */

@@ -253,7 +253,9 @@ static uint32_t expect_fused(struct searching *s, const struct search_request *r
     struct search_request one = *r;
     uint32_t united = 0;
     bool weighted = r->fusion.method == FUSION_WEIGHTED;
-    one.k = r->k > SEARCH_CANDIDATES_LEAST ? r->k : SEARCH_CANDIDATES_LEAST;
+    for (one.k = SEARCH_CANDIDATES_LEAST; one.k < r->k;) {
+        one.k *= 4;
+    }
     memset(out, 0, CHUNKS * sizeof *out);
     for (enum search_mode mode = SEARCH_DENSE; mode <= SEARCH_LEXICAL; mode++) {
         one.mode = mode;
