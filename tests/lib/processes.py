@@ -430,8 +430,8 @@ def test_heritage():
 def test_supervisor_death_takes_workers():
     """kill -9 of the supervisor: no worker is left"""
     with Server("workers = 4") as s:
+        until(lambda: len(s.workers()) == 4, "all workers") # it is ready with the first
         workers = s.workers()
-        check(len(workers) == 4)
         s.process.kill()
         s.process.wait()
         until(lambda: all(state_of(w) in (None, "Z") for w in workers), "the workers' death", 2)
