@@ -34,7 +34,8 @@
  * so many times what was expected is far from all that matches, and may have all of the others to go through: it gives up, and what matches is scanned. */
 #define WALK_DISTANCES 24
 #define WALK_PERCENT 65
-#define WALK_PATIENCE 2
+#define WALK_PATIENCE 3
+#define WALK_LEAST_SHARE 8
 #define SEARCH_SCAN_SHARE 16 /* a walk with ef candidates looks at some 16 ef rows: with fewer chunks than that, scan */
 
 /* The answer to one request of a batch, found in a pass for many. */
@@ -275,7 +276,12 @@ static bool search_graph(struct dense *d, uint32_t ef, uint32_t below, struct st
     struct hnsw_graph graph = arena_graph(d->search->rd->arena);
     struct hnsw_request request = request_of(d, below);
     request.ef = ef;
-    request.budget = d->search->matches != NULL ? WALK_PATIENCE * expected_distances(d, ef) : 0;
+    if (d->search->matches != NULL) {
+        uint64_t patience = WALK_PATIENCE * expected_distances(d, ef);
+        uint64_t least =
+            d->search->matches->count / WALK_LEAST_SHARE; /* what is little beside a scan is not worth giving up for */
+        request.budget = patience > least ? patience : least;
+    }
     struct topk best;
     topk_init(&best, d->scratch->heap, d->want);
     uint64_t walked = hnsw_search(&graph, &d->rows, &request, d->scratch->walk, &best);
