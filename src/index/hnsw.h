@@ -32,7 +32,6 @@
 #include "index/vectors.h"
 
 #define HNSW_NONE UINT32_MAX
-#define HNSW_MAX_SLOTS 0x3fffffffU
 #define HNSW_MAX_DIMENSION 65536
 #define HNSW_MAX_LEVEL 15
 #define HNSW_MIN_M 4

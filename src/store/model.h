@@ -21,7 +21,7 @@ struct index_settings {
     uint32_t ef_search;
 };
 
-struct quantization_settings { /* stored and shown; the engine uses float32 until its issue is done */
+struct quantization_settings { /* what a graph is walked on, see index/codes.h */
     uint32_t strategy;         /* enum quantization_strategy */
     uint32_t bits;
     uint32_t rerank_top_k;
