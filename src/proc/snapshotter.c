@@ -6,8 +6,7 @@
  * again.
  *
  * A snapshot is cut on the committer's thread, between two batches, so it holds one LSN wholly; the counts of what is new begin
- * again there. It is written here while commits go on. Only when it is durable is the log told that older records may go, again
- * on the committer's thread, which is the only one that touches the log.
+ * again there. It is written here while commits go on. Only when it is durable may older records of the log go (log_floor.h).
  */
 #include "proc/snapshotter.h"
 
@@ -15,6 +14,7 @@
 #include "base/log.h"
 #include "proc/committer.h"
 #include "proc/lock.h"
+#include "proc/log_floor.h"
 #include "proc/tasks.h"
 #include "proc/thread.h"
 #include "shm/atomics.h"
@@ -101,24 +101,11 @@ static bool take_cut(void *ctx, struct status *st) {
     return true;
 }
 
-struct publishing {
-    struct supervisor *s;
-    uint64_t lsn;
-};
-
-static bool release_log(void *ctx, struct status *st) {
-    struct publishing *p = (struct publishing *)ctx;
-    return oplog_publish_snapshot(p->s->log, p->lsn, st);
-}
-
 /* What may go after a snapshot goes. A failure costs room on the disk and nothing else. */
 static void clean_up(struct snapshotter *sn, uint64_t lsn) {
-    struct publishing p = {.s = sn->s, .lsn = lsn};
     struct status st;
     uint32_t removed = 0;
-    if (!committer_call(sn->s->committer, release_log, &p, &st)) {
-        log_status(LOG_LEVEL_WARN, "old log segments stay", &st);
-    }
+    log_floor_set(sn->s->log_floor, LOG_NEED_SNAPSHOT, lsn);
     if (!snapshot_prune(sn->s->snapshots_dir_fd, (uint32_t)load_relaxed_u64(&sn->s->tunables.snapshot_keep), &removed, &st)) {
         log_status(LOG_LEVEL_WARN, "old snapshots stay", &st);
     } else if (removed > 0) {

@@ -46,6 +46,7 @@ struct background;
 struct channels;
 struct children;
 struct committer;
+struct log_floor;
 struct rebuilder;
 struct snapshotter;
 struct tasks;
@@ -67,6 +68,7 @@ struct supervisor {
     struct service_figures *figures; /* in the control segment */
     struct catalog *catalog;
     struct oplog *log; /* after recovery */
+    struct log_floor *log_floor;
     struct listener listener;
     char pid_path[CONFIG_PATH_MAX];
     bool pid_written;

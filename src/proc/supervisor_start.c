@@ -16,6 +16,7 @@
 #include "proc/channels.h"
 #include "proc/children.h"
 #include "proc/committer.h"
+#include "proc/log_floor.h"
 #include "proc/notify.h"
 #include "proc/peers.h"
 #include "proc/rebuild.h"
@@ -221,9 +222,10 @@ static void show_recovery(struct run *r, int64_t took_us) {
 
 static bool start_threads(struct run *r, struct status *st) {
     struct supervisor *s = &r->s;
-    return tasks_new(s->figures, &s->tasks, st) && committer_new(s, r->report.last_lsn, &s->committer, st) &&
-           start_snapshotter(r, st) && background_new(s, &s->background, st) && rebuilder_new(s, &s->rebuilder, st) &&
-           channels_new(s, &s->channels, st) && reembed_new(s, &r->report, &r->reembed, st);
+    return tasks_new(s->figures, &s->tasks, st) && log_floor_new(s, &s->log_floor, st) &&
+           committer_new(s, r->report.last_lsn, &s->committer, st) && start_snapshotter(r, st) &&
+           background_new(s, &s->background, st) && rebuilder_new(s, &s->rebuilder, st) && channels_new(s, &s->channels, st) &&
+           reembed_new(s, &r->report, &r->reembed, st);
 }
 
 void supervisor_begin_serving(struct run *r) {
@@ -384,6 +386,7 @@ void supervisor_tear_down(struct run *r) {
     tasks_free(s->tasks);
     children_free(s->children);
     supervisor_remove_files(s);
+    log_floor_free(s->log_floor);
     oplog_close(s->log);
     catalog_free(s->catalog);
     recovery_report_fini(&r->report);
