@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 
 struct log_floor {
