@@ -14,8 +14,12 @@ import signal
 import ssl
 import subprocess
 import tempfile
+import sys
 import threading
 import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from processes import children_of, state_of, wait_gone  # noqa: E402,F401
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 SERVE = os.path.join(ROOT, "scripts", "serve")
@@ -62,31 +66,15 @@ class Instance:
             return int(f.read())
 
     def children(self, pid):
-        """Living children, by /proc: quired's workers."""
-        found = []
-        try:
-            tasks = os.listdir("/proc/%d/task" % pid)
-        except FileNotFoundError:
-            return found
-        for task in tasks:
-            try:
-                with open("/proc/%d/task/%s/children" % (pid, task)) as f:
-                    found += [int(x) for x in f.read().split()]
-            except FileNotFoundError:
-                pass
-        return [p for p in found if state_of(p) not in ("Z", "")]
+        """quired's workers, those that live."""
+        return children_of(pid)
 
     def kill_supervisor(self):
         """SIGKILL; returns the workers that were still alive two seconds later (orphans)."""
         pid = self.supervisor()
         workers = self.children(pid)
         os.kill(pid, signal.SIGKILL)
-        deadline = time.monotonic() + 2
-        left = workers + [pid]
-        while left and time.monotonic() < deadline:
-            left = [p for p in left if state_of(p) not in ("Z", "")]
-            time.sleep(0.002)
-        return left
+        return wait_gone(workers + [pid], 2)
 
     def log(self):
         try:
@@ -94,15 +82,6 @@ class Instance:
                 return f.read()
         except FileNotFoundError:
             return ""
-
-
-def state_of(pid):
-    """One letter, '' when there is no such process."""
-    try:
-        with open("/proc/%d/stat" % pid) as f:
-            return f.read().rsplit(")", 1)[1].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
 
 
 class Client:

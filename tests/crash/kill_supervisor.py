@@ -1,14 +1,13 @@
 #!/usr/bin/env python3
 """kill -9 of the supervisor at random moments while clients write.
 
-    kill_supervisor.py ROUNDS [SEED]
+    kill_supervisor.py [--short] [--count N] [--seed N]
 
 After each kill: no worker is left, the start recovers, every acknowledged write is there with its text, nothing is there that was not sent. Each fourth round the
-arenas are removed as well; each third is killed again in the middle of its recovery. Prints a table line and exits 0 when nothing was found.
+arenas are removed as well; each third is killed again in the middle of its recovery. 
 """
 
 import os
-import random
 import shutil
 import signal
 import subprocess
@@ -16,7 +15,9 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(__file__))
-from instance import SERVE, Client, Instance, Oracle, Writer, state_of  # noqa: E402
+from instance import SERVE, Client, Instance, Oracle, Writer  # noqa: E402
+from processes import living  # noqa: E402
+from report import Campaign  # noqa: E402
 
 
 def kill_in_recovery(instance, rng):
@@ -40,16 +41,15 @@ def kill_in_recovery(instance, rng):
         pid = instance.supervisor()
     except (FileNotFoundError, ValueError):
         return
-    if state_of(pid) not in ("Z", ""):
+    if living(pid):
         instance.kill_supervisor()
 
 
 def main():
-    rounds = int(sys.argv[1])
-    seed = int(sys.argv[2]) if len(sys.argv) > 2 else int.from_bytes(os.urandom(4), "little")
-    rng = random.Random(seed)
+    campaign = Campaign("kill-supervisor", short=20, long=2000, doc=__doc__)
+    rng, seed = campaign.rng, campaign.seed
     instance = Instance("workers=4", "wal_segment_bytes=262144", "snapshot_interval=1", "snapshot_every_ops=3")
-    faults, recoveries, orphans = [], [], 0
+    recoveries = []
     oracle = Oracle()
     try:
         instance.start()
@@ -58,20 +58,21 @@ def main():
         assert status == 201, status
         library = library["id"]
         writers = [Writer(instance, library, oracle, "w%d" % i, seed * 10 + i) for i in range(4)]
-        for round in range(rounds):
+        for round in range(campaign.count):
             for i, old in enumerate(writers):
                 new = Writer(instance, library, oracle, old.prefix, rng.random())
                 new.number, new.ids = old.number, old.ids
                 writers[i] = new
                 new.start()
             time.sleep(rng.uniform(0.02, 0.6))
-            left = instance.kill_supervisor()
-            orphans += len([p for p in left if state_of(p) not in ("Z", "")])
+            for pid in instance.kill_supervisor():
+                campaign.wrong("orphan: process %d" % pid)
+            campaign.injections += 1
             for w in writers:
                 w.stopping.set()
             for w in writers:
                 w.join()
-                faults += w.unexpected
+                campaign.take(w.unexpected)
             if round % 4 == 3:
                 shutil.rmtree(os.path.join(instance.dir, "data", "vectors"), ignore_errors=True)
             if round % 3 == 2:
@@ -81,28 +82,18 @@ def main():
             recoveries.append(time.monotonic() - began)
             client.close()
             touched = set().union(*[w.touched for w in writers])
-            faults += oracle.check(client, library, None if round == rounds - 1 else touched)
-            if faults:
+            campaign.take(oracle.check(client, library, None if round == campaign.count - 1 else touched))
+            if campaign.faults:
                 break
         client.close()
     finally:
-        client.close()
         instance.stop()
-    if not faults and orphans == 0:
-        instance.remove()
-    lost = len([f for f in faults if f.startswith("lost")])
-    doubled = len([f for f in faults if f.startswith("doubled")])
-    print("| test | injections | acknowledged | lost | doubled | wrong | orphans | worst start |")
-    print("| kill supervisor | %d | %d | %d | %d | %d | %d | %.2f s |" % (
-        len(recoveries), oracle.acknowledged, lost, doubled, len(faults) - lost - doubled, orphans, max(recoveries, default=0)))
-    for f in faults[:20]:
-        print("  " + f)
-    if faults or orphans:
-        print("seed %d, instance kept: %s" % (seed, instance.dir))
-        sys.exit(1)
+        if not campaign.faults:
+            instance.remove()
     if oracle.acknowledged == 0:
-        print("nothing was acknowledged: the test saw nothing")
-        sys.exit(1)
+        campaign.wrong("nothing was acknowledged: the test saw nothing")
+    print("%d writes acknowledged" % oracle.acknowledged)
+    sys.exit(campaign.finish(1000 * max(recoveries, default=0)))
 
 
 if __name__ == "__main__":

@@ -93,13 +93,6 @@ teardown() { remove_instance; }
     umount "$instance/data"
 }
 
-@test "kill -9 of the supervisor while clients write, 20 times" {
-    instance=''
-    run python3 "$root/tests/crash/kill_supervisor.py" 20
-    echo "$output" >&3
-    [ "$status" = 0 ]
-}
-
 @test "kill -9 of random workers every 50 ms under load, for 30 s" {
     instance=''
     run python3 "$root/tests/crash/kill_workers.py" 30
