@@ -16,6 +16,7 @@
  *   DOCUMENT_DELETE  document id, varint length + bytes
  *   CHUNKS_DELETE    number varint, then chunk ids, varint length + bytes each
  *   LOG_CLOSE        (written by the supervisor at an orderly stop, library zero, no payload)
+ *   GROUP            (written by the supervisor for a request with an Idempotency-Key: op_group.h)
  *
  * A decoder accepts exactly what the encoder writes: every length is checked against what is left before anything is allocated,
  * trailing bytes are refused, texts are UTF-8, ids valid, metadata not checked beyond UTF-8 (a worker that lies there makes a reply that does
@@ -35,7 +36,8 @@ enum op_type {
     OP_DOCUMENT_PUT = 4,
     OP_DOCUMENT_DELETE = 5,
     OP_CHUNKS_DELETE = 6,
-    OP_LOG_CLOSE = 7
+    OP_LOG_CLOSE = 7,
+    OP_GROUP = 8 /* several ops in one log record: op_group.h; no op_decode takes it */
 };
 #define OP_VERSION 1
 
