@@ -1,9 +1,9 @@
 /*
  * io.c - the seam to the file system.
  *
- * Each call first asks the fault hook, then restarts on EINTR, then names file and errno in the status. The hook wants to know
- * the file by its path; descriptors are translated through /proc/self/fd, but only while a hook is set, so production pays one
- * load.
+ * Each attempt at a call first asks the fault hook, and is told to the watch before and after; EINTR makes another attempt. Then file
+ * and errno are named in the status. The fault hook wants to know the file by its path; descriptors are translated through
+ * /proc/self/fd, but only while it is set. Production pays one load.
  *
  * A failed fsync is reported and never tried again: the kernel may have dropped the pages that it could not write, and a second
  * call would report success for them.
@@ -24,16 +24,34 @@
 
 enum { READ_STEP = 16 * 1024, TREE_DEPTH_MAX = 32, FD_LINK_MAX = 32 };
 
-/* Set while the process is quiet (start, tests), read by every thread. The context is stored before the hook (release) and loaded
- * after it (acquire), so a thread that sees the hook sees its context. */
+/* Set while the process is quiet (start, tests), read by every thread. Contexts are stored before `hooked` (release) and loaded after
+ * it (acquire), so a thread that sees a hook sees its context. */
+static _Atomic bool hooked; /* there is a fault hook or a watch */
 static _Atomic(io_fault_fn) fault_hook;
 static void *_Atomic fault_ctx;
+static _Atomic(io_watch_fn) watch_hook;
+static void *_Atomic watch_ctx;
+
+static void note_hooks(void) {
+    bool any = atomic_load_explicit(&fault_hook, memory_order_relaxed) != NULL ||
+               atomic_load_explicit(&watch_hook, memory_order_relaxed) != NULL;
+    atomic_store_explicit(&hooked, any, memory_order_release);
+}
 
 void io_set_fault(io_fault_fn hook, void *ctx) {
     if (hook != NULL) { /* a thread that still sees the old hook goes on with the old context */
         atomic_store_explicit(&fault_ctx, ctx, memory_order_relaxed);
     }
     atomic_store_explicit(&fault_hook, hook, memory_order_release);
+    note_hooks();
+}
+
+void io_set_watch(io_watch_fn watch, void *ctx) {
+    if (watch != NULL) {
+        atomic_store_explicit(&watch_ctx, ctx, memory_order_relaxed);
+    }
+    atomic_store_explicit(&watch_hook, watch, memory_order_release);
+    note_hooks();
 }
 
 /* The path that a descriptor was opened by, "" when there is none. */
@@ -44,41 +62,77 @@ static void path_of_fd(int fd, char out[PATH_MAX]) {
     out[len > 0 ? len : 0] = '\0';
 }
 
-/* 0, or the errno that the hook wants. `path` is relative to dir_fd, or NULL where the descriptor itself is meant. */
-static int ask_hook(enum io_call call, int dir_fd, const char *path) {
+/* 0, or the errno that the hook wants; below 0: a short read or write. */
+static int ask_hook(const struct io_event *e) {
     io_fault_fn hook = atomic_load_explicit(&fault_hook, memory_order_acquire);
     if (hook == NULL) {
         return 0;
     }
     char whole[PATH_MAX];
     whole[0] = '\0';
-    if (dir_fd >= 0 && (path == NULL || path[0] != '/')) {
-        path_of_fd(dir_fd, whole);
+    if (e->fd >= 0 && (e->path == NULL || e->path[0] != '/')) {
+        path_of_fd(e->fd, whole);
     }
     size_t used = strlen(whole);
-    if (path != NULL) {
-        (void)snprintf(whole + used, sizeof whole - used, "%s%s", used > 0 ? "/" : "", path);
+    if (e->path != NULL) {
+        (void)snprintf(whole + used, sizeof whole - used, "%s%s", used > 0 ? "/" : "", e->path);
     }
-    return hook(call, whole[0] != '\0' ? whole : NULL, atomic_load_explicit(&fault_ctx, memory_order_relaxed));
+    return hook(e->call, whole[0] != '\0' ? whole : NULL, atomic_load_explicit(&fault_ctx, memory_order_relaxed));
+}
+
+static void tell_watch(const struct io_event *e, enum io_moment moment, int error) {
+    io_watch_fn watch = atomic_load_explicit(&watch_hook, memory_order_acquire);
+    if (watch != NULL) {
+        watch(e, moment, error, atomic_load_explicit(&watch_ctx, memory_order_relaxed));
+    }
+}
+
+/* One system call: returns 0 or an errno, and leaves in the event what came of it. */
+typedef int (*system_call)(struct io_event *e);
+
+/* One attempt. Returns 0 or an errno, also EINTR. */
+static int attempt(struct io_event *e, system_call call) {
+    if (!atomic_load_explicit(&hooked, memory_order_acquire)) {
+        return call(e);
+    }
+    int err = ask_hook(e);
+    if (err < 0) {
+        size_t most = (size_t)-err;
+        e->len = most < e->len && (e->call == IO_READ || e->call == IO_WRITE) ? most : e->len;
+        err = 0;
+    }
+    if (err == 0) {
+        tell_watch(e, IO_BEFORE, 0);
+        err = call(e);
+        tell_watch(e, IO_AFTER, err);
+    }
+    return err;
+}
+
+static int run(struct io_event *e, system_call call) {
+    int err = EINTR;
+    while (err == EINTR) {
+        err = attempt(e, call);
+    }
+    return err;
 }
 
 static const char *named(const char *what) {
     return what != NULL ? what : "the file";
 }
 
+static int call_open(struct io_event *e) {
+    e->opened = openat(e->fd, e->path, e->flags, e->mode);
+    return e->opened < 0 ? errno : 0;
+}
+
 bool io_open_at(int dir_fd, const char *path, int flags, mode_t mode, int *ret_fd, struct status *st) {
-    int fd = -1;
-    int err = ask_hook(IO_OPEN, dir_fd, path);
-    if (err == 0) {
-        do {
-            fd = openat(dir_fd, path, flags | O_CLOEXEC, mode);
-        } while (fd < 0 && errno == EINTR);
-        err = fd < 0 ? errno : 0;
-    }
+    struct io_event e = {.call = IO_OPEN, .fd = dir_fd, .path = path, .flags = flags | O_CLOEXEC, .mode = mode, .opened = -1};
+    int err = run(&e, call_open);
     if (err != 0) {
         return status_set_errno(st, err, "cannot open %s", path);
     }
-    *ret_fd = fd;
+    *ret_fd = e.opened;
     return true;
 }
 
@@ -92,16 +146,22 @@ void io_close(int *fd) {
     *fd = -1;
 }
 
+static int call_pread(struct io_event *e) {
+    ssize_t n = pread(e->fd, e->into, e->len, e->at);
+    e->len = n > 0 ? (size_t)n : 0;
+    return n < 0 ? errno : 0;
+}
+
 bool io_pread(int fd, void *data, size_t len, off_t at, size_t *ret_read, struct status *st) {
     size_t have = 0;
-    int err = ask_hook(IO_READ, fd, NULL);
-    while (err == 0 && have < len) {
-        ssize_t n = pread(fd, (uint8_t *)data + have, len - have, at + (off_t)have);
-        if (n == 0) {
-            break;
-        }
-        have += n > 0 ? (size_t)n : 0;
-        err = n < 0 && errno != EINTR ? errno : 0;
+    int err = 0;
+    bool end = false;
+    while (err == 0 && have < len && !end) {
+        struct io_event e = {
+            .call = IO_READ, .fd = fd, .into = (uint8_t *)data + have, .len = len - have, .at = at + (off_t)have};
+        err = run(&e, call_pread);
+        have += err == 0 ? e.len : 0;
+        end = e.len == 0;
     }
     if (err != 0) {
         return status_set_errno(st, err, "cannot read %zu bytes at offset %lld", len, (long long)at);
@@ -119,39 +179,42 @@ bool io_pread_full(int fd, void *data, size_t len, off_t at, struct status *st) 
            status_set(st, STATUS_CORRUPT, "the file ends early: %zu of %zu bytes at offset %lld", have, len, (long long)at);
 }
 
+static int call_pwrite(struct io_event *e) {
+    ssize_t n = pwrite(e->fd, e->data, e->len, e->at);
+    e->len = n > 0 ? (size_t)n : 0;
+    if (n == 0) {
+        return EIO; /* a write of something that writes nothing would go on for ever */
+    }
+    return n < 0 ? errno : 0;
+}
+
 bool io_pwrite_full(int fd, const void *data, size_t len, off_t at, struct status *st) {
     size_t done = 0;
-    int err = ask_hook(IO_WRITE, fd, NULL);
+    int err = 0;
     while (err == 0 && done < len) {
-        ssize_t n = pwrite(fd, (const uint8_t *)data + done, len - done, at + (off_t)done);
-        if (n == 0) {
-            err = EIO; /* a write of something that writes nothing would go on for ever */
-        } else if (n > 0) {
-            done += (size_t)n;
-        } else {
-            err = errno != EINTR ? errno : 0;
-        }
+        struct io_event e = {
+            .call = IO_WRITE, .fd = fd, .data = (const uint8_t *)data + done, .len = len - done, .at = at + (off_t)done};
+        err = run(&e, call_pwrite);
+        done += err == 0 ? e.len : 0;
     }
     return err == 0 || status_set_errno(st, err, "cannot write %zu bytes at offset %lld", len, (long long)at);
 }
 
+static int call_fdatasync(struct io_event *e) {
+    return fdatasync(e->fd) != 0 ? errno : 0;
+}
+
 bool io_fdatasync(int fd, const char *what, struct status *st) {
-    int err = ask_hook(IO_FDATASYNC, fd, NULL);
-    while (err == 0 && fdatasync(fd) != 0) {
-        if (errno != EINTR) {
-            err = errno;
-        }
-    }
+    int err = run(&(struct io_event){.call = IO_FDATASYNC, .fd = fd}, call_fdatasync);
     return err == 0 || status_set_errno(st, err, "cannot sync %s", named(what));
 }
 
+static int call_fsync(struct io_event *e) {
+    return fsync(e->fd) != 0 ? errno : 0;
+}
+
 bool io_fsync(int fd, const char *what, struct status *st) {
-    int err = ask_hook(IO_FSYNC, fd, NULL);
-    while (err == 0 && fsync(fd) != 0) {
-        if (errno != EINTR) {
-            err = errno;
-        }
-    }
+    int err = run(&(struct io_event){.call = IO_FSYNC, .fd = fd}, call_fsync);
     return err == 0 || status_set_errno(st, err, "cannot sync %s", named(what));
 }
 
@@ -165,51 +228,54 @@ bool io_fsync_dir(int dir_fd, const char *path, struct status *st) {
     return ok;
 }
 
+static int call_allocate(struct io_event *e) {
+    return posix_fallocate(e->fd, e->at, (off_t)e->len);
+}
+
 bool io_allocate(int fd, off_t at, off_t len, const char *what, struct status *st) {
-    int err = ask_hook(IO_FALLOCATE, fd, NULL);
-    if (err == 0 && len > 0) {
-        do {
-            err = posix_fallocate(fd, at, len);
-        } while (err == EINTR);
-    }
+    struct io_event e = {.call = IO_FALLOCATE, .fd = fd, .at = at, .len = (size_t)len};
+    int err = len > 0 ? run(&e, call_allocate) : 0;
     return err == 0 || status_set_errno(st, err, "cannot allocate %lld bytes for %s", (long long)len, named(what));
 }
 
+static int call_truncate(struct io_event *e) {
+    return ftruncate(e->fd, e->at) != 0 ? errno : 0;
+}
+
 bool io_truncate(int fd, off_t size, const char *what, struct status *st) {
-    int err = ask_hook(IO_TRUNCATE, fd, NULL);
-    while (err == 0 && ftruncate(fd, size) != 0) {
-        if (errno != EINTR) {
-            err = errno;
-        }
-    }
+    int err = run(&(struct io_event){.call = IO_TRUNCATE, .fd = fd, .at = size}, call_truncate);
     return err == 0 || status_set_errno(st, err, "cannot set the size of %s to %lld", named(what), (long long)size);
 }
 
+static int call_rename(struct io_event *e) {
+    return renameat(e->from_fd, e->from, e->fd, e->path) != 0 ? errno : 0;
+}
+
 bool io_rename_at(int from_dir, const char *from, int to_dir, const char *to, struct status *st) {
-    int err = ask_hook(IO_RENAME, to_dir, to);
-    if (err == 0 && renameat(from_dir, from, to_dir, to) != 0) {
-        err = errno;
-    }
+    int err =
+        run(&(struct io_event){.call = IO_RENAME, .fd = to_dir, .path = to, .from_fd = from_dir, .from = from}, call_rename);
     return err == 0 || status_set_errno(st, err, "cannot rename %s to %s", from, to);
 }
 
+static int call_unlink(struct io_event *e) {
+    return unlinkat(e->fd, e->path, e->flags) != 0 ? errno : 0;
+}
+
 static bool unlink_at(int dir_fd, const char *path, int flags, struct status *st) {
-    int err = ask_hook(IO_UNLINK, dir_fd, path);
-    if (err == 0 && unlinkat(dir_fd, path, flags) != 0 && errno != ENOENT) {
-        err = errno;
-    }
-    return err == 0 || status_set_errno(st, err, "cannot remove %s", path);
+    int err = run(&(struct io_event){.call = IO_UNLINK, .fd = dir_fd, .path = path, .flags = flags}, call_unlink);
+    return err == 0 || err == ENOENT || status_set_errno(st, err, "cannot remove %s", path);
 }
 
 bool io_unlink_at(int dir_fd, const char *path, struct status *st) {
     return unlink_at(dir_fd, path, 0, st);
 }
 
+static int call_mkdir(struct io_event *e) {
+    return mkdirat(e->fd, e->path, e->mode) != 0 ? errno : 0;
+}
+
 bool io_mkdir_at(int dir_fd, const char *path, mode_t mode, struct status *st) {
-    int err = ask_hook(IO_MKDIR, dir_fd, path);
-    if (err == 0 && mkdirat(dir_fd, path, mode) != 0) {
-        err = errno;
-    }
+    int err = run(&(struct io_event){.call = IO_MKDIR, .fd = dir_fd, .path = path, .mode = mode}, call_mkdir);
     if (err == EEXIST) {
         struct stat info;
         if (fstatat(dir_fd, path, &info, 0) == 0) {
@@ -355,25 +421,32 @@ bool io_replace_file(int dir_fd, const char *path, struct slice content, mode_t 
     return io_fsync_dir(dir_fd, parent, st);
 }
 
-bool io_map(int fd, void *addr, off_t at, size_t len, bool writable, const char *what, void **ret, struct status *st) {
-    int err = ask_hook(IO_MMAP, fd, NULL);
-    void *map = MAP_FAILED;
-    if (err == 0) {
-        int protection = writable ? PROT_READ | PROT_WRITE : PROT_READ;
-        map = mmap(addr, len, protection, MAP_SHARED | (addr != NULL ? MAP_FIXED : 0), fd, at);
-        err = map == MAP_FAILED ? errno : 0;
+static int call_map(struct io_event *e) {
+    bool writable = (e->flags & O_ACCMODE) == O_RDWR;
+    int protection = writable ? PROT_READ | PROT_WRITE : PROT_READ;
+    void *map = mmap(e->into, e->len, protection, MAP_SHARED | (e->into != NULL ? MAP_FIXED : 0), e->fd, e->at);
+    if (map == MAP_FAILED) {
+        return errno;
     }
+    e->into = map;
+    return 0;
+}
+
+bool io_map(int fd, void *addr, off_t at, size_t len, bool writable, const char *what, void **ret, struct status *st) {
+    struct io_event e = {.call = IO_MMAP, .fd = fd, .into = addr, .at = at, .len = len, .flags = writable ? O_RDWR : O_RDONLY};
+    int err = run(&e, call_map);
     if (err != 0) {
         return status_set_errno(st, err, "cannot map %zu bytes of %s", len, named(what));
     }
-    *ret = map;
+    *ret = e.into;
     return true;
 }
 
+static int call_msync(struct io_event *e) {
+    return msync(e->into, e->len, MS_SYNC) != 0 ? errno : 0;
+}
+
 bool io_msync(void *addr, size_t len, const char *what, struct status *st) {
-    int err = ask_hook(IO_MSYNC, -1, what);
-    if (err == 0 && msync(addr, len, MS_SYNC) != 0) {
-        err = errno;
-    }
+    int err = run(&(struct io_event){.call = IO_MSYNC, .fd = -1, .path = what, .into = addr, .len = len}, call_msync);
     return err == 0 || status_set_errno(st, err, "cannot sync the map of %s", named(what));
 }

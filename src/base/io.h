@@ -2,13 +2,14 @@
  * io.h - the one seam to the file system: the only place that calls fsync, rename, fallocate, pwrite and unlink.
  *
  * Every call is named (enum io_call) and passes through a fault hook that tests set, so a test can make the Nth
- * fdatasync fail, or stop the process at the Nth rename. In production the hook is NULL.
+ * fdatasync fail, or stop the process at the Nth rename; and through a watch, which sees what is written. In production both are NULL.
  *
  * The environment variable QUIRE_IO_FAULT arms the hook in a running server, for tests from outside; quired logs it loudly at
  * start. Its form: rules separated by ';', each
  *     call:errno=NAME[,after=N][,times=N][,path=SUBSTRING]     fail with that errno
  *     call:kill[,after=N][,path=SUBSTRING]                     raise SIGKILL instead of making the call
  *     call:delay=MS[,after=N][,times=N]                        wait, then make the call
+ *     call:short=BYTES[,after=N][,times=N][,path=SUBSTRING]    read or write at most so many bytes in one attempt
  * `after=N` lets N matching calls pass first (default 0); `times=N` applies N times (default: for ever).
  * A rule with file=PATH is active only while PATH exists: that lets a test switch a fault on and off in a running server.
  *
@@ -25,7 +26,7 @@ enum io_call {
     IO_OPEN,
     IO_READ,
     IO_WRITE,
-    IO_FSYNC,     /* fsync of files and directories, and syncfs */
+    IO_FSYNC, /* fsync of files and directories, and syncfs */
     IO_FDATASYNC,
     IO_FALLOCATE,
     IO_TRUNCATE,
@@ -37,10 +38,31 @@ enum io_call {
     IO_CALLS
 };
 
-/* Returns 0 to let the call happen, or an errno to fail with. May not return (kill). Called by any thread at once. `path` is
- * that of the file, as far as it is known (the new name for a rename), else NULL. Set the hook while no other thread does I/O. */
+/* Asked before each attempt at a call. Returns 0 to let it happen, an errno to fail with (EINTR: the seam makes another attempt), or
+ * -n to let a read or write have at most n bytes. May not return (kill). Called by any thread at once. `path` is that of the file, as
+ * far as it is known (the new name for a rename), else NULL. Set the hook while no other thread does I/O. */
 typedef int (*io_fault_fn)(enum io_call call, const char *path, void *ctx);
 void io_set_fault(io_fault_fn hook, void *ctx);
+
+/* A call as it is made: for one who records them. What a call does not have is 0 or NULL. */
+struct io_event {
+    enum io_call call;
+    int fd;           /* of the file; of the directory where there is a path */
+    const char *path; /* of open, unlink, mkdir; a rename's new name; what msync is about, for messages */
+    int from_fd;      /* a rename's old name */
+    const char *from;
+    int flags; /* of open; of unlink; O_RDWR of a map that can be written */
+    mode_t mode;
+    const void *data; /* of a write */
+    void *into;       /* of a read; the address of a map and of msync */
+    size_t len;       /* after a read or write: what was done of it */
+    off_t at;         /* of read, write, allocate, mmap; the new size of truncate */
+    int opened;       /* by open, after it */
+};
+enum io_moment { IO_BEFORE, IO_AFTER };
+/* Told of every attempt that is really made, before and after it; `error` is what came of it. Otherwise as a fault hook. */
+typedef void (*io_watch_fn)(const struct io_event *event, enum io_moment moment, int error, void *ctx);
+void io_set_watch(io_watch_fn watch, void *ctx);
 /* Arms the hook from QUIRE_IO_FAULT when it is set. false: the variable does not parse. *ret_armed: whether there is one. */
 MUST_CHECK bool io_fault_from_environment(bool *ret_armed, struct status *st);
 
@@ -59,7 +81,7 @@ MUST_CHECK bool io_fsync_dir(int dir_fd, const char *path, struct status *st); /
 MUST_CHECK bool io_allocate(int fd, off_t at, off_t len, const char *what, struct status *st);
 MUST_CHECK bool io_truncate(int fd, off_t size, const char *what, struct status *st);
 MUST_CHECK bool io_rename_at(int from_dir, const char *from, int to_dir, const char *to, struct status *st);
-MUST_CHECK bool io_unlink_at(int dir_fd, const char *path, struct status *st); /* a missing file is no error */
+MUST_CHECK bool io_unlink_at(int dir_fd, const char *path, struct status *st);             /* a missing file is no error */
 MUST_CHECK bool io_mkdir_at(int dir_fd, const char *path, mode_t mode, struct status *st); /* an existing directory is no error */
 /* Removes a directory and what is in it; a missing one is no error. Never follows links. */
 MUST_CHECK bool io_remove_tree(int dir_fd, const char *path, struct status *st);

@@ -6,6 +6,7 @@
 #include "base/io.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -15,13 +16,14 @@
 enum { RULES_MAX = 16, PATH_TEXT_MAX = 256, ERRNO_LIMIT = 200, DELAY_MAX_MS = 600000 };
 #define ENVIRONMENT_NAME "QUIRE_IO_FAULT"
 
-enum fault_action { FAULT_ERRNO, FAULT_KILL, FAULT_DELAY };
+enum fault_action { FAULT_ERRNO, FAULT_KILL, FAULT_DELAY, FAULT_SHORT };
 
 struct fault_rule {
     enum io_call call;
     enum fault_action action;
     int error;         /* FAULT_ERRNO */
     uint64_t delay_ms; /* FAULT_DELAY */
+    uint64_t most;     /* FAULT_SHORT: bytes */
     uint64_t after;
     uint64_t times;
     char path[PATH_TEXT_MAX]; /* "" matches all */
@@ -69,6 +71,8 @@ static int environment_hook(enum io_call call, const char *path, void *ctx) {
         case FAULT_DELAY:
             wait_ms(rules[i].delay_ms);
             break;
+        case FAULT_SHORT:
+            return -(int)rules[i].most;
         }
     }
     return 0;
@@ -136,6 +140,10 @@ static bool parse_action(struct slice text, struct fault_rule *r) {
     if (slice_is(name, "delay")) {
         r->action = FAULT_DELAY;
         return parse_count(value, &r->delay_ms) && r->delay_ms <= DELAY_MAX_MS;
+    }
+    if (slice_is(name, "short")) {
+        r->action = FAULT_SHORT;
+        return parse_count(value, &r->most) && r->most > 0 && r->most <= INT_MAX;
     }
     r->action = FAULT_KILL;
     return slice_is(text, "kill");

@@ -417,6 +417,104 @@ static void wrong_rules_are_refused(void **state) {
     assert_false(armed);
 }
 
+struct script {
+    enum io_call call;
+    const int *answers;
+    size_t count;
+    size_t asked;
+};
+
+static int answer_by_script(enum io_call call, const char *path, void *ctx) {
+    struct script *s = (struct script *)ctx;
+    (void)path;
+    if (call != s->call) {
+        return 0;
+    }
+    return s->asked < s->count ? s->answers[s->asked++] : 0;
+}
+
+/* Short transfers are continued and interrupted ones made again; an error behind a short one is an error. */
+static void short_and_interrupted_calls(void **state) {
+    struct fixture *f = (struct fixture *)*state;
+    static const int healing[] = {EINTR, -1, EINTR, EINTR, -3, -2};
+    static const int failing[] = {-2, ENOSPC};
+    static const enum io_call restarted[] = {IO_FSYNC, IO_FDATASYNC, IO_TRUNCATE, IO_FALLOCATE};
+    struct script s = {.call = IO_WRITE, .answers = healing, .count = sizeof healing / sizeof healing[0]};
+    struct status st;
+    char back[11] = "";
+    int fd = new_file(f, "a");
+    io_set_fault(answer_by_script, &s);
+    assert_true(io_pwrite_full(fd, "0123456789", 10, 0, &st));
+    assert_int_equal(s.asked, s.count);
+    s = (struct script){.call = IO_READ, .answers = healing, .count = s.count};
+    assert_true(io_pread_full(fd, back, 10, 0, &st));
+    assert_int_equal(s.asked, s.count);
+    assert_string_equal(back, "0123456789");
+    s = (struct script){.call = IO_WRITE, .answers = failing, .count = 2};
+    assert_false(io_pwrite_full(fd, "abcdef", 6, 0, &st));
+    assert_int_equal(st.code, STATUS_NO_SPACE);
+    for (size_t i = 0; i < sizeof restarted / sizeof restarted[0]; i++) {
+        s = (struct script){.call = restarted[i], .answers = healing, .count = 1};
+        assert_true(io_fsync(fd, "a", &st) && io_fdatasync(fd, "a", &st) && io_truncate(fd, 8, "a", &st) &&
+                    io_allocate(fd, 0, 8, "a", &st));
+        assert_int_equal(s.asked, 1);
+    }
+    io_set_fault(NULL, NULL);
+    io_close(&fd);
+    assert_content(f, "a", "ab234567");
+}
+
+struct watched {
+    unsigned before[IO_CALLS];
+    unsigned after[IO_CALLS];
+    struct io_event last;
+    int last_error;
+};
+
+static void watch_call(const struct io_event *e, enum io_moment moment, int error, void *ctx) {
+    struct watched *w = (struct watched *)ctx;
+    if (moment == IO_BEFORE) {
+        w->before[e->call]++;
+    } else {
+        w->after[e->call]++;
+        w->last = *e;
+        w->last_error = error;
+    }
+}
+
+/* The watch sees what was written, where, and what became of it; of what the fault hook stops it sees nothing. */
+static void the_watch_sees_every_call(void **state) {
+    struct fixture *f = (struct fixture *)*state;
+    static struct watched w;
+    struct status st;
+    enum io_call stopped = IO_FSYNC;
+    memset(&w, 0, sizeof w);
+    io_set_watch(watch_call, &w);
+    int fd = new_file(f, "a");
+    assert_int_equal(w.last.opened, fd);
+    assert_string_equal(w.last.path, "a");
+    assert_true(io_pwrite_full(fd, "abc", 3, 5, &st));
+    assert_int_equal(w.last.fd, fd);
+    assert_int_equal(w.last.len, 3);
+    assert_int_equal(w.last.at, 5);
+    assert_memory_equal(w.last.data, "abc", 3);
+    assert_true(io_rename_at(f->dir, "a", f->dir, "b", &st));
+    assert_string_equal(w.last.from, "a");
+    assert_string_equal(w.last.path, "b");
+    assert_true(io_unlink_at(f->dir, "a", &st));
+    assert_int_equal(w.last_error, ENOENT);
+    io_set_fault(fail_call, &stopped);
+    assert_false(io_fsync(fd, "b", &st));
+    io_set_fault(NULL, NULL);
+    assert_int_equal(w.before[IO_FSYNC], 0);
+    assert_true(io_fsync(fd, "b", &st));
+    io_set_watch(NULL, NULL);
+    assert_true(io_fsync(fd, "b", &st));
+    assert_int_equal(w.before[IO_FSYNC], 1);
+    assert_int_equal(w.after[IO_FSYNC], 1);
+    io_close(&fd);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(opens_with_cloexec_and_names_what_fails, set_up, tear_down),
@@ -428,6 +526,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(removes_trees_but_not_through_links, set_up, tear_down),
         cmocka_unit_test_setup_teardown(maps_files, set_up, tear_down),
         cmocka_unit_test_setup_teardown(every_call_asks_the_hook, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(short_and_interrupted_calls, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(the_watch_sees_every_call, set_up, tear_down),
         cmocka_unit_test_setup_teardown(rules_count_and_match, set_up, tear_down),
         cmocka_unit_test_setup_teardown(rules_are_switched_by_a_file, set_up, tear_down),
         cmocka_unit_test_setup_teardown(rules_delay, set_up, tear_down),
