@@ -28,8 +28,14 @@ struct columns_head *columns_head_of(const struct columns *c) {
     return (struct columns_head *)(void *)c->base;
 }
 
+/* Whoever is about to store says where. */
+static void touch(const struct columns *c, const void *at, size_t bytes) {
+    dirty_touch(c->dirty, c->base, at, bytes);
+}
+
 void columns_init(const struct columns *c) {
     struct columns_head *head = columns_head_of(c);
+    touch(c, head, COLUMNS_HEAD_BYTES);
     memset(head, 0, COLUMNS_HEAD_BYTES);
     *head = (struct columns_head){.magic = COLUMNS_MAGIC,
                                   .format = COLUMNS_FORMAT,
@@ -187,13 +193,16 @@ static uint32_t take_room(const struct columns *c, uint64_t bytes, uint64_t alig
     if (end > c->bytes || end > COLUMNS_BYTES_MAX) {
         return 0;
     }
+    touch(c, head, sizeof *head);
+    touch(c, c->base + at, end - at);
     memset(c->base + at, 0, end - at);
     store_relaxed_u64(&head->used, end);
     return (uint32_t)(at / COLUMNS_UNIT);
 }
 
 /* Hangs what was filled where readers find it. */
-static void publish(uint32_t *link, uint32_t ref) {
+static void publish(const struct columns *c, uint32_t *link, uint32_t ref) {
+    touch(c, link, sizeof *link);
     /* pairs with: COLUMN_LINK. Without it a reader could walk into an entry, table or page whose bytes it still sees as zeros. */
     store_release_u32(link, ref);
 }
@@ -229,7 +238,7 @@ static uint32_t intern_string(const struct columns *c, struct slice s) {
     ref = new_entry(c, &key);
     if (ref != 0) {
         memcpy(columns_node_at(c, ref, 0) + 1, s.data == NULL ? (const uint8_t *)"" : s.data, s.len);
-        publish(link, ref);
+        publish(c, link, ref);
     }
     return ref;
 }
@@ -240,9 +249,9 @@ static void link_set(const struct columns *c, uint32_t ref, const uint32_t *stri
     for (uint32_t i = 0; i < count; i++) {
         members[i] = (struct set_member){.string = strings[i], .older = columns_node_at(c, strings[i], 0)->tag};
     }
-    publish(link, ref);
+    publish(c, link, ref);
     for (uint32_t i = 0; i < count; i++) {
-        publish(&columns_node_at(c, strings[i], 0)->tag, ref);
+        publish(c, &columns_node_at(c, strings[i], 0)->tag, ref);
     }
 }
 
@@ -288,6 +297,7 @@ static bool set_is(const struct columns *c, uint32_t ref, const struct field_val
 /* The set of a value, COLUMN_ELSEWHERE, or 0: no room. */
 static uint32_t set_of(const struct column *col, const struct field_value *v) {
     struct column_body *body = column_body_of(col->node);
+    touch(&col->c, body, sizeof *body);
     if (!set_is(&col->c, body->last, v)) {
         bool elsewhere = v->as.keywords.count == 0 || v->as.keywords.count > COLUMN_KEYWORDS_MAX;
         body->last = elsewhere ? COLUMN_ELSEWHERE : intern_set(&col->c, v);
@@ -324,7 +334,7 @@ static uint32_t *table_entry(const struct columns *c, uint32_t *table, uint32_t 
         if (ref == 0) {
             return NULL;
         }
-        publish(&table[index], ref);
+        publish(c, &table[index], ref);
     }
     return (uint32_t *)columns_at(c, table[index], COLUMN_TABLE * sizeof(uint32_t));
 }
@@ -360,7 +370,7 @@ static struct column_page *obtain_page(const struct column *col, uint32_t slot) 
             return NULL;
         }
         page_clear((struct column_page *)columns_at(&col->c, ref, column_page_bytes(col->type)), col->type);
-        publish(link, ref);
+        publish(&col->c, link, ref);
     }
     return (struct column_page *)columns_at(&col->c, *link, column_page_bytes(col->type));
 }
@@ -378,7 +388,7 @@ static bool obtain_column(const struct columns *c, const struct field_value *v, 
         }
         struct columns_node *node = columns_node_at(c, ref, 0);
         memcpy(column_body_of(node) + 1, v->path.data == NULL ? (const uint8_t *)"" : v->path.data, v->path.len);
-        publish(link, ref);
+        publish(c, link, ref);
     }
     *ret = (struct column){.c = *c, .node = columns_node_at(c, ref, 0), .type = v->type};
     return true;
@@ -408,18 +418,20 @@ static void widen(struct column_page *page, enum column_type type, uint64_t bits
     store_relaxed_u32(&page->count, page->count + 1);
 }
 
-static void page_put(struct column_page *page, enum column_type type, uint32_t at, uint64_t bits) {
-    void *values = page + 1;
+static void page_put(const struct columns *c, struct column_page *page, enum column_type type, uint32_t at, uint64_t bits) {
+    uint8_t *values = (uint8_t *)(page + 1);
+    touch(c, page, sizeof *page);
+    touch(c, values + at * value_bytes(type), value_bytes(type));
     switch (type) {
     case COLUMN_NUMBER:
     case COLUMN_TIME:
-        memcpy((uint64_t *)values + at, &bits, sizeof bits);
+        memcpy(values + at * sizeof bits, &bits, sizeof bits);
         break;
     case COLUMN_KEYWORD:
-        ((uint32_t *)values)[at] = (uint32_t)bits;
+        ((uint32_t *)(void *)values)[at] = (uint32_t)bits;
         break;
     case COLUMN_BOOL:
-        ((uint8_t *)values)[at] = (uint8_t)bits;
+        values[at] = (uint8_t)bits;
         break;
     }
     widen(page, type, bits);
@@ -472,7 +484,7 @@ static void put_value(const struct columns *c, uint32_t slot, const struct field
         left_out(&head->no_room_from, slot);
         return;
     }
-    page_put(page, v->type, slot % COLUMN_PAGE_SLOTS, bits);
+    page_put(c, page, v->type, slot % COLUMN_PAGE_SLOTS, bits);
 }
 
 void columns_put(const struct columns *c, uint32_t slot, const struct field_values *v) {
@@ -480,6 +492,7 @@ void columns_put(const struct columns *c, uint32_t slot, const struct field_valu
     if (slot < head->next_slot) {
         return;
     }
+    touch(c, head, sizeof *head);
     for (uint32_t i = 0; i < v->count; i++) {
         put_value(c, slot, &v->items[i]);
     }

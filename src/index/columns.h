@@ -21,6 +21,7 @@
 #define QUIRE_INDEX_COLUMNS_H
 
 #include "base/buf.h"
+#include "shm/dirty.h"
 
 #define COLUMN_PAGE_SLOTS 1024 /* a field that stands in one document alone costs one page: 8 KiB at most */
 #define COLUMNS_FIRST_BYTES 65536
@@ -52,6 +53,7 @@ struct field_values {
 struct columns {
     uint8_t *base; /* readers: mapped read-only */
     uint64_t bytes;
+    struct dirty_pages *dirty; /* the writer's: told before each store. NULL: nobody asks which pages change */
 };
 
 void columns_init(const struct columns *c);

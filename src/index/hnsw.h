@@ -147,6 +147,16 @@ uint64_t hnsw_search(const struct hnsw_graph *g, const struct vector_rows *rows,
 uint64_t hnsw_scan_exact(const struct hnsw_graph *g, const struct vector_rows *rows, const struct hnsw_request *requests,
                          uint32_t count, uint32_t first, uint32_t linked, struct hnsw_scratch *scratch, struct topk *best);
 
+/* After a crash: takes out of the graph what is not sound (hnsw_repair.c), so that the validator finds nothing, and sets entry, linked and upper_used. `upper` holds the words
+ * of all slots. Slots that has_vector does not accept have no links afterwards, the others have the code of their vector. False: no memory; then the graph is not to
+ * be used. Run it while nobody else is at work, on as many threads as there are cores. */
+struct hnsw_repair_report {
+    uint64_t dropped; /* nodes that had links and have none now */
+    uint64_t recoded; /* nodes whose code was not that of their vector */
+};
+bool hnsw_repair(const struct hnsw_graph *g, const struct vector_rows *rows, uint32_t slots, const struct slot_filter *has_vector,
+                 struct hnsw_repair_report *ret);
+
 struct hnsw_statistics {
     uint32_t levels;
     uint64_t nodes; /* linked */

@@ -11,22 +11,26 @@ _Static_assert(sizeof(struct postings_head) <= LEXICAL_POSTINGS_FIRST_BYTES, "an
 #define RUN_SLACK 16U  /* what calls of lexical_need for one term may fall short of, a call */
 #define LIST_SLACK 64U /* bytes of growing block lists, a full block */
 
+/* The writer's own right to change what stands there; whoever asks for it is about to store, so the pages are told here. */
 static struct terms_head *own_terms(const struct lexical *x) {
+    dirty_touch(x->terms_dirty, x->terms, x->terms, sizeof(struct terms_head));
     return (struct terms_head *)(void *)x->terms;
 }
 
 static struct postings_head *own_postings(const struct lexical *x) {
+    dirty_touch(x->postings_dirty, x->postings, x->postings, sizeof(struct postings_head));
     return (struct postings_head *)(void *)x->postings;
 }
 
-/* The writer's own right to change what the reading functions found. */
 static struct entry *own_entry(const struct lexical *x, const struct entry *e) {
+    dirty_touch(x->terms_dirty, x->terms, e, sizeof *e);
     return (struct entry *)(void *)(x->terms + ((const uint8_t *)e - x->terms));
 }
 
 void lexical_init(const struct lexical *x) {
     uint64_t table_bytes = sizeof(uint32_t) << FIRST_LEVEL;
     struct terms_head *t = own_terms(x);
+    dirty_touch(x->terms_dirty, x->terms, t, sizeof *t + table_bytes);
     memset(t, 0, sizeof *t + table_bytes);
     t->magic = TERMS_MAGIC;
     t->level = FIRST_LEVEL;
@@ -143,8 +147,15 @@ static uint32_t take_room(const struct lexical *x, uint64_t bytes) {
     return (uint32_t)(at / UNIT);
 }
 
-static uint8_t *own_bytes(const struct lexical *x, uint32_t offset) {
-    return x->postings + (uint64_t)offset * UNIT;
+static uint8_t *own_bytes(const struct lexical *x, uint32_t offset, uint64_t bytes) {
+    uint8_t *at = x->postings + (uint64_t)offset * UNIT;
+    dirty_touch(x->postings_dirty, x->postings, at, bytes);
+    return at;
+}
+
+static uint64_t *own_word(const struct lexical *x, const uint64_t *word) {
+    dirty_touch(x->postings_dirty, x->postings, word, sizeof *word);
+    return (uint64_t *)(void *)(x->postings + ((const uint8_t *)word - x->postings));
 }
 
 /* Where open posting i of a term stands; its run is made when it is the first to need it. NULL: damaged. */
@@ -155,7 +166,7 @@ static uint64_t *open_word(const struct lexical *x, struct entry *e, uint32_t i)
     }
     if (newest_run(x, e) < first) {
         uint32_t offset = take_room(x, run_bytes(first));
-        struct run *made = (struct run *)(void *)own_bytes(x, offset);
+        struct run *made = (struct run *)(void *)own_bytes(x, offset, run_bytes(first));
         memset(made, 0, run_bytes(first));
         made->older = e->runs;
         made->first = first;
@@ -169,9 +180,8 @@ static uint64_t *open_word(const struct lexical *x, struct entry *e, uint32_t i)
             return NULL;
         }
         if (r->first == first) {
-            return postings_at(x, offset, run_bytes(first), &unmapped) == NULL
-                       ? NULL
-                       : &((struct run *)(void *)own_bytes(x, offset))->words[i - first];
+            const struct run *whole = postings_at(x, offset, run_bytes(first), &unmapped);
+            return whole == NULL ? NULL : own_word(x, &whole->words[i - first]);
         }
         offset = r->older;
     }
@@ -179,16 +189,18 @@ static uint64_t *open_word(const struct lexical *x, struct entry *e, uint32_t i)
 
 /* Room for one more block in the list of a term that has `count`. */
 static struct block *list_slot(const struct lexical *x, struct entry *e, uint32_t count) {
-    struct block *list = (struct block *)(void *)own_bytes(x, e->blocks);
     uint32_t capacity = list_capacity(count);
+    struct block *list = (struct block *)(void *)own_bytes(x, e->blocks, 0);
     if (count == capacity) {
-        uint32_t offset = take_room(x, (capacity == 0 ? FIRST_BLOCK_LIST : 2 * (uint64_t)capacity) * sizeof *list);
-        struct block *larger = (struct block *)(void *)own_bytes(x, offset);
+        uint64_t bytes = (capacity == 0 ? FIRST_BLOCK_LIST : 2 * (uint64_t)capacity) * sizeof *list;
+        uint32_t offset = take_room(x, bytes);
+        struct block *larger = (struct block *)(void *)own_bytes(x, offset, bytes);
         memcpy(larger, list, count * sizeof *list);
         /* pairs with: LEXICAL_OPEN. Without it a reader could read a list that is not copied yet. */
         store_release_u32(&e->blocks, offset);
         list = larger;
     }
+    dirty_touch(x->postings_dirty, x->postings, &list[count], sizeof *list);
     return &list[count];
 }
 
@@ -199,7 +211,7 @@ static void close_block(const struct lexical *x, struct entry *e, uint32_t block
     struct block *slot = list_slot(x, e, blocks);
     uint32_t bytes = block_pack(open, blocks == 0 ? 0 : slot[-1].last_slot, &made, packed);
     made.data = take_room(x, bytes);
-    memcpy(own_bytes(x, made.data), packed, bytes);
+    memcpy(own_bytes(x, made.data, bytes), packed, bytes);
     *slot = made;
     own_postings(x)->open -= BLOCK_POSTINGS;
     /* pairs with: LEXICAL_OPEN. Without it a reader could look for a block that is not written yet, or copy open words that are being overwritten and take

@@ -19,6 +19,7 @@
 #define QUIRE_INDEX_LEXICAL_H
 
 #include "index/vectors.h"
+#include "shm/dirty.h"
 #include "text/analyzer.h"
 
 #define LEXICAL_DEFAULT_K1 1.2F
@@ -33,6 +34,9 @@ struct lexical {
     uint64_t terms_bytes;
     uint8_t *postings;
     uint64_t postings_bytes;
+    /* the writer's: told before each store. NULL: nobody asks which pages change */
+    struct dirty_pages *terms_dirty;
+    struct dirty_pages *postings_dirty;
 };
 
 void lexical_init(const struct lexical *x);

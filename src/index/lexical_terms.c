@@ -75,12 +75,13 @@ const struct entry *term_find(const struct lexical *x, struct slice bytes, uint6
     return NULL;
 }
 
-static void put_word(uint32_t *table, uint32_t level, uint64_t hash, uint32_t offset) {
+static void put_word(const struct lexical *x, uint32_t *table, uint32_t level, uint64_t hash, uint32_t offset) {
     uint64_t mask = (UINT64_C(1) << level) - 1;
     uint64_t i = hash & mask;
     for (uint64_t steps = 0; table[i] != 0 && steps < mask; steps++) {
         i = (i + 1) & mask;
     }
+    dirty_touch(x->terms_dirty, x->terms, &table[i], sizeof table[i]);
     /* pairs with: LEXICAL_TERM. Without it a reader could follow the word to an entry that is not filled yet. */
     store_release_u32(&table[i], offset);
 }
@@ -101,6 +102,8 @@ uint64_t tables_need(const struct terms_head *h, uint64_t new_terms) {
 static uint32_t take_room(const struct lexical *x, uint64_t bytes) {
     struct terms_head *h = (struct terms_head *)(void *)x->terms;
     uint64_t at = h->used;
+    dirty_touch(x->terms_dirty, x->terms, h, sizeof *h);
+    dirty_touch(x->terms_dirty, x->terms, x->terms + at, bytes);
     assert(at + bytes <= x->terms_bytes); /* lexical_room has told the caller */
     /* pairs with: LEXICAL_USED. Without it a reader could take a new offset for damage, and miss the term. */
     store_release_u64(&h->used, at + (bytes + UNIT - 1) / UNIT * UNIT);
@@ -119,7 +122,7 @@ static void grow_table(const struct lexical *x) {
         bool unmapped = false;
         const struct entry *e = entry_at(x, old[i], &unmapped);
         if (e != NULL) {
-            put_word(table, level + 1, e->hash, old[i]);
+            put_word(x, table, level + 1, e->hash, old[i]);
         }
     }
     h->table_bytes_lost += sizeof(uint32_t) << level;
@@ -205,9 +208,10 @@ struct entry *term_insert(const struct lexical *x, struct slice bytes, uint64_t 
         const struct entry *b = before[level];
         uint32_t *link =
             b == NULL ? &h->first[level] : (uint32_t *)(void *)(x->terms + ((const uint8_t *)&b->next[level] - x->terms));
+        dirty_touch(x->terms_dirty, x->terms, link, sizeof *link);
         /* pairs with: LEXICAL_TERM. Without it a reader could step onto an entry that is not filled yet. */
         store_release_u32(link, offset);
     }
-    put_word((uint32_t *)(void *)(x->terms + (uint64_t)h->tables[h->level] * UNIT), h->level, hash, offset);
+    put_word(x, (uint32_t *)(void *)(x->terms + (uint64_t)h->tables[h->level] * UNIT), h->level, hash, offset);
     return e;
 }

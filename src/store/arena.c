@@ -211,11 +211,16 @@ struct lexical arena_lexical(const struct arena *a) {
     struct lexical x = {.terms_bytes = load_acquire_u64(&a->terms.size), .postings_bytes = load_acquire_u64(&a->postings.size)};
     x.terms = mapfile_base(&a->terms);
     x.postings = mapfile_base(&a->postings);
+    if (a->dirty != NULL) {
+        x.terms_dirty = &a->dirty[ARENA_TERMS];
+        x.postings_dirty = &a->dirty[ARENA_POSTINGS];
+    }
     return x;
 }
 
 struct columns arena_columns(const struct arena *a) {
     struct columns c = {.bytes = load_acquire_u64(&a->columns.size)};
     c.base = mapfile_base(&a->columns);
+    c.dirty = a->dirty != NULL ? &a->dirty[ARENA_COLUMNS] : NULL;
     return c;
 }

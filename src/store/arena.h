@@ -109,11 +109,16 @@ struct library_view {
     struct index_settings index;
 };
 
+/* Files that change all over, and of which checkpoints keep copies of their own (durable/running.h). */
+enum arena_text_file { ARENA_TERMS, ARENA_POSTINGS, ARENA_COLUMNS, ARENA_TEXT_FILES };
+
 struct arena {
     int dir_fd;
     bool writable;
     uint32_t graph_generation; /* of the open graph; 0: none */
     struct mapfile vectors, chunks, documents, records, ids, terms, postings, columns, graph, upper;
+    /* The supervisor's, for checkpoints: which pages of the three change (ARENA_TERMS ...). NULL: nobody asks. */
+    struct dirty_pages *dirty;
 };
 
 #define ARENA_CLOSED                                                                                                              \

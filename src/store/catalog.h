@@ -27,6 +27,7 @@ struct catalog_options {
     struct control *control;
     const struct limits *limits;
     const struct embed_registry *models; /* dimensions and fingerprints by name */
+    bool keep_replaced; /* the directory that a compaction has replaced stays: whoever takes checkpoints removes it */
 };
 
 MUST_CHECK bool catalog_new(const struct catalog_options *options, struct catalog **ret, struct status *st);

@@ -18,6 +18,9 @@ static bool open_arena(struct library *lib, struct status *st) {
     }
     lib->slots = lib->view.chunk_slots;
     lib->last_generation = lib->view.graph_generation;
+    if (!library_track_texts(lib, st)) {
+        return false;
+    }
     return lib->view.graph_generation == 0 ||
            graph_work_open(lib->arena.dir_fd, lib->view.graph_generation, lib->slots, &lib->serving, st);
 }

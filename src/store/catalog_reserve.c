@@ -72,7 +72,8 @@ static bool grow_texts(struct library *lib, struct status *st) {
     uint64_t postings = 0;
     lexical_room(&x, &lib->stage.terms, &terms, &postings);
     return grow_to(&a->terms, terms, TERMS_STEP, st) && grow_to(&a->postings, postings, POSTINGS_STEP, st) &&
-           grow_to(&a->columns, columns_used(&columns) + lib->stage.columns.bytes, COLUMNS_STEP, st);
+           grow_to(&a->columns, columns_used(&columns) + lib->stage.columns.bytes, COLUMNS_STEP, st) &&
+           library_track_texts(lib, st);
 }
 
 /* Finds what the document's chunks put into the three files, and makes them that large. */
@@ -262,7 +263,7 @@ static bool create_texts(struct library *lib, struct status *st) {
     struct arena *a = &lib->arena;
     if (!mapfile_create(&a->terms, a->dir_fd, "terms.mmap", LEXICAL_TERMS_FIRST_BYTES, st) ||
         !mapfile_create(&a->postings, a->dir_fd, "postings.mmap", LEXICAL_POSTINGS_FIRST_BYTES, st) ||
-        !mapfile_create(&a->columns, a->dir_fd, "columns.mmap", COLUMNS_FIRST_BYTES, st)) {
+        !mapfile_create(&a->columns, a->dir_fd, "columns.mmap", COLUMNS_FIRST_BYTES, st) || !library_track_texts(lib, st)) {
         return false;
     }
     struct lexical x = arena_lexical(a);

@@ -494,6 +494,7 @@ bool compaction_switch(struct compaction *k, struct status *st) {
     to->view.lsn = from->view.lsn;
     to->view.arena_generation = ++k->catalog->next_arena_generation;
     from->deletions = NULL;
+    from->keep_files = k->catalog->options.keep_replaced;
     catalog_exchange(k->catalog, from, to);
     k->switched = true;
     return true;

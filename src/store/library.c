@@ -16,6 +16,7 @@ struct library *library_new(struct catalog *c, const struct uuid *id) {
     lib->entry = UINT32_MAX;
     lib->texts = c->texts;
     lib->arena = ARENA_CLOSED;
+    lib->arena.dirty = lib->text_pages;
     lib->view.id = *id;
     arena_directory_name(id, 0, lib->directory);
     (void)pthread_mutex_init(&lib->published_mutex, NULL);
@@ -45,13 +46,16 @@ void library_close(struct library *lib, bool remove_files) {
     lib->serving = NULL;
     lib->building = NULL;
     arena_close(&lib->arena);
-    if (remove_files) {
+    if (remove_files && !lib->keep_files) {
         remove_directory(lib);
     }
 }
 
 void library_free(struct library *lib) {
     free(lib->embed_claimed);
+    for (int file = 0; file < ARENA_TEXT_FILES; file++) {
+        dirty_fini(&lib->text_pages[file]);
+    }
     text_stage_fini(&lib->stage);
     (void)pthread_mutex_destroy(&lib->published_mutex);
     (void)pthread_mutex_destroy(&lib->graph_mutex);
@@ -59,6 +63,13 @@ void library_free(struct library *lib) {
     (void)pthread_mutex_destroy(&lib->busy_mutex);
     (void)pthread_cond_destroy(&lib->idle);
     free(lib);
+}
+
+bool library_track_texts(struct library *lib, struct status *st) {
+    const struct arena *a = &lib->arena;
+    return dirty_room(&lib->text_pages[ARENA_TERMS], a->terms.size, st) &&
+           dirty_room(&lib->text_pages[ARENA_POSTINGS], a->postings.size, st) &&
+           dirty_room(&lib->text_pages[ARENA_COLUMNS], a->columns.size, st);
 }
 
 void library_set_definition(struct library *lib, const struct library_definition *d) {

@@ -9,6 +9,7 @@
 #define QUIRE_STORE_LIBRARY_INTERNAL_H
 
 #include "shm/atomics.h"
+#include "shm/dirty.h"
 #include "store/catalog.h"
 #include "store/idtable.h"
 #include "store/texts.h"
@@ -73,7 +74,9 @@ struct library {
 
     /* the committer's own; `arena` has no graph open (see serving), its maps are read by anyone through their bases */
     struct arena arena;
+    struct dirty_pages text_pages[ARENA_TEXT_FILES]; /* what checkpoints copy; arena.dirty points to it */
     char directory[ARENA_DIRECTORY_MAX]; /* its name under vectors/ */
+    bool keep_files; /* replaced by its compacted self, and a checkpoint may still need the files */
     struct library_view view; /* everything applied so far */
     bool dirty;
     struct reservation reserved; /* chunks: also under graph_mutex */
@@ -195,6 +198,8 @@ void library_tell_linkers(struct library *lib, uint32_t slot);
 struct library *library_new(struct catalog *c, const struct uuid *id);
 void library_close(struct library *lib, bool remove_files);
 void library_free(struct library *lib); /* closed before */
+/* Room to note the changed pages of the three text files, as large as they are now. */
+MUST_CHECK bool library_track_texts(struct library *lib, struct status *st);
 /* Sets model, brings_vectors and language. */
 void library_set_definition(struct library *lib, const struct library_definition *d);
 struct library_view library_newest(const struct library *lib); /* the committer's own state as a view for lookups */

@@ -263,7 +263,8 @@ static void test_ties(void **unused) {
     corpus_init(&c, 0, 10, 1);
     free(c.x.terms);
     free(c.x.postings);
-    c.x = (struct lexical){calloc(1, 1 << 20), 1 << 20, calloc(1, 1 << 20), 1 << 20};
+    c.x = (struct lexical){
+        .terms = calloc(1, 1 << 20), .terms_bytes = 1 << 20, .postings = calloc(1, 1 << 20), .postings_bytes = 1 << 20};
     assert_true(c.x.terms != NULL && c.x.postings != NULL);
     lexical_init(&c.x);
     for (uint32_t i = 0; i < 1000; i++) {

@@ -132,7 +132,10 @@ static void test_readers_beside_a_writer(void **unused) {
     count_first_words(s);
     free(s->c.x.terms);
     free(s->c.x.postings);
-    s->c.x = (struct lexical){calloc(1, FILE_BYTES), FILE_BYTES, calloc(1, FILE_BYTES), FILE_BYTES};
+    s->c.x = (struct lexical){.terms = calloc(1, FILE_BYTES),
+                              .terms_bytes = FILE_BYTES,
+                              .postings = calloc(1, FILE_BYTES),
+                              .postings_bytes = FILE_BYTES};
     assert_true(s->c.x.terms != NULL && s->c.x.postings != NULL);
     lexical_init(&s->c.x);
     s->view = (struct published){0, lexical_terms_used(&s->c.x), lexical_postings_used(&s->c.x)};
