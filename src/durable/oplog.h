@@ -24,6 +24,7 @@ struct oplog_position {
     uint64_t appended_bytes; /* records since start */
     uint64_t syncs;
     uint64_t sync_us; /* in all */
+    uint64_t place;   /* of the last record: a random number that this stretch of this log has, and no other */
 };
 
 struct oplog;
@@ -40,6 +41,9 @@ struct oplog_driver {
     bool (*read_from)(struct oplog *log, uint64_t from, oplog_record_fn fn, void *ctx, struct status *st);
     /* A snapshot that covers everything up to lsn is durable: older records may go. */
     bool (*publish_snapshot)(struct oplog *log, uint64_t lsn, struct status *st);
+    /* Whether `place` (of an earlier position) is one of this log, and its records behind it can be read. What lies beside a log, a checkpoint above all, is believed
+     * only then: it may come from a copy that went another way. */
+    bool (*knows)(struct oplog *log, uint64_t place);
     void (*position)(struct oplog *log, struct oplog_position *ret);
     void (*close)(struct oplog *log);
 };
@@ -55,6 +59,9 @@ static inline MUST_CHECK bool oplog_read_from(struct oplog *l, uint64_t from, op
 }
 static inline MUST_CHECK bool oplog_publish_snapshot(struct oplog *l, uint64_t lsn, struct status *st) {
     return l->driver->publish_snapshot(l, lsn, st);
+}
+static inline bool oplog_knows(struct oplog *l, uint64_t place) {
+    return l->driver->knows(l, place);
 }
 static inline void oplog_position_get(struct oplog *l, struct oplog_position *ret) {
     l->driver->position(l, ret);

@@ -4,6 +4,8 @@
  * Which of the files is believed:
  *   - A checkpoint says that everything up to its LSN was durable, also when its arenas turn out to be no good: the log must
  * reach it.
+ *   - A live checkpoint counts when its sum holds and its place is one of this log: it may lie beside a log that was put back from a copy. Of its libraries each is
+ *     judged by itself; one that does not stand is made anew from a snapshot and all of the log behind that, while the others go on.
  *   - A snapshot counts only when all its sums hold. The log must continue right behind it, or hold its LSN.
  *   - The log is judged by wal_open, which is told both. What it refuses is not touched.
  * So nothing is set aside or built before the log is open: a start that is refused changes nothing but a torn tail.
@@ -21,13 +23,21 @@
 #include "durable/salvage.h"
 #include "durable/snapshot_read.h"
 #include "durable/wal.h"
+#include "store/resume.h"
 
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { DIRECTORY_MODE = 0700, PROGRESS_US = 100000, PROGRESS_OPS = 256, PATIENCE_US = 1000000, PATH_BYTES = 128 };
+enum {
+    DIRECTORY_MODE = 0700,
+    PROGRESS_US = 100000,
+    PROGRESS_OPS = 256,
+    PATIENCE_US = 1000000,
+    PATH_BYTES = 128,
+    DROPPED_FIRST_CAP = 16
+};
 
 struct recovery {
     const struct recovery_options *options;
@@ -38,7 +48,15 @@ struct recovery {
     struct oplog *log;
     struct salvage *salvage;
     struct checkpoint checkpoint;
-    uint64_t reached_lsn; /* of a checkpoint that could be read */
+    uint64_t reached_lsn;        /* of a checkpoint that could be read */
+    struct live_checkpoint live; /* gone on from, or found beside closed arenas */
+    bool *resumed;               /* by its libraries */
+    bool from_live;
+    struct uuid *dropped; /* libraries that the log deletes behind the checkpoint */
+    size_t dropped_count;
+    size_t dropped_cap;
+    float *leftover;
+    size_t leftover_cap;
     struct recovery_report report;
     /* while ops are applied */
     uint64_t lsn; /* of a snapshot's ops: the snapshot's */
@@ -193,6 +211,19 @@ static bool adopt_all(struct recovery *r, struct status *st) {
     return checkpoint_remove(r->options->data_dir_fd, st);
 }
 
+/* A live checkpoint that lies beside: what is written from now on may go on from it. One that cannot be read is of no use. */
+static bool find_beside(struct recovery *r, struct status *st) {
+    char why[CHECKPOINT_WHY_MAX];
+    bool there = false;
+    if (!live_checkpoint_read(r->options->data_dir_fd, LIVE_CHECKPOINT_PATH, &r->live, &there, why, st)) {
+        return false;
+    }
+    if (there && (!oplog_knows(r->log, r->live.place) || r->live.lsn > last_lsn(r))) {
+        live_checkpoint_fini(&r->live);
+    }
+    return true;
+}
+
 /* The arenas, where they can be taken as they are; *ret_done false: they cannot. */
 static bool take_arenas(struct recovery *r, bool *ret_done, struct status *st) {
     bool usable = false;
@@ -209,8 +240,194 @@ static bool take_arenas(struct recovery *r, bool *ret_done, struct status *st) {
     if (!log_ends_at_checkpoint(r)) {
         return why_not(r, "the log goes on behind the checkpoint");
     }
-    *ret_done = adopt_all(r, st);
+    *ret_done = find_beside(r, st) && adopt_all(r, st);
     return *ret_done;
+}
+
+/* --- going on from a live checkpoint --- */
+
+static bool is_resumed(const struct recovery *r, const struct uuid *id) {
+    const struct live_library *l = r->from_live ? live_checkpoint_find(&r->live, id) : NULL;
+    return l != NULL && r->resumed[l - r->live.libraries];
+}
+
+static bool is_spared(const void *ctx, const struct uuid *id) {
+    return is_resumed((const struct recovery *)ctx, id);
+}
+
+static bool is_dropped(const struct recovery *r, const struct uuid *id) {
+    for (size_t i = 0; i < r->dropped_count; i++) {
+        if (uuid_equal(&r->dropped[i], id)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool note_dropped(const struct oplog_record *record, void *ctx, struct status *st) {
+    struct recovery *r = (struct recovery *)ctx;
+    struct op op;
+    struct status ignored;
+    if (record->op.len == 0 || record->op.data[0] != OP_LIBRARY_DELETE || !op_decode(record->op, NULL, &op, &ignored)) {
+        return true;
+    }
+    if (r->dropped_count == r->dropped_cap) {
+        size_t cap = r->dropped_cap == 0 ? DROPPED_FIRST_CAP : 2 * r->dropped_cap;
+        struct uuid *grown = (struct uuid *)realloc(r->dropped, cap * sizeof *grown);
+        if (grown == NULL) {
+            return status_no_memory(st);
+        }
+        r->dropped = grown;
+        r->dropped_cap = cap;
+    }
+    r->dropped[r->dropped_count++] = op.library;
+    return true;
+}
+
+/* What no other way of starting could do anything about. */
+static bool is_shortage(const struct status *st) {
+    return st->code == STATUS_NO_MEMORY || st->code == STATUS_NO_SPACE;
+}
+
+/* The log behind a live checkpoint, when it is this one's. *ret_open false: why_not says why. A fault of the log is reported by the way that is gone then. */
+static bool open_log_behind(struct recovery *r, bool *ret_open, struct status *st) {
+    struct recovery_options options = *r->options;
+    const struct recovery_options *given = r->options;
+    struct status failed = {0};
+    options.repair = false;
+    r->options = &options;
+    bool ok = open_log(r, r->live.lsn, &failed);
+    r->options = given;
+    *ret_open = ok && oplog_knows(r->log, r->live.place);
+    if (!*ret_open) {
+        (void)why_not(r, ok ? "the live checkpoint belongs to another log" : failed.detail);
+        if (!ok && is_shortage(&failed)) {
+            *st = failed;
+            return false;
+        }
+        return true;
+    }
+    r->dropped_count = 0;
+    return oplog_read_from(r->log, r->live.lsn + 1, note_dropped, r, st);
+}
+
+static bool resume_library(struct recovery *r, size_t i, struct status *st) {
+    const struct live_library *l = &r->live.libraries[i];
+    struct status failed = {0};
+    if (live_restore_texts(r->vectors_fd, l, &failed) && live_resume(r->catalog, &r->live, l, &failed)) {
+        r->resumed[i] = true;
+        r->report.resumed++;
+        return true;
+    }
+    if (is_shortage(&failed)) {
+        *st = failed;
+        return false;
+    }
+    if (!is_dropped(r, &l->view.id)) {
+        r->report.rebuilt++;
+        log_status(LOG_LEVEL_WARN, "the arena of a library is not as its checkpoint says, and is made anew", &failed);
+        (void)why_not(r, failed.detail);
+    }
+    return true;
+}
+
+static bool resume_libraries(struct recovery *r, struct status *st) {
+    int64_t begin = clock_monotonic_us();
+    r->resumed = (bool *)calloc(r->live.library_count + 1, sizeof *r->resumed);
+    if (r->resumed == NULL) {
+        return status_no_memory(st);
+    }
+    if (!checkpoint_remove(r->options->data_dir_fd, st)) {
+        return false;
+    }
+    tell(r, "going on from the checkpoint", 0);
+    for (size_t i = 0; i < r->live.library_count; i++) {
+        if (!resume_library(r, i, st)) {
+            return false;
+        }
+    }
+    r->from_live = true;
+    r->report.from_live = true;
+    r->report.live_lsn = r->live.lsn;
+    /* So that the replay finds dimensions and models. Nobody is looking yet. */
+    catalog_publish(r->catalog, r->live.lsn, PATIENCE_US, NULL, NULL);
+    r->report.resume_us = clock_monotonic_us() - begin;
+    return true;
+}
+
+/* r->live is one that can be gone on from, or empty. */
+static bool choose_live(struct recovery *r, bool *ret_found, struct status *st) {
+    static const char *const paths[] = {LIVE_CHECKPOINT_PATH, LIVE_CHECKPOINT_BEFORE_PATH};
+    *ret_found = false;
+    for (size_t i = 0; !*ret_found && i < sizeof paths / sizeof paths[0]; i++) {
+        char why[CHECKPOINT_WHY_MAX] = "";
+        bool there = false;
+        live_checkpoint_fini(&r->live);
+        if (!live_checkpoint_read(r->options->data_dir_fd, paths[i], &r->live, &there, why, st)) {
+            return false;
+        }
+        if (!there) {
+            (void)(why[0] != '\0' && why_not(r, why));
+        } else if (!open_log_behind(r, ret_found, st)) {
+            return false;
+        }
+    }
+    if (!*ret_found) {
+        live_checkpoint_fini(&r->live);
+    }
+    return true;
+}
+
+static bool take_live(struct recovery *r, bool *ret_done, struct status *st) {
+    return choose_live(r, ret_done, st) && (!*ret_done || resume_libraries(r, st));
+}
+
+/* The view of the library that a document goes to. */
+static bool view_of(struct recovery *r, const struct uuid *id, struct library_view *ret) {
+    struct library *lib = catalog_acquire(r->catalog, id);
+    struct reading rd;
+    if (lib == NULL) {
+        return false;
+    }
+    library_reading(lib, &rd);
+    *ret = rd.view;
+    catalog_release(r->catalog, lib);
+    return true;
+}
+
+static bool find_leftover(struct recovery *r, const struct op *op, const float **ret, struct status *st) {
+    struct library_view view;
+    if (op->as.document.vector_dimension != 0 || !view_of(r, &op->library, &view)) {
+        return true;
+    }
+    size_t count = (size_t)op->as.document.num_chunks * view.dimension;
+    if (count > r->leftover_cap) {
+        float *grown = (float *)realloc(r->leftover, count * sizeof *grown);
+        if (grown == NULL) {
+            return status_no_memory(st);
+        }
+        r->leftover = grown;
+        r->leftover_cap = count;
+    }
+    *ret = count > 0 && library_leftover_vectors(r->catalog, op, r->leftover) ? r->leftover : NULL;
+    return true;
+}
+
+/* After the replay. */
+static bool resume_graphs(struct recovery *r, struct status *st) {
+    int64_t begin = clock_monotonic_us();
+    for (size_t i = 0; i < r->live.library_count; i++) {
+        struct library *lib = r->from_live && r->resumed[i] ? catalog_acquire(r->catalog, &r->live.libraries[i].view.id) : NULL;
+        uint64_t dropped = 0;
+        bool ok = lib == NULL || library_resume_graph(lib, &dropped, st);
+        catalog_release(r->catalog, lib);
+        if (!ok) {
+            return false;
+        }
+        r->report.graph_dropped += dropped;
+    }
+    r->report.graph_us = clock_monotonic_us() - begin;
+    return true;
 }
 
 /* --- applying ops --- */
@@ -232,23 +449,13 @@ static bool reserve(struct recovery *r, const struct op *op, struct status *st) 
     return false;
 }
 
-/* The view of the library that a document goes to. */
-static bool view_of(struct recovery *r, const struct uuid *id, struct library_view *ret) {
-    struct library *lib = catalog_acquire(r->catalog, id);
-    struct reading rd;
-    if (lib == NULL) {
-        return false;
-    }
-    library_reading(lib, &rd);
-    *ret = rd.view;
-    catalog_release(r->catalog, lib);
-    return true;
-}
-
 /* The vectors of a document that come with it, or are still in the old arena. */
 static bool find_vectors(struct recovery *r, const struct snapshot_op *item, const float **ret, struct status *st) {
     struct library_view view;
     *ret = NULL;
+    if (item->op->type == OP_DOCUMENT_PUT && is_resumed(r, &item->op->library)) {
+        return find_leftover(r, item->op, ret, st);
+    }
     if (item->op->type != OP_DOCUMENT_PUT || item->op->as.document.vector_dimension != 0 ||
         !view_of(r, &item->op->library, &view)) {
         return true;
@@ -277,6 +484,9 @@ static bool apply(struct recovery *r, const struct snapshot_op *item, uint64_t l
 static bool apply_from_snapshot(const struct snapshot_op *item, void *ctx, struct status *st) {
     struct recovery *r = (struct recovery *)ctx;
     struct status why = {0};
+    if (is_resumed(r, &item->op->library)) {
+        return true;
+    }
     /* Of what an archive from outside may say, only an id that comes twice, or vectors that do not fit, could put a library at
      * odds with itself. That a limit is lower today, or a model not configured, is no reason to lose what was once admitted. */
     if (item->op->type == OP_DOCUMENT_PUT && !catalog_check(r->catalog, item->op, &why) && why.code != STATUS_TOO_LARGE) {
@@ -301,6 +511,10 @@ static bool drop_all(struct recovery *r, struct status *st) {
         struct reading rd;
         struct op op;
         library_reading(libraries[i], &rd);
+        if (is_resumed(r, &rd.view.id)) {
+            catalog_release(r->catalog, libraries[i]);
+            continue;
+        }
         buf_reset(&bytes);
         op_encode_library_delete(&bytes, &rd.view.id);
         ok = buf_check(&bytes, st) && op_decode(buf_slice(&bytes), NULL, &op, st);
@@ -322,7 +536,7 @@ static bool hopeless(const struct recovery *r, const struct status *st) {
 
 static bool prepare_rebuild(struct recovery *r, struct status *st) {
     return r->salvage != NULL ||
-           (checkpoint_remove(r->options->data_dir_fd, st) && salvage_begin(r->vectors_fd, &r->salvage, st));
+           (checkpoint_remove(r->options->data_dir_fd, st) && salvage_begin(r->vectors_fd, is_spared, r, &r->salvage, st));
 }
 
 /* Loads a snapshot that was verified, behind which the log was opened. *ret_loaded false: its content is no good, nothing of it
@@ -434,13 +648,16 @@ static bool replay_record(const struct oplog_record *record, void *ctx, struct s
     if (op.type == OP_LOG_CLOSE) {
         return true;
     }
+    if (r->from_live && record->lsn <= r->live.lsn && is_resumed(r, &op.library)) {
+        return true;
+    }
     r->report.replayed_ops++;
     return apply(r, &item, record->lsn, record->time_us, st);
 }
 
 static bool replay(struct recovery *r, struct status *st) {
     int64_t begin = clock_monotonic_us();
-    uint64_t from = r->report.snapshot_lsn + 1;
+    uint64_t from = (r->from_live && r->report.rebuilt == 0 ? r->live.lsn : r->report.snapshot_lsn) + 1;
     r->done = 0;
     r->total = last_lsn(r) >= from ? last_lsn(r) - from + 1 : 0;
     r->doing = "replaying the log";
@@ -451,7 +668,8 @@ static bool replay(struct recovery *r, struct status *st) {
 }
 
 static bool rebuild(struct recovery *r, struct status *st) {
-    return load_newest(r, st) && replay(r, st) && salvage_end(r->salvage, st);
+    bool loaded = r->from_live && r->report.rebuilt == 0 ? prepare_rebuild(r, st) : load_newest(r, st);
+    return loaded && replay(r, st) && resume_graphs(r, st) && salvage_end(r->salvage, st);
 }
 
 /* --- the report --- */
@@ -497,6 +715,7 @@ static bool describe_all(struct recovery *r, struct status *st) {
 
 void recovery_report_fini(struct recovery_report *r) {
     free(r->libraries);
+    live_checkpoint_fini(&r->live);
     *r = (struct recovery_report){0};
 }
 
@@ -509,7 +728,8 @@ static bool recover(struct recovery *r, struct status *st) {
         return false;
     }
     r->report.checkpoint_us = clock_monotonic_us() - begin - r->report.wal_open_us;
-    if (!adopted && !rebuild(r, st)) {
+    bool resumed = false;
+    if (!adopted && (!take_live(r, &resumed, st) || !rebuild(r, st))) {
         return false;
     }
     r->report.last_lsn = last_lsn(r);
@@ -522,6 +742,9 @@ bool recovery_run(const struct recovery_options *options, struct catalog *c, str
     struct recovery r = {.options = options, .catalog = c, .wal_fd = -1, .snapshots_fd = -1, .vectors_fd = -1};
     bool ok = recover(&r, st);
     checkpoint_fini(&r.checkpoint);
+    free(r.resumed);
+    free(r.dropped);
+    free(r.leftover);
     salvage_free(r.salvage);
     io_close(&r.wal_fd);
     io_close(&r.snapshots_fd);
@@ -529,8 +752,10 @@ bool recovery_run(const struct recovery_options *options, struct catalog *c, str
     if (ok) {
         *ret_log = r.log;
         *ret = r.report;
+        ret->live = r.live;
     } else {
         oplog_close(r.log);
+        live_checkpoint_fini(&r.live);
         recovery_report_fini(&r.report);
     }
     return ok;

@@ -5,7 +5,9 @@
  *   2. A checkpoint (<data>/vectors/checkpoint, written at an orderly stop, removed before the first change after a start) that
  *      verifies (format, LSN = the log's last, checksums of every file up to its used bytes, model fingerprints): the arenas are
  *      adopted as they are.
- *   3. Otherwise the newest snapshot that verifies is loaded (older ones are tried, and it is said), then the log after its LSN is
+ *   3. Otherwise the newest live checkpoint (live_checkpoint.h, taken every few minutes) whose place in the log is known: each library whose rows, records and page
+ *      files stand is gone on with, the log after the checkpoint's LSN is replayed, and the graphs are held against what came out.
+ *   4. Where there is none, and for libraries with which that failed, the newest snapshot that verifies is loaded (older ones are tried, and it is said), then the log after its LSN is
  *      replayed. The old arenas are set aside (vectors/<id>.old), and each chunk's vector is kept when chunk id, text hash, model
  *      fingerprint, dimension and the vector's CRC match. What is left is pending: the backlog embeds it while workers serve. Old
  *      arenas are removed at the end.
@@ -14,6 +16,7 @@
 #ifndef QUIRE_DURABLE_RECOVERY_H
 #define QUIRE_DURABLE_RECOVERY_H
 
+#include "durable/live_checkpoint.h"
 #include "durable/oplog.h"
 #include "durable/snapshot.h"
 
@@ -37,13 +40,18 @@ struct recovered_library {
 };
 
 struct recovery_report {
-    bool from_checkpoint;
+    bool from_checkpoint; /* as the last stop left it */
+    bool from_live;       /* gone on from a live checkpoint */
+    uint64_t live_lsn;
+    uint32_t resumed, rebuilt;      /* libraries: gone on with, made anew from a snapshot and the log */
+    uint64_t graph_dropped;         /* nodes to be linked again */
+    struct live_checkpoint live;    /* for live_checkpointer_new; with from_checkpoint what lies beside */
     char snapshot[SNAPSHOT_NAME_MAX]; /* loaded from, or "" */
     char why_not_checkpoint[200];     /* "" or why the arenas were not taken as they are */
     uint64_t snapshot_lsn, last_lsn;
     uint64_t replayed_ops;
     uint64_t torn_bytes;
-    int64_t wal_open_us, checkpoint_us, snapshot_us, replay_us;
+    int64_t wal_open_us, checkpoint_us, resume_us, snapshot_us, replay_us, graph_us;
     struct recovered_library *libraries; /* malloc'd */
     size_t library_count;
     uint64_t lost_records_bound;

@@ -332,11 +332,30 @@ static const float *find_vector(const struct old_arena *a, uint64_t id_hash, uin
 
 /* --- for recovery --- */
 
-bool salvage_begin(int vectors_dir_fd, struct salvage **ret, struct status *st) {
+/* Takes the spared ones off the list. */
+static void leave_out(struct directories *d, salvage_spared_fn spared, const void *ctx) {
+    size_t kept = 0;
+    for (size_t i = 0; i < d->count; i++) {
+        if (spared == NULL || !spared(ctx, &d->at[i].id)) {
+            d->at[kept++] = d->at[i];
+        }
+    }
+    d->count = kept;
+}
+
+static bool list_and_set_aside(int vectors_dir_fd, salvage_spared_fn spared, const void *ctx, struct directories *found,
+                               struct status *st) {
+    if (!list_directories(vectors_dir_fd, found, st)) {
+        return false;
+    }
+    leave_out(found, spared, ctx);
+    return set_aside(vectors_dir_fd, found, st);
+}
+
+bool salvage_begin(int vectors_dir_fd, salvage_spared_fn spared, const void *ctx, struct salvage **ret, struct status *st) {
     struct directories found = {0};
     struct salvage *s = (struct salvage *)calloc(1, sizeof *s);
-    bool ok =
-        s != NULL ? list_directories(vectors_dir_fd, &found, st) && set_aside(vectors_dir_fd, &found, st) : status_no_memory(st);
+    bool ok = s != NULL ? list_and_set_aside(vectors_dir_fd, spared, ctx, &found, st) : status_no_memory(st);
     if (ok) {
         s->arenas = (struct old_arena *)calloc(found.count + 1, sizeof *s->arenas);
         ok = s->arenas != NULL || status_no_memory(st);

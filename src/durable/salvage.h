@@ -12,8 +12,9 @@
 
 struct salvage;
 
-/* Sets all arenas aside and looks at what there is. vectors_dir_fd is borrowed. */
-MUST_CHECK bool salvage_begin(int vectors_dir_fd, struct salvage **ret, struct status *st);
+/* Sets all arenas aside, but for those of libraries that are spared (NULL: none), and looks at what there is. vectors_dir_fd is borrowed. */
+typedef bool (*salvage_spared_fn)(const void *ctx, const struct uuid *library);
+MUST_CHECK bool salvage_begin(int vectors_dir_fd, salvage_spared_fn spared, const void *ctx, struct salvage **ret, struct status *st);
 /* Vectors for a DOCUMENT_PUT whose op has none. `view`: of its library, as the catalog holds it now. known: rows that the caller
  * has already (NaN first where it has not), or NULL. *ret: num_chunks * dimension floats, NaN first in rows that nobody has,
  * valid until the next call; NULL when there is no row at all. */

@@ -508,11 +508,24 @@ static void position(struct oplog *log, struct oplog_position *ret) {
         .appended_bytes = w->appended_bytes,
         .syncs = w->syncs,
         .sync_us = w->sync_us,
+        .place = w->segments[w->segment_count - 1].header.segment_id,
     };
     for (size_t i = 0; i < w->segment_count; i++) {
         ret->bytes += w->segments[i].header.bytes;
     }
     (void)pthread_mutex_unlock(&w->mutex);
+}
+
+/* A segment that was retired since is known by its successor. */
+static bool knows(struct oplog *log, uint64_t place) {
+    struct wal *w = wal_of(log);
+    (void)pthread_mutex_lock(&w->mutex);
+    bool known = w->segments[0].header.previous_id == place;
+    for (size_t i = 0; i < w->segment_count; i++) {
+        known = known || w->segments[i].header.segment_id == place;
+    }
+    (void)pthread_mutex_unlock(&w->mutex);
+    return known;
 }
 
 /* The right to append comes with the data directory's LOCK, so there is nothing to get or to lose. */
@@ -531,6 +544,7 @@ static const struct oplog_driver wal_driver = {
     .append = append,
     .read_from = read_from,
     .publish_snapshot = publish_snapshot,
+    .knows = knows,
     .position = position,
     .close = close_log,
 };

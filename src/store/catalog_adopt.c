@@ -2,7 +2,7 @@
  * bytes. */
 #include "store/library_internal.h"
 
-static bool check_view(const struct library_view *view, struct status *st) {
+bool library_view_check(const struct library_view *view, struct status *st) {
     bool sound = view->live != 0 && view->stride == arena_stride(view->dimension) && view->live_chunks <= view->chunk_slots &&
                  view->live_documents <= view->document_rows && view->chunk_slots <= IDTABLE_MAX_ROWS &&
                  view->document_rows <= IDTABLE_MAX_ROWS && view->ids_used >= IDTABLE_FIRST_FREE &&
@@ -26,7 +26,7 @@ static bool open_arena(struct library *lib, struct status *st) {
 }
 
 /* Deletions to come analyse texts without failing, see texts.h. A record is longer than its text. */
-static bool prepare_texts(struct library *lib, struct status *st) {
+bool library_prepare_texts(struct library *lib, struct status *st) {
     uint32_t longest = 0;
     for (uint32_t slot = 0; slot < lib->view.chunk_slots; slot++) {
         uint32_t length = library_chunk(lib, slot)->record_length;
@@ -48,23 +48,23 @@ static bool check_model(const struct embedder *model, const struct library_view 
     return same || status_set(st, STATUS_CORRUPT, "the library's vectors are of another version of the model %s", model->name);
 }
 
-static bool adopt_definition(struct library *lib, struct status *st) {
+bool library_adopt_definition(struct library *lib, struct status *st) {
     struct library_definition d;
     if (!library_definition_decode(arena_record(&lib->arena, lib->view.definition, lib->view.definition_length), &d)) {
         return status_set(st, STATUS_CORRUPT, "a library's definition does not decode");
     }
     library_set_definition(lib, &d);
-    return check_model(lib->model, &lib->view, st) && check_texts(lib, st) && prepare_texts(lib, st);
+    return check_model(lib->model, &lib->view, st) && check_texts(lib, st);
 }
 
 bool catalog_can_adopt(struct catalog *c, const struct library_view *view, const struct library_definition *d, struct status *st) {
     const struct embedder *model =
         slice_is(d->embedding_model, "none") ? NULL : embed_find(c->options.models, d->embedding_model);
-    return check_view(view, st) && check_model(model, view, st);
+    return library_view_check(view, st) && check_model(model, view, st);
 }
 
 bool catalog_adopt(struct catalog *c, const struct library_view *view, struct status *st) {
-    if (!check_view(view, st)) {
+    if (!library_view_check(view, st)) {
         return false;
     }
     if (catalog_find(c, &view->id) != NULL) {
@@ -76,7 +76,7 @@ bool catalog_adopt(struct catalog *c, const struct library_view *view, struct st
     }
     lib->view = *view;
     arena_directory_name(&view->id, view->directory, lib->directory);
-    if (!open_arena(lib, st) || !adopt_definition(lib, st) || !catalog_claim_entry(c, lib, st)) {
+    if (!open_arena(lib, st) || !library_adopt_definition(lib, st) || !library_prepare_texts(lib, st) || !catalog_claim_entry(c, lib, st)) {
         library_close(lib, false);
         library_free(lib);
         return false;

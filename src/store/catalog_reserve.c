@@ -94,7 +94,7 @@ static bool reserve_texts(struct library *lib, const struct op_document *d, stru
 
 /* --- vectors --- */
 
-static void vectors_head_init(struct library *lib, uint32_t dimension) {
+void library_begin_vectors(const struct library *lib, uint32_t dimension) {
     struct vectors_head *head = (struct vectors_head *)(void *)mapfile_base(&lib->arena.vectors);
     *head = (struct vectors_head){.magic = VECTORS_MAGIC,
                                   .format = ARENA_FORMAT,
@@ -111,7 +111,7 @@ static bool create_vectors(struct library *lib, uint32_t dimension, uint64_t slo
         !mapfile_create(&a->vectors, a->dir_fd, "vectors.mmap", arena_vectors_bytes(arena_stride(dimension), slots), st)) {
         return false;
     }
-    vectors_head_init(lib, dimension);
+    library_begin_vectors(lib, dimension);
     return true;
 }
 

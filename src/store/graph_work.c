@@ -157,6 +157,44 @@ bool graph_work_open(int dir_fd, uint32_t generation, uint32_t slots, struct gra
     return true;
 }
 
+/* Opens the files and makes them long enough; the head must be that of such a graph. */
+static bool resume_files(struct graph_work *g, int dir_fd, uint32_t dimension, uint32_t slots, uint32_t code_bits,
+                         struct status *st) {
+    char graph[ARENA_FILE_NAME_MAX];
+    char upper[ARENA_FILE_NAME_MAX];
+    arena_graph_names(g->generation, graph, upper);
+    if (!mapfile_open(&g->graph, dir_fd, graph, true, st) || !mapfile_open(&g->upper, dir_fd, upper, true, st)) {
+        return false;
+    }
+    const struct hnsw_head *head = (const struct hnsw_head *)(const void *)mapfile_base(&g->graph);
+    if (g->graph.size < HNSW_HEAD_BYTES || !hnsw_head_valid(head) || head->dimension != dimension || head->bits != code_bits) {
+        return status_set(st, STATUS_CORRUPT, "%s is not a graph of its library", graph);
+    }
+    return grow_to(&g->graph, arena_graph_bytes(head, slots), GRAPH_STEP, st) &&
+           grow_to(&g->upper, hnsw_upper_words_for(0, slots, head->m) * sizeof(uint32_t), UPPER_STEP, st);
+}
+
+bool graph_work_resume(int dir_fd, uint32_t generation, const struct vector_rows *rows, uint32_t slots, uint32_t code_bits,
+                       const struct slot_filter *has_vector, struct graph_work **ret, struct hnsw_repair_report *ret_report,
+                       struct status *st) {
+    struct graph_work *g = graph_work_new(generation);
+    if (g == NULL) {
+        return status_no_memory(st);
+    }
+    bool ok = resume_files(g, dir_fd, rows->dimension, slots, code_bits, st);
+    if (ok) {
+        const struct hnsw_graph graph = graph_work_graph(g);
+        ok = hnsw_repair(&graph, rows, slots, has_vector, ret_report) || status_no_memory(st);
+    }
+    g->slots = slots;
+    if (!ok || !link_queue_restore(g, slots, st)) {
+        graph_work_free(g);
+        return false;
+    }
+    *ret = g;
+    return true;
+}
+
 struct graph_work *library_graph(struct library *lib, bool building) {
     (void)pthread_mutex_lock(&lib->graph_mutex);
     struct graph_work *g = building ? lib->building : lib->serving;

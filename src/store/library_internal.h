@@ -174,6 +174,17 @@ void library_return_reservation(struct library *lib, const struct reservation *n
 /* The library that was reserved for a creation, taken off the pending ones; NULL: none. */
 struct library *catalog_take_pending(struct catalog *c, const struct uuid *id);
 
+/* Writes the head of vectors.mmap. */
+void library_begin_vectors(const struct library *lib, uint32_t dimension);
+
+/* --- catalog_adopt.c --- */
+/* Whether a view from outside can be one. */
+MUST_CHECK bool library_view_check(const struct library_view *view, struct status *st);
+/* Reads the definition that the view points to; the model must be the same still, and the text files fit the view. */
+MUST_CHECK bool library_adopt_definition(struct library *lib, struct status *st);
+/* Deletions to come analyse texts without failing, see texts.h. */
+MUST_CHECK bool library_prepare_texts(struct library *lib, struct status *st);
+
 /* --- catalog_apply.c --- */
 /* The definition within a LIBRARY_CREATE or LIBRARY_UPDATE. */
 struct slice library_definition_bytes(const struct op *op);
@@ -220,6 +231,10 @@ static inline struct document_row *library_document(const struct library *lib, u
 MUST_CHECK bool graph_work_create(int dir_fd, uint32_t generation, const struct hnsw_shape *shape, uint32_t slots,
                                   struct graph_work **ret, struct status *st);
 MUST_CHECK bool graph_work_open(int dir_fd, uint32_t generation, uint32_t slots, struct graph_work **ret, struct status *st);
+/* A graph as a crash has left it, with nodes for `slots`, repaired (hnsw_repair). STATUS_CORRUPT: it cannot be of use. */
+MUST_CHECK bool graph_work_resume(int dir_fd, uint32_t generation, const struct vector_rows *rows, uint32_t slots, uint32_t code_bits,
+                                  const struct slot_filter *has_vector, struct graph_work **ret, struct hnsw_repair_report *ret_report,
+                                  struct status *st);
 struct hnsw_graph graph_work_graph(const struct graph_work *g);
 /* Room for nodes [g->slots, slots) and `upper_words` more words. */
 MUST_CHECK bool graph_work_grow(struct graph_work *g, uint64_t slots, uint64_t upper_words, struct status *st);

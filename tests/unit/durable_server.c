@@ -329,13 +329,38 @@ void server_steps_ok(struct server *s, uint32_t until) {
     }
 }
 
+/* What checkpoints leave of the log that a snapshot does not need. */
+static uint64_t floor_of(const struct server *s, uint64_t lsn) {
+    uint64_t floor = s->live != NULL ? live_checkpoint_floor(s->live) : s->report.live.lsn;
+    return floor != 0 && floor < lsn ? floor : lsn;
+}
+
+static bool call_between_steps(void *host, live_fn fn, void *ctx, struct status *st) {
+    struct server *s = (struct server *)host;
+    bool ok = fn(ctx, st);
+    for (uint32_t i = 0; i < s->steps_between && s->account->steps < s->steps_most; i++) {
+        server_steps_ok(s, s->account->steps + 1);
+    }
+    return ok;
+}
+
+bool server_live_checkpoint(struct server *s, struct live_report *ret, struct status *st) {
+    const struct live_options options = {
+        .data_dir_fd = s->data.fd, .catalog = s->catalog, .log = s->log, .call = call_between_steps, .host = s};
+    struct live_report report;
+    if (s->live == NULL && !live_checkpointer_new(&options, &s->report.live, s->report.from_live, &s->live, st)) {
+        return false;
+    }
+    return live_checkpoint_take(s->live, ret != NULL ? ret : &report, st);
+}
+
 bool server_snapshot(struct server *s, struct snapshot_info *ret, struct status *st) {
     struct snapshot_cut cut;
     struct snapshot_info info;
     if (!snapshot_cut_take(s->catalog, &cut, st)) {
         return false;
     }
-    bool ok = snapshot_write(s->snapshots_fd, &cut, NULL, &info, st) && oplog_publish_snapshot(s->log, cut.lsn, st);
+    bool ok = snapshot_write(s->snapshots_fd, &cut, NULL, &info, st) && oplog_publish_snapshot(s->log, floor_of(s, cut.lsn), st);
     snapshot_cut_release(s->catalog, &cut);
     if (ok && ret != NULL) {
         *ret = info;
@@ -344,6 +369,8 @@ bool server_snapshot(struct server *s, struct snapshot_info *ret, struct status 
 }
 
 void server_crash(struct server *s) {
+    live_checkpointer_free(s->live);
+    s->live = NULL;
     catalog_free(s->catalog);
     oplog_close(s->log);
     if (s->control != NULL) {

@@ -34,6 +34,9 @@ struct server {
     struct account *account;
     bool repair;
     uint32_t told; /* times that recovery told how far it is */
+    struct live_checkpointer *live; /* made with the first live checkpoint after a start */
+    uint32_t steps_between;         /* so many steps are done after each call that a live checkpoint makes, up to steps_most */
+    uint32_t steps_most;
 };
 
 /* An empty data directory. */
@@ -46,6 +49,8 @@ void server_start_ok(struct server *s);
 bool server_step(struct server *s, struct status *st);
 void server_steps_ok(struct server *s, uint32_t until);
 bool server_snapshot(struct server *s, struct snapshot_info *ret, struct status *st); /* also tells the log */
+/* A live checkpoint, with steps of the script between its calls; also tells the log. */
+bool server_live_checkpoint(struct server *s, struct live_report *ret, struct status *st);
 /* Closes everything and leaves the files as they are, like a kill. */
 void server_crash(struct server *s);
 /* LOG_CLOSE and a checkpoint, then as above. */
