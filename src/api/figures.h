@@ -41,7 +41,8 @@ struct service_figures {
     /* recovery */
     uint32_t recovered_from_checkpoint;
     uint32_t recovering;
-    int64_t recovery_us, recovery_snapshot_us, recovery_replay_us, recovery_checkpoint_us, recovery_wal_open_us;
+    int64_t recovery_us, recovery_snapshot_us, recovery_replay_us, recovery_checkpoint_us, recovery_wal_open_us,
+        recovery_resume_us, recovery_graph_us;
     uint64_t recovery_replayed_ops, recovery_vectors_kept, recovery_vectors_pending, recovery_torn_bytes;
     int64_t reembed_us;            /* of the last complete re-embedding at start; 0: none was needed or it runs */
     uint64_t reembedded, reembed_total;
@@ -54,6 +55,8 @@ struct service_figures {
     uint64_t dead_readers;                /* mutexes taken over from dead workers */
     /* log and snapshots */
     uint64_t wal_lsn, wal_bytes, wal_segments, wal_appended_bytes; /* the last: of records, since start */
+    uint64_t checkpoints_taken, checkpoint_failures, checkpoint_lsn, checkpoint_bytes; /* live ones; bytes of pages */
+    int64_t checkpoint_at, checkpoint_us;
     uint64_t snapshots_taken, snapshot_failures;
     int64_t snapshot_at, snapshot_us;
     uint64_t snapshot_lsn, snapshot_bytes;

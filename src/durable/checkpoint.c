@@ -235,9 +235,6 @@ bool checkpoint_verify(int data_dir_fd, const struct checkpoint *c, bool *ret_so
 static bool take_library(struct library *lib, struct checkpoint_library *ret, struct status *st) {
     struct library_file files[LIBRARY_FILES_MAX];
     struct reading rd;
-    if (!library_sync(lib, st)) {
-        return false;
-    }
     library_reading(lib, &rd);
     ret->view = rd.view;
     size_t count = library_files(lib, files);

@@ -218,6 +218,9 @@ static bool copy_pages(struct live_checkpointer *k, struct taking *t, struct sta
     for (int file = 0; file < ARENA_TEXT_FILES; file++) {
         struct helping h = {.k = k, .t = t, .file = (enum arena_text_file)file};
         do {
+            if (k->options.cancelled != NULL && k->options.cancelled(k->options.host)) {
+                return status_set(st, STATUS_BUSY, "the checkpoint was called off");
+            }
             if (!k->options.call(k->options.host, take_helping, &h, st) || (h.count > 0 && !write_helping(k, t, &h, st))) {
                 return false;
             }

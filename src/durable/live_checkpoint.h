@@ -66,6 +66,8 @@ struct live_options {
     struct oplog *log;
     /* Runs fn on the committer's thread, between two commits. */
     bool (*call)(void *host, live_fn fn, void *ctx, struct status *st);
+    /* Looked at while pages are copied: then it is given up, with STATUS_BUSY. May be NULL. */
+    bool (*cancelled)(void *host);
     /* On the committer's thread, at the cut: what else belongs to the LSN. May be NULL. */
     void (*extra)(void *host, struct buf *out);
     void *host;

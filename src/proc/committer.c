@@ -25,6 +25,7 @@
 #include "base/log.h"
 #include "proc/background.h"
 #include "proc/channels.h"
+#include "proc/checkpointer.h"
 #include "proc/children.h"
 #include "proc/lock.h"
 #include "proc/snapshotter.h"
@@ -435,6 +436,7 @@ static void commit_taken(struct committer *c) {
     if (committed) {
         show_commit(c, begun);
         snapshotter_note(c->s->snapshotter, c->batch.count, c->batch.library_ops);
+        checkpointer_note(c->s->checkpointer, c->batch.count);
         background_wake(c->s->background, c->batch.to_embed);
     }
 }

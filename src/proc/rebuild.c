@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "proc/background.h"
+#include "proc/checkpointer.h"
 #include "proc/committer.h"
 #include "proc/lock.h"
 #include "proc/tasks.h"
@@ -213,6 +214,9 @@ static bool optimize(struct rebuilder *r, const struct uuid *task, struct librar
         return false;
     }
     bool ok = committer_call(r->s->committer, switch_arena, &c, st);
+    if (ok) {
+        checkpointer_wake(r->s->checkpointer); /* the old files stay until one does without them */
+    }
     background_wake(r->s->background, true); /* what was claimed in the old one is to be done in the new one */
     return ok;
 }

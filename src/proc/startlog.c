@@ -69,6 +69,14 @@ static void log_source(const struct recovery_report *r) {
                  r->library_count == 1 ? "y" : "ies");
         return;
     }
+    if (r->from_live) {
+        log_info("restoring %zu librar%s from the checkpoint at LSN %llu and %llu operation%s of the log behind it; %u as they "
+                 "were, %u made anew%s%s",
+                 r->library_count, r->library_count == 1 ? "y" : "ies", (unsigned long long)r->live_lsn,
+                 (unsigned long long)r->replayed_ops, plural(r->replayed_ops), r->resumed, r->rebuilt, r->rebuilt > 0 ? ": " : "",
+                 r->rebuilt > 0 ? r->why_not_checkpoint : "");
+        return;
+    }
     log_info("restoring %zu librar%s from %s and %llu operation%s of the log", r->library_count,
              r->library_count == 1 ? "y" : "ies", r->snapshot[0] != '\0' ? r->snapshot : "no snapshot",
              (unsigned long long)r->replayed_ops, plural(r->replayed_ops));
@@ -104,10 +112,12 @@ void startlog_restored(const struct supervisor *s, const struct recovery_report 
         kept += l->vectors_kept;
         pending += l->vectors_pending;
     }
-    log_info("restoration complete in %.1f ms: log opened in %.1f, checkpoint looked at in %.1f, snapshot loaded in %.1f, log "
-             "replayed in %.1f",
-             milliseconds(took_us), milliseconds(report->wal_open_us), milliseconds(report->checkpoint_us),
-             milliseconds(report->snapshot_us), milliseconds(report->replay_us));
+    log_info(
+        "restoration complete in %.1f ms: log opened in %.1f, saved arenas looked at in %.1f, checkpoint gone on from in %.1f, "
+        "snapshot loaded in %.1f, log replayed in %.1f, graphs looked at in %.1f",
+        milliseconds(took_us), milliseconds(report->wal_open_us), milliseconds(report->checkpoint_us),
+        milliseconds(report->resume_us), milliseconds(report->snapshot_us), milliseconds(report->replay_us),
+        milliseconds(report->graph_us));
     log_info("%llu document%s with %llu chunk%s, %llu embedding%s kept, %llu to be regenerated, LSN %llu",
              (unsigned long long)documents, plural(documents), (unsigned long long)chunks, plural(chunks),
              (unsigned long long)kept, plural(kept), (unsigned long long)pending, (unsigned long long)report->last_lsn);

@@ -8,6 +8,7 @@
  *   embed N         makes missing vectors                                           background.c
  *   link N          links chunks into the graphs                                    background.c
  *   rebuild         carries the rebuilding of an index from begin to switch         rebuild.c
+ *   checkpoint      takes live checkpoints                                          checkpointer.c
  *   snapshot        writes snapshots, lets the log before them go                   snapshotter.c
  *   recovery, stop  one at the start, one at the end; nobody else is at work        supervisor.c
  *
@@ -18,6 +19,7 @@
  *    1    committer.mutex         the queue of submissions and calls                       channels, committer, snapshot,
  *                                                                                          rebuild, embed
  *    2    snapshotter.mutex       what is due and why                                      committer, channels, snapshot, stop
+ *         checkpointer.mutex      the same; never held with the one above                  committer, checkpoint, rebuild, stop
  *    3    background.mutex        wake-up counts                                           committer, embed, link, rebuild, stop
  *    4    rebuilder.mutex         wake-up counts                                           channels, rebuild, main, stop
  *    5    tasks.mutex             the table of tasks and its copy in the figures           channels, rebuild, snapshot, main
@@ -45,6 +47,7 @@
 struct background;
 struct channels;
 struct children;
+struct checkpointer;
 struct committer;
 struct log_floor;
 struct rebuilder;
@@ -53,6 +56,7 @@ struct tasks;
 
 /* [reload] keys that other threads than main look at: written by main, read by all, relaxed. */
 struct tunables {
+    uint64_t checkpoint_interval, checkpoint_ops;
     uint64_t snapshot_interval, snapshot_every_ops, snapshot_keep;
     uint64_t watchdog_lock_ms;
 };
@@ -79,6 +83,7 @@ struct supervisor {
     struct background *background;
     struct rebuilder *rebuilder;
     struct snapshotter *snapshotter;
+    struct checkpointer *checkpointer;
     struct tasks *tasks;
 
     int wake_fd;         /* eventfd: something for the main thread to look at */

@@ -14,6 +14,7 @@
 #include "index/distance.h"
 #include "proc/background.h"
 #include "proc/channels.h"
+#include "proc/checkpointer.h"
 #include "proc/children.h"
 #include "proc/committer.h"
 #include "proc/log_floor.h"
@@ -77,6 +78,8 @@ bool supervisor_read_config(const struct supervisor_options *options, struct con
 }
 
 void supervisor_set_tunables(struct supervisor *s) {
+    store_relaxed_u64(&s->tunables.checkpoint_interval, s->config.checkpoint_interval);
+    store_relaxed_u64(&s->tunables.checkpoint_ops, s->config.checkpoint_ops);
     store_relaxed_u64(&s->tunables.snapshot_interval, s->config.snapshot_interval);
     store_relaxed_u64(&s->tunables.snapshot_every_ops, s->config.snapshot_every_ops);
     store_relaxed_u64(&s->tunables.snapshot_keep, s->config.snapshot_keep);
@@ -205,7 +208,9 @@ static void resume_rebuilds(struct supervisor *s) {
 static void show_recovery(struct run *r, int64_t took_us) {
     struct service_figures *f = r->s.figures;
     const struct recovery_report *p = &r->report;
-    f->recovered_from_checkpoint = p->from_checkpoint ? 1 : 0;
+    f->recovered_from_checkpoint = p->from_checkpoint || p->from_live ? 1 : 0;
+    f->recovery_resume_us = p->resume_us;
+    f->recovery_graph_us = p->graph_us;
     f->recovery_us = took_us;
     f->recovery_snapshot_us = p->snapshot_us;
     f->recovery_replay_us = p->replay_us;
@@ -223,8 +228,7 @@ static void show_recovery(struct run *r, int64_t took_us) {
 static bool start_threads(struct run *r, struct status *st) {
     struct supervisor *s = &r->s;
     return tasks_new(s->figures, &s->tasks, st) && log_floor_new(s, &s->log_floor, st) &&
-           committer_new(s, r->report.last_lsn, &s->committer, st) && start_snapshotter(r, st) &&
-           background_new(s, &s->background, st) && rebuilder_new(s, &s->rebuilder, st) && channels_new(s, &s->channels, st) &&
+           committer_new(s, r->report.last_lsn, &s->committer, st) && start_snapshotter(r, st) && checkpointer_new(s, &r->report, &s->checkpointer, st) && background_new(s, &s->background, st) && rebuilder_new(s, &s->rebuilder, st) && channels_new(s, &s->channels, st) &&
            reembed_new(s, &r->report, &r->reembed, st);
 }
 
@@ -324,7 +328,7 @@ static bool make_control(struct supervisor *s, struct status *st) {
 
 static bool make_catalog(struct supervisor *s, struct status *st) {
     struct catalog_options options = {
-        .vectors_dir_fd = s->vectors_dir_fd, .control = s->control, .limits = &s->config.limits, .models = &s->models};
+        .vectors_dir_fd = s->vectors_dir_fd, .control = s->control, .limits = &s->config.limits, .models = &s->models, .keep_replaced = true};
     return catalog_new(&options, &s->catalog, st);
 }
 
@@ -377,6 +381,7 @@ void supervisor_tear_down(struct run *r) {
     reembed_free(r->reembed);
     rebuilder_free(s->rebuilder);
     snapshotter_free(s->snapshotter);
+    checkpointer_free(s->checkpointer);
     background_free(s->background);
     if (s->committer != NULL) {
         committer_stop(s->committer);

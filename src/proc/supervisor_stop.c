@@ -12,6 +12,7 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "proc/background.h"
+#include "proc/checkpointer.h"
 #include "proc/children.h"
 #include "proc/committer.h"
 #include "proc/notify.h"
@@ -64,6 +65,9 @@ static bool save_all(struct run *r, struct status *st) {
     uint64_t lsn = committer_last_lsn(s->committer);
     log_info("log closed at LSN %llu; snapshot and log took %.1f ms", (unsigned long long)lsn,
              (double)(closed - begun) / US_PER_MS);
+    if (!checkpointer_final(s->checkpointer, &why)) {
+        log_status(LOG_LEVEL_ERROR, "no last checkpoint; the log keeps everything", &why);
+    }
     if (!checkpoint_write(s->data_dir_fd, s->catalog, lsn, st)) {
         return false;
     }
@@ -78,6 +82,9 @@ void supervisor_stop_threads(struct supervisor *s) {
     }
     if (s->snapshotter != NULL) {
         snapshotter_stop(s->snapshotter);
+    }
+    if (s->checkpointer != NULL) {
+        checkpointer_stop(s->checkpointer);
     }
     if (s->background != NULL) {
         background_stop(s->background);
