@@ -1,10 +1,13 @@
-"""What the crash tests share: an instance run by scripts/serve, requests over HTTPS, and the oracle.
+"""What the crash tests share: an instance, requests to it, load, and the oracle.
+
+An instance runs either as users run it, by scripts/serve behind an nginx of its own (https=True), or bare: quired alone, asked over its FastCGI socket. The
+bare one starts in some 30 ms, so that a campaign can kill it thousands of times.
 
 The oracle is kept by the client, outside the instance's directory: for every document id what was sent, what was acknowledged, and so what
 may be there after a crash. Standard library only.
 """
 
-import hashlib
+import contextlib
 import http.client
 import json
 import os
@@ -13,16 +16,20 @@ import shutil
 import signal
 import ssl
 import subprocess
-import tempfile
 import sys
+import tempfile
 import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from processes import children_of, state_of, wait_gone  # noqa: E402,F401
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+import fcgi_client  # noqa: E402
+from running import children_of, end_processes, living, processes_below, state_of, wait_gone, workers_of  # noqa: E402,F401
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 SERVE = os.path.join(ROOT, "scripts", "serve")
+QUIRED = os.path.join(os.environ.get("QUIRE_BUILD_DIR") or os.path.join(ROOT, ".build"), "src", "quired")
+START_LIMIT_S = float(os.environ.get("QUIRE_START_TIMEOUT", "120"))
 WORDS = """amber anchor apple arch barn basil beacon birch bread brick canal candle cedar chalk cloud copper
 coral crane delta ember fern field flint forest frost garden glass grain harbor hazel heron island ivory kettle lantern
 linen maple marble meadow mill mint moss needle oak olive orchard otter pebble pine plum quartz reed river saddle salt
@@ -33,35 +40,114 @@ def sentence(rng, words=12):
     return " ".join(rng.choice(WORDS) for _ in range(words))
 
 
-def digest(texts):
-    return hashlib.sha256("\x00".join(texts).encode()).hexdigest()
+class StartFailed(Exception):
+    """code: as a process returns it, below 0 for a signal; None: not ready in time."""
+
+    def __init__(self, code, text):
+        super().__init__("start failed (%s): %s" % (code, text))
+        self.code = code
 
 
 class Instance:
-    def __init__(self, *settings):
-        self.dir = tempfile.mkdtemp(prefix="quire-crash.")
+    """`with Instance(...) as i`: ends all that runs in it, and removes the directory unless an exception or keep() says otherwise."""
+
+    def __init__(self, *settings, https=True):
+        # The real path, since processes are found by it.
+        self.dir = os.path.realpath(tempfile.mkdtemp(prefix="quire-crash."))
+        self.https = https
         self.settings = list(settings)
-        self.url = None
+        self.kept = False
+        self.process = None
+        self.port = self.context = None
+        self.data = os.path.join(self.dir, "data")
+        self.socket = os.path.join(self.dir, "run", "quired.sock")
 
-    def start(self):
-        arguments = [SERVE, self.dir, "start"]
-        for s in self.settings:
-            arguments += ["--set", s]
-        done = subprocess.run(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        if done.returncode != 0:
-            raise RuntimeError("start failed (%d): %s" % (done.returncode, done.stderr))
-        self.settings = []
-        self.url = done.stdout.strip().splitlines()[-1]
-        self.port = int(self.url.rsplit(":", 1)[1])
-        self.context = ssl.create_default_context(cafile=os.path.join(self.dir, "tls", "cert.pem"))
+    def __enter__(self):
+        return self
 
-    def stop(self):
-        return subprocess.run([SERVE, self.dir, "stop"], stdout=subprocess.DEVNULL).returncode
+    def __exit__(self, kind, *_):
+        self.close(keep=self.kept or (kind is not None and issubclass(kind, Exception)))
+
+    def keep(self):
+        """For a look at it: something was wrong."""
+        self.kept = True
+
+    def close(self, keep=False):
+        if self.https:
+            self.stop()
+        found = processes_below(self.dir)
+        for pid, _ in found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        end_processes(found)
+        if self.process is not None:
+            self.process.wait()
+        if keep:
+            print("instance kept: %s" % self.dir, flush=True)
+        else:
+            self.remove()
 
     def remove(self):
         shutil.rmtree(self.dir, ignore_errors=True)
 
+    def start(self, environment=None, arguments=()):
+        """Returns when it is ready. Settings hold for this and the next starts. `arguments` are quired's, of a bare one."""
+        if self.https:
+            self.start_behind_nginx(environment)
+        else:
+            self.start_bare(environment, arguments)
+
+    def start_behind_nginx(self, environment):
+        arguments = [SERVE, self.dir, "start"]
+        for s in self.settings:
+            arguments += ["--set", s]
+        done = subprocess.run(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ, **(environment or {})))
+        if done.returncode != 0:
+            raise StartFailed(done.returncode, done.stderr)
+        self.settings = []
+        self.port = int(done.stdout.strip().splitlines()[-1].rsplit(":", 1)[1])
+        self.context = ssl.create_default_context(cafile=os.path.join(self.dir, "tls", "cert.pem"))
+
+    def start_bare(self, environment, arguments):
+        for name in ("data", "run", "logs"):
+            os.makedirs(os.path.join(self.dir, name), exist_ok=True)
+        base = ["auth=off", "workers=2", "data_dir=" + self.data, "run_dir=" + os.path.join(self.dir, "run"),
+                "pid_file=" + os.path.join(self.dir, "quired.pid"), "log_file=" + os.path.join(self.dir, "logs", "quired.log")]
+        values = dict(s.split("=", 1) for s in base + self.settings)
+        configuration = os.path.join(self.dir, "quire.conf")
+        with open(configuration, "w") as f:
+            f.writelines("%s = %s\n" % item for item in values.items())
+        with open(os.path.join(self.dir, "logs", "stderr"), "ab") as errors:
+            self.process = subprocess.Popen([QUIRED, "-c", configuration, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors,
+                                            env=dict(os.environ, **(environment or {})), start_new_session=True)
+        deadline = time.monotonic() + START_LIMIT_S
+        while not self.answers():
+            if self.process.poll() is not None:
+                raise StartFailed(self.process.returncode, self.log()[-1500:])
+            if time.monotonic() > deadline:
+                raise StartFailed(None, "not ready in time: " + self.log()[-1500:])
+            time.sleep(0.002)
+
+    def answers(self):
+        try:
+            return fcgi_client.request(self.socket, "GET", "/readiness").status == 200
+        except (fcgi_client.Gone, OSError):
+            return False
+
+    def stop(self):
+        """In order; its exit code, of a bare one that of quired."""
+        if self.https:
+            return subprocess.run([SERVE, self.dir, "stop"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(START_LIMIT_S)
+
+    def alive(self):
+        return living(self.supervisor())
+
     def supervisor(self):
+        if not self.https:
+            return self.process.pid
         with open(os.path.join(self.dir, "quired.pid")) as f:
             return int(f.read())
 
@@ -73,8 +159,11 @@ class Instance:
         """SIGKILL; returns the workers that were still alive two seconds later (orphans)."""
         pid = self.supervisor()
         workers = self.children(pid)
-        os.kill(pid, signal.SIGKILL)
-        return wait_gone(workers + [pid], 2)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        if not self.https:
+            self.process.wait()
+        return wait_gone(set(workers + workers_of(pid)) | {pid}, 2)
 
     def log(self):
         try:
@@ -84,13 +173,25 @@ class Instance:
             return ""
 
 
+def known_settings(*settings):
+    """Those of them that this quired knows."""
+    known = []
+    for s in settings:
+        done = subprocess.run([QUIRED, "-c", "/dev/null", "--set", "auth=off", "--set", s, "-t"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        if done.returncode == 0:
+            known.append(s)
+    return known
+
+
 class Client:
-    """One kept-open connection. A request gives (status, object), status None where no reply came."""
+    """A request gives (status, object), status None where no reply came; the reply's headers stay in `headers`, names in lower case. Over HTTPS one
+    kept-open connection; over FastCGI one each, as nginx does."""
 
     def __init__(self, instance, timeout=30):
         self.instance = instance
         self.timeout = timeout
         self.connection = None
+        self.headers = {}
 
     def close(self):
         if self.connection is not None:
@@ -98,35 +199,60 @@ class Client:
             self.connection = None
 
     def request(self, method, path, body=None):
+        data = None if body is None else json.dumps(body)
         try:
-            if self.connection is None:
-                self.connection = http.client.HTTPSConnection("127.0.0.1", self.instance.port, context=self.instance.context, timeout=self.timeout)
-            headers = {}
-            data = None
-            if body is not None:
-                data = json.dumps(body)
-                headers["Content-Type"] = "application/json"
-            self.connection.request(method, path, data, headers)
-            reply = self.connection.getresponse()
-            content = reply.read()
-            return reply.status, json.loads(content) if content else None
-        except (OSError, http.client.HTTPException, ValueError):
+            status, content = self.over_https(method, path, data) if self.instance.https else self.over_fcgi(method, path, data)
+            return status, json.loads(content) if content else None
+        except (OSError, http.client.HTTPException, ValueError, fcgi_client.Gone):
             self.close()
             return None, None
 
+    def over_https(self, method, path, data):
+        if self.connection is None:
+            self.connection = http.client.HTTPSConnection("127.0.0.1", self.instance.port, context=self.instance.context, timeout=self.timeout)
+        self.connection.request(method, path, data, {"Content-Type": "application/json"} if data is not None else {})
+        reply = self.connection.getresponse()
+        content = reply.read()
+        self.headers = {name.lower(): value for name, value in reply.getheaders()}
+        return reply.status, content
+
+    def over_fcgi(self, method, path, data):
+        reply = fcgi_client.request(self.instance.socket, method, path, data, timeout=self.timeout)
+        self.headers = reply.headers
+        return reply.status, reply.body
 
     def read(self, path):
         """A GET; once more where the kept-open connection was closed meanwhile, as any client does."""
         status, reply = self.request("GET", path)
         return (status, reply) if status is not None else self.request("GET", path)
 
+    def pages(self, path):
+        """All of a list; raises OSError where a page cannot be had."""
+        while path:
+            status, page = self.read(path)
+            if status != 200:
+                raise OSError("GET %s: status %s %s" % (path, status, page))
+            yield from page
+            link = self.headers.get("link", "")
+            path = link[link.index("<") + 1 : link.index(">")] if "rel=" in link and "next" in link else None
+
+    def library(self, name, **members):
+        status, reply = self.request("POST", "/v1/libraries", dict(members, name=name))
+        if status != 201:
+            raise OSError("no library could be made: status %s %s" % (status, reply))
+        return reply["id"]
+
 
 class Oracle:
-    """What may be stored under each id. None stands for 'no such document'."""
+    """What may be stored under each id of one library: tuples of texts. None stands for 'no such document'."""
+
+    FORMER_KEPT = 2
+    SEARCHES_AT_ONCE = 32
 
     def __init__(self):
         self.mutex = threading.Lock()
-        self.possible = {}  # id -> set of digests (or None) that may be there
+        self.possible = {}  # id -> set of values that may be there
+        self.former = {}  # id -> texts that were there and must not be found any more
         self.acknowledged = 0
 
     def sending(self, id, value):
@@ -135,79 +261,98 @@ class Oracle:
 
     def acked(self, id, value):
         with self.mutex:
-            self.possible[id] = {value}
+            self.forget(id, value)
             self.acknowledged += 1
 
+    def refused(self, id, value):
+        """It was not done, and will not be."""
+        with self.mutex:
+            self.possible[id].discard(value)
+
+    def settle(self, id, value):
+        with self.mutex:
+            self.forget(id, value)
+
+    def forget(self, id, value):
+        """Nothing but `value` is possible any more."""
+        now = set(value or ())
+        old = [t for v in self.possible.get(id, ()) if v for t in v if t not in now]
+        self.former[id] = (old + self.former.get(id, []))[: self.FORMER_KEPT]
+        self.possible[id] = {value}
+
     def check(self, client, library, ids=None):
-        """Compares what is stored with what may be; returns a list of faults, and settles what was in doubt."""
+        """Compares what is stored with what may be (texts only of `ids`, where given); returns a list of faults, and settles what was in doubt."""
         faults = []
-        stored = {}
-        path = "/v1/libraries/%s/documents?limit=1000" % library
-        while path:
-            status, page, path = self.page(client, path)
-            if status != 200:
-                return ["list: status %s" % status]
-            for summary in page:
+        stored = set()
+        try:
+            for summary in client.pages("/v1/libraries/%s/documents?limit=1000" % library):
                 if summary["id"] in stored:
                     faults.append("doubled: %s" % summary["id"])
-                stored[summary["id"]] = True
+                stored.add(summary["id"])
+        except OSError as e:
+            return faults + ["list: %s" % e]
         with self.mutex:
             possible = {k: set(v) for k, v in self.possible.items()}
-        for id in stored:
-            if id not in possible:
-                faults.append("never sent: %s" % id)
+        faults += ["never sent: %s" % id for id in stored if id not in possible]
         for id, may in possible.items():
             if id not in stored:
                 if None not in may:
                     faults.append("lost: %s" % id)
                 else:
                     self.settle(id, None)
-                continue
-            if may == {None}:
+            elif may == {None}:
                 faults.append("deleted, but there: %s" % id)
-                continue
-            if ids is not None and id not in ids and len(may) == 1:
-                continue
-            status, document = client.read("/v1/libraries/%s/documents/%s" % (library, id))
-            if status != 200:
-                faults.append("listed, but get gives %s: %s" % (status, id))
-                continue
-            found = digest([c["text"] for c in document["chunks"]])
-            if found not in may:
-                faults.append("wrong text: %s" % id)
-            else:
-                self.settle(id, found)
+            elif ids is None or id in ids or len(may) > 1:
+                faults += self.check_document(client, library, id, may)
         return faults
 
-    def settle(self, id, value):
-        with self.mutex:
-            self.possible[id] = {value}
-
-    @staticmethod
-    def page(client, path):
-        status, page = client.read(path)
+    def check_document(self, client, library, id, may):
+        status, document = client.read("/v1/libraries/%s/documents/%s" % (library, id))
         if status != 200:
-            return status, None, None
-        following = None
-        # http.client's reply is gone; the cursor is asked for with a second, cheap look at the headers.
-        if len(page) == 1000:
-            client.connection.request("HEAD", path)
-            head = client.connection.getresponse()
-            head.read()
-            link = head.getheader("Link") or ""
-            if 'rel="next"' in link or "rel=next" in link:
-                following = link[link.index("<") + 1 : link.index(">")]
-        return status, page, following
+            return ["listed, but get gives %s: %s" % (status, id)]
+        found = tuple(c["text"] for c in document["chunks"])
+        if found not in may:
+            return ["wrong text: %s" % id]
+        self.settle(id, found)
+        return []
+
+    def check_by_search(self, client, library, ids=None, mode="lexical"):
+        """Every chunk is found by its own text, what was replaced or deleted is not. Call check() before, which settles what is there."""
+        with self.mutex:
+            wanted = [(id, text, True) for id, may in self.possible.items() if ids is None or id in ids for v in may if v for text in v]
+            wanted += [(id, text, False) for id, texts in self.former.items() if ids is None or id in ids for text in texts]
+        faults = []
+        for begin in range(0, len(wanted), self.SEARCHES_AT_ONCE):
+            some = wanted[begin : begin + self.SEARCHES_AT_ONCE]
+            searches = [dict({"query": text, "k": 3, "mode": mode}, **({"exact": True} if mode == "dense" else {})) for _, text, _ in some]
+            status, reply = client.request("POST", "/v1/libraries/%s/search/batch" % library, {"searches": searches})
+            if status != 200:
+                faults.append("search: status %s %s" % (status, reply))
+                continue
+            for (id, text, there), answer in zip(some, reply["results"]):
+                found = [r for r in answer["results"] if r["document_id"] == id and r["chunk"]["text"] == text]
+                if there and len(found) != 1:
+                    faults.append("%s: %s by a %s search for its own text: %s" % ("doubled" if found else "not found", id, mode, text))
+                elif there and mode == "dense" and found[0]["distance"] > 1e-3:
+                    faults.append("wrong vector: %s, distance %s to its own text" % (id, found[0]["distance"]))
+                elif found and not there:
+                    faults.append("gone, but found: %s by a %s search for %s" % (id, mode, text))
+        return faults
 
 
 class Writer(threading.Thread):
-    """Adds, replaces and deletes documents of its own until told to stop, and keeps the oracle."""
+    """Adds, replaces and deletes documents of its own, one by one and in batches, until told to stop, and keeps the oracle."""
 
-    def __init__(self, instance, library, oracle, name, seed, count=None):
+    BATCH = 5
+    PAUSE_S = 0.005
+    TEXTS_MAX = 4
+
+    def __init__(self, instance, library, oracle, name, seed, batches=True):
         super().__init__(daemon=True)
         self.instance, self.library, self.oracle = instance, library, oracle
         self.prefix = name
         self.rng = random.Random(seed)
+        self.batches = batches
         self.stopping = threading.Event()
         self.number = 0
         self.unexpected = []
@@ -215,6 +360,13 @@ class Writer(threading.Thread):
         self.worst = 0.0
         self.ids = []
         self.touched = set()
+        self.texts = 0
+
+    def successor(self):
+        """A thread runs once: the same writer for the next round."""
+        other = Writer(self.instance, self.library, self.oracle, self.prefix, self.rng.random(), self.batches)
+        other.number, other.ids, other.texts = self.number, self.ids, self.texts
+        return other
 
     def run(self):
         client = Client(self.instance)
@@ -225,39 +377,64 @@ class Writer(threading.Thread):
     def step(self, client):
         roll = self.rng.random()
         if self.ids and roll < 0.15:
-            id, value, method, body = self.rng.choice(self.ids), None, "DELETE", None
-            good = (204, 404)
+            id = self.rng.choice(self.ids)
+            self.write(client, "DELETE", "/" + id, None, {id: None})
         elif self.ids and roll < 0.4:
-            id, method = self.rng.choice(self.ids), "PUT"
+            id = self.rng.choice(self.ids)
             body, value = self.document(id)
             del body["id"]
-            good = (200, 201)
+            self.write(client, "PUT", "/" + id, body, {id: value})
+        elif self.batches and roll < 0.5:
+            made = [self.document(self.new_id()) for _ in range(self.rng.randint(1, self.BATCH))]
+            self.write(client, "POST", "/batch", {"documents": [body for body, _ in made]}, {body["id"]: value for body, value in made})
+        elif self.batches and len(self.ids) > self.BATCH and roll < 0.55:
+            ids = self.rng.sample(self.ids, self.BATCH)
+            self.write(client, "POST", "/batch-delete", {"document_ids": ids}, dict.fromkeys(ids))
         else:
-            self.number += 1
-            id, method = "%s-%d" % (self.prefix, self.number), "POST"
-            body, value = self.document(id)
-            self.ids.append(id)
-            good = (201,)
-        self.touched.add(id)
-        path = "/v1/libraries/%s/documents" % self.library + ("" if method == "POST" else "/" + id)
-        self.oracle.sending(id, value)
+            body, value = self.document(self.new_id())
+            self.write(client, "POST", "", body, {body["id"]: value})
+
+    def new_id(self):
+        self.number += 1
+        id = "%s-%d" % (self.prefix, self.number)
+        self.ids.append(id)
+        return id
+
+    def write(self, client, method, tail, body, values):
+        """One request that makes each of `values` (id -> texts, or None) so."""
+        path = "/v1/libraries/%s/documents%s" % (self.library, tail)
+        self.touched.update(values)
+        for id, value in values.items():
+            self.oracle.sending(id, value)
         began = time.monotonic()
         status, reply = client.request(method, path, body)
         took = time.monotonic() - began
-        if status in good:
-            self.oracle.acked(id, value)
+        if status in ((200, 201, 204, 404) if method == "DELETE" else (200, 201)):
+            done = self.done_of(reply, values) if tail.startswith("/batch") else list(values)
+            for id in done:
+                self.oracle.acked(id, values[id])
             self.acks.append(time.monotonic())
             self.worst = max(self.worst, took)
-            if method == "POST" and reply["id"] != id:
-                self.unexpected.append("a reply for another document: %s for %s" % (reply["id"], id))
-        elif status is not None and status not in (503, 409, 500):
+            if method == "POST" and not tail and reply["id"] not in values:
+                self.unexpected.append("a reply for another document: %s for %s" % (reply["id"], list(values)))
+        elif status is not None and status not in (503, 507, 409, 500):
             self.unexpected.append("%s %s: %s %s" % (method, path, status, reply))
         if status is None or status >= 500:
             # Nobody knows. Whatever became of it may still become so later, so this document is left alone from now on.
-            if id in self.ids:
-                self.ids.remove(id)
-            self.stopping.wait(0.005)
+            self.ids = [id for id in self.ids if id not in values]
+            self.stopping.wait(self.PAUSE_S)
+
+    def done_of(self, reply, values):
+        """Of a batch: those that the reply says are done; the others are left alone."""
+        done = [r.get("document_id") for r in reply["results"] if r["success"]]
+        failed = set(values) - set(done)
+        self.ids = [id for id in self.ids if id not in failed]
+        return [id for id in done if id in values]
 
     def document(self, id):
-        texts = [sentence(self.rng) for _ in range(self.rng.randint(1, 4))]
-        return {"id": id, "title": "of " + id, "texts": texts}, digest(texts)
+        made = []
+        for _ in range(self.rng.randint(1, self.TEXTS_MAX)):
+            # A word that no other text has: a search for it has one best answer.
+            self.texts += 1
+            made.append("%s %s%dx" % (sentence(self.rng), self.prefix.replace("-", ""), self.texts))
+        return {"id": id, "title": "of " + id, "texts": made}, tuple(made)

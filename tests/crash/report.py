@@ -24,31 +24,15 @@ def interrupt(number, frame):
     raise KeyboardInterrupt
 
 
-class Campaign:
-    def __init__(self, name, short, long, doc):
-        self.name = name
-        parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-        parser.add_argument("--short", action="store_true", help="%d injections instead of %d" % (short, long))
-        parser.add_argument("--count", type=int, help="another number of injections")
-        parser.add_argument("--seed", type=int, help="that of a run that failed")
-        arguments = parser.parse_args()
-        self.short = arguments.short
-        self.count = arguments.count or (short if arguments.short else long)
-        self.seed = arguments.seed if arguments.seed is not None else int.from_bytes(os.urandom(4), "little")
-        self.rng = random.Random(self.seed)
+class Findings:
+    def __init__(self):
         self.injections = 0
         self.faults = []  # (kind, text)
         self.mutex = threading.Lock()
-        # A shell's background job starts with SIGINT ignored.
-        signal.signal(signal.SIGINT, interrupt)
-        signal.signal(signal.SIGTERM, interrupt)
-        print("%s: %d injections, seed %d" % (name, self.count, self.seed), flush=True)
 
     def fault(self, kind, text):
         with self.mutex:
             self.faults.append((kind, text))
-            if len(self.faults) <= SHOWN:
-                print("%s: %s" % (kind, text), flush=True)
 
     def lost(self, text):
         self.fault("lost", text)
@@ -60,10 +44,36 @@ class Campaign:
         self.fault("wrong", text)
 
     def take(self, faults):
-        """Faults as an oracle's check gives them: 'lost: ...', 'doubled: ...', others."""
+        """Faults as an oracle's checks give them: 'lost: ...', 'doubled: ...', others."""
         for text in faults:
             word = text.split(":", 1)[0]
             self.fault({"lost": "lost", "doubled": "duplicated"}.get(word, "wrong"), text)
+
+
+class Campaign(Findings):
+    def __init__(self, name, short, long, doc):
+        super().__init__()
+        self.name = name
+        parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+        parser.add_argument("--short", action="store_true", help="%d injections instead of %d" % (short, long))
+        parser.add_argument("--count", type=int, help="another number of injections")
+        parser.add_argument("--seed", type=int, help="that of a run that failed")
+        parser.add_argument("--life", type=int, help="only this one, where a campaign has several lives")
+        arguments = parser.parse_args()
+        self.short = arguments.short
+        self.count = arguments.count or (short if arguments.short else long)
+        self.seed = arguments.seed if arguments.seed is not None else int.from_bytes(os.urandom(4), "little")
+        self.life = arguments.life
+        self.rng = random.Random(self.seed)
+        # A shell's background job starts with SIGINT ignored.
+        signal.signal(signal.SIGINT, interrupt)
+        signal.signal(signal.SIGTERM, interrupt)
+        print("%s: %d injections, seed %d" % (name, self.count, self.seed), flush=True)
+
+    def fault(self, kind, text):
+        super().fault(kind, text)
+        if len(self.faults) <= SHOWN:
+            print("%s: %s" % (kind, text), flush=True)
 
     def skip(self, why):
         print("%s: %s" % (self.name, why), flush=True)

@@ -87,3 +87,18 @@ def end_processes(found):
             pass
     wait_gone(left, 5)
     return [(pid, name) for pid, name in found if pid in left]
+
+
+def workers_of(supervisor):
+    """Living workers that name that process as their supervisor, also after its death."""
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                with open("/proc/%s/cmdline" % entry, "rb") as f:
+                    words = f.read().split(b"\0")
+            except OSError:
+                continue
+            if len(words) > 3 and words[1] == b"--worker" and words[3] == b"%d" % supervisor and living(int(entry)):
+                found.append(int(entry))
+    return found
