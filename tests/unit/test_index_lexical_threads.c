@@ -70,7 +70,7 @@ static void search_once(struct reader_thread *r, struct lexical_scratch *scratch
     pthread_mutex_lock(&s->lock);
     struct published view = s->view;
     pthread_mutex_unlock(&s->lock);
-    struct lexical x = {s->c.x.terms, view.terms_used, s->c.x.postings, view.postings_used};
+    struct lexical x = {.terms = s->c.x.terms, .terms_bytes = view.terms_used, .postings = s->c.x.postings, .postings_bytes = view.postings_used};
     struct lexical_query q = {.terms = &terms,
                               .k1 = LEXICAL_DEFAULT_K1,
                               .b = LEXICAL_DEFAULT_B,
@@ -255,7 +255,7 @@ static void test_short_map(void **unused) {
                                   .tokens = slots,
                                   .slots = slots,
                                   .accept = {any_slot, NULL}};
-        struct lexical x = {c.x.terms, terms_bytes, c.x.postings, postings_bytes};
+        struct lexical x = {.terms = c.x.terms, .terms_bytes = terms_bytes, .postings = c.x.postings, .postings_bytes = postings_bytes};
         assert_non_null(hits);
         size_t found = lexical_search(&x, &q, slots, scratch, hits, &scored);
         if (found == LEXICAL_UNMAPPED) {
