@@ -173,16 +173,6 @@ class Instance:
             return ""
 
 
-def known_settings(*settings):
-    """Those of them that this quired knows."""
-    known = []
-    for s in settings:
-        done = subprocess.run([QUIRED, "-c", "/dev/null", "--set", "auth=off", "--set", s, "-t"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        if done.returncode == 0:
-            known.append(s)
-    return known
-
-
 class Client:
     """A request gives (status, object), status None where no reply came; the reply's headers stay in `headers`, names in lower case. Over HTTPS one
     kept-open connection; over FastCGI one each, as nginx does."""

@@ -20,7 +20,8 @@ import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from instance import Client, Instance, Oracle, StartFailed, Writer, known_settings  # noqa: E402
+from instance import Client, Instance, Oracle, StartFailed, Writer  # noqa: E402
+from libraries import Libraries  # noqa: E402
 from lives import run_lives  # noqa: E402
 from running import wait_gone, workers_of  # noqa: E402
 from report import Campaign  # noqa: E402
@@ -29,15 +30,19 @@ KILLS_PER_LIFE = 25
 STARTS_MAX = 6
 LOAD_MAX_S = 0.25
 WRITERS = 3
-# call, part of the path, up to how many such calls may pass first
-AIMS = [("write", "/wal/", 150), ("fdatasync", "/wal/", 80), ("fsync", "wal", 6), ("fallocate", "wal", 4), ("rename", "wal", 4), ("unlink", "wal", 3),
-        ("open", "wal_", 6), ("open", "snapshot", 8), ("write", "snapshot", 8), ("fsync", "snapshot", 6), ("rename", "snapshot", 4), ("unlink", "snapshot", 4),
-        ("open", "checkpoint", 4), ("write", "checkpoint", 4), ("fsync", "checkpoint", 4), ("rename", "checkpoint", 3), ("unlink", "checkpoint", 3),
-        ("open", "vectors", 40), ("fallocate", "vectors", 60), ("truncate", "vectors", 20), ("write", "vectors", 20), ("fsync", "vectors", 30),
-        ("rename", "vectors", 6), ("unlink", "vectors", 15), ("mkdir", "vectors", 4), ("mmap", "mmap", 60), ("msync", "", 20), ("rename", "", 6)]
+# what is hit in the middle: call, part of the path, up to how many such calls may pass first
+AIMS = {
+    "batch": [("write", "/wal/", 150), ("fdatasync", "/wal/", 80)],
+    "rotation": [("fsync", "wal", 6), ("fallocate", "wal", 4), ("rename", "wal", 4), ("unlink", "wal", 3), ("open", "wal_", 6)],
+    "snapshot": [("open", "/.snapshot", 3), ("write", "/.snapshot", 6), ("fsync", "/.snapshot", 3), ("rename", "snapshot", 3), ("unlink", "snapshot", 4)],
+    "checkpoint": [("open", "/pages.", 6), ("write", "/pages.", 12), ("fsync", "/pages.", 6), ("msync", "", 20), ("open", "checkpoint.live", 6),
+                   ("write", "checkpoint.live", 3), ("fsync", "checkpoint.live", 3), ("rename", "checkpoint.live", 5), ("unlink", "/pages.", 6)],
+    "arena": [("open", "vectors", 40), ("fallocate", "vectors", 60), ("truncate", "vectors", 20), ("fsync", "vectors", 30), ("rename", "vectors", 6),
+              ("unlink", "vectors", 15), ("mkdir", "vectors", 4), ("mmap", "mmap", 60)],
+    "anything": [("rename", "", 6)],
+}
 SETTINGS = ["wal_segment_bytes=65536", "snapshot_interval=1", "snapshot_every_ops=3", "optimize_dead_percent=20", "optimize_dead_least=20",
-            "indexer_threads=1", "embed_threads=1"]
-SETTINGS_IF_KNOWN = ["checkpoint_interval=1", "checkpoint_ops=40"]
+            "checkpoint_interval=1", "checkpoint_ops=100", "indexer_threads=1", "embed_threads=1"]
 
 
 class Churn(threading.Thread):
@@ -45,94 +50,38 @@ class Churn(threading.Thread):
 
     KEPT = 4
 
-    def __init__(self, instance, main_library, seed):
+    def __init__(self, libraries, main_library, rng):
         super().__init__(daemon=True)
-        self.instance, self.main_library = instance, main_library
-        self.rng = random.Random(seed)
+        self.libraries, self.main_library, self.rng = libraries, main_library, rng
         self.stopping = threading.Event()
-        self.number = 0
-        self.may_be = {}  # name -> set of booleans
-        self.libraries = {}  # name -> (id, Oracle), where the id is known
-        self.unexpected = []
+
+    @property
+    def unexpected(self):
+        return self.libraries.unexpected
 
     def successor(self):
-        other = Churn(self.instance, self.main_library, self.rng.random())
-        other.number, other.may_be, other.libraries = self.number, self.may_be, self.libraries
-        return other
+        return Churn(self.libraries, self.main_library, self.rng)
 
     def run(self):
-        client = Client(self.instance)
+        client = Client(self.libraries.instance)
         while not self.stopping.is_set():
-            if len(self.libraries) < self.KEPT:
-                self.make(client)
+            if len(self.libraries.known) < self.KEPT:
+                self.libraries.make(client)
             else:
-                self.delete(client)
+                self.libraries.delete(client)
             if self.rng.random() < 0.3:
-                self.ask(client, "/v1/snapshots", {})
+                self.libraries.ask(client, "/v1/snapshots", {})
             if self.rng.random() < 0.3:
-                self.ask(client, "/v1/libraries/%s/index/optimize" % self.main_library, {})
+                self.libraries.ask(client, "/v1/libraries/%s/index/optimize" % self.main_library, {})
             self.stopping.wait(self.rng.uniform(0, 0.03))
-
-    def make(self, client):
-        self.number += 1
-        name = "churn-%d" % self.number
-        self.may_be[name] = {True, False}
-        status, reply = client.request("POST", "/v1/libraries", {"name": name})
-        if status != 201:
-            self.doubt(status, reply)
-            return
-        self.may_be[name] = {True}
-        oracle = Oracle()
-        self.libraries[name] = (reply["id"], oracle)
-        writer = Writer(self.instance, reply["id"], oracle, name, self.rng.random(), batches=False)
-        for _ in range(self.rng.randint(1, 6)):
-            writer.step(client)
-        self.unexpected += writer.unexpected
-
-    def delete(self, client):
-        name = self.rng.choice(sorted(self.libraries))
-        id, _ = self.libraries.pop(name)
-        self.may_be[name] = {True, False}
-        status, reply = client.request("DELETE", "/v1/libraries/%s" % id)
-        if status == 204:
-            self.may_be[name] = {False}
-        else:
-            self.doubt(status, reply)
-
-    def ask(self, client, path, body):
-        status, reply = client.request("POST", path, body)
-        if status not in (200, 201, 202, 409):
-            self.doubt(status, reply)
-
-    def doubt(self, status, reply):
-        if status not in (None, 503, 507, 500):
-            self.unexpected.append("status %s: %s" % (status, reply))
-
-    def check(self, client):
-        faults = []
-        there = {}
-        for library in client.pages("/v1/libraries?limit=1000"):
-            name = library["name"]
-            if name in there:
-                faults.append("doubled: library %s" % name)
-            there[name] = library["id"]
-            if name != "main" and True not in self.may_be.get(name, ()):
-                faults.append("deleted or never sent, but there: library %s" % name)
-        for name, may in self.may_be.items():
-            if may == {True} and name not in there:
-                faults.append("lost: library %s" % name)
-            self.may_be[name] = {name in there}
-        for name, (id, oracle) in list(self.libraries.items()):
-            if name in there:
-                faults += oracle.check(client, id)
-                faults += oracle.check_by_search(client, id)
-        return faults
 
 
 def aim(rng, gate):
-    call, path, most = rng.choice(AIMS)
+    """A rule, and what it hits in the middle."""
+    kind = rng.choice(sorted(AIMS))
+    call, path, most = rng.choice(AIMS[kind])
     # Small numbers more often: they are where something begins.
-    return "%s:kill,after=%d,file=%s%s" % (call, int(most * rng.random() ** 2), gate, ",path=" + path if path else "")
+    return "%s:kill,after=%d,file=%s%s" % (call, int(most * rng.random() ** 2), gate, ",path=" + path if path else ""), kind
 
 
 class Supervised:
@@ -144,14 +93,20 @@ class Supervised:
         self.oracle = Oracle()
         self.library = None
         self.writers = []
+        self.libraries = Libraries(instance, "churn", life.rng)
         self.churn = None
+        self.aimed_at = None
+
+    def start(self):
+        rule, self.aimed_at = aim(self.rng, self.gate)
+        self.instance.start({"QUIRE_IO_FAULT": rule})
 
     def begin(self):
-        self.instance.start({"QUIRE_IO_FAULT": aim(self.rng, self.gate)})
+        self.start()
         client = Client(self.instance)
         self.library = client.library("main")
         self.writers = [Writer(self.instance, self.library, self.oracle, "w%d" % i, self.rng.random()) for i in range(WRITERS)]
-        self.churn = Churn(self.instance, self.library, self.rng.random())
+        self.churn = Churn(self.libraries, self.library, random.Random(self.rng.random()))
 
     def arm(self):
         with open(self.gate, "w"):
@@ -166,7 +121,7 @@ class Supervised:
         self.writers = [w.successor() for w in self.writers]
         self.churn = self.churn.successor()
         threads = self.writers + [self.churn]
-        how = self.rng.choice(["aimed", "aimed", "random", "random", "at once", "stopping", "stopped"])
+        how = self.rng.choice(["aimed", "aimed", "aimed", "random", "random", "at once", "stopping", "stopped"])
         workers = self.instance.children(self.instance.supervisor())
         if how == "aimed":
             self.arm()
@@ -176,6 +131,8 @@ class Supervised:
         if how == "aimed":
             if wait_gone([self.instance.supervisor()], LOAD_MAX_S):
                 how = "not reached"
+            else:
+                how = "in mid " + self.aimed_at
         elif how != "at once":
             time.sleep(self.rng.uniform(0.01, LOAD_MAX_S))
         if how in ("stopping", "stopped"):
@@ -213,7 +170,7 @@ class Supervised:
                 self.arm()
             began = time.monotonic()
             try:
-                self.instance.start({"QUIRE_IO_FAULT": aim(self.rng, self.gate)})
+                self.start()
                 self.life.took(time.monotonic() - began)
                 self.disarm()
                 if self.instance.answers():
@@ -225,7 +182,7 @@ class Supervised:
             for pid in wait_gone(workers_of(self.instance.supervisor()), 2):
                 self.life.wrong("orphan: process %d" % pid)
             self.disarm()
-            self.died("in_recovery")
+            self.died("in mid recovery")
         raise RuntimeError("it did not start")
 
     def check(self, all_of_it=False):
@@ -233,7 +190,7 @@ class Supervised:
         touched = None if all_of_it else set().union(*[w.touched for w in self.writers])
         self.life.take(self.oracle.check(client, self.library, touched))
         self.life.take(self.oracle.check_by_search(client, self.library, touched))
-        self.life.take(self.churn.check(client))
+        self.life.take(self.libraries.check(client, others=("main",)))
 
     def check_vectors(self):
         """When all are made again, each text is found by its vector."""
@@ -250,8 +207,8 @@ class Supervised:
         self.life.take(self.oracle.check_by_search(client, self.library, None, "dense"))
 
 
-def life(life, settings):
-    with Instance(*settings, https=False) as instance:
+def life(life):
+    with Instance(*SETTINGS, https=False) as instance:
         s = Supervised(life, instance)
         try:
             s.begin()
@@ -276,8 +233,7 @@ def life(life, settings):
 
 def main():
     campaign = Campaign("kill-supervisor", short=60, long=2000, doc=__doc__)
-    settings = SETTINGS + known_settings(*SETTINGS_IF_KNOWN)
-    worst_ms = run_lives(campaign, lambda one: life(one, settings), KILLS_PER_LIFE)
+    worst_ms = run_lives(campaign, life, KILLS_PER_LIFE)
     sys.exit(campaign.finish(worst_ms))
 
 
