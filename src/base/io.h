@@ -10,6 +10,8 @@
  *     call:kill[,after=N][,path=SUBSTRING]                     raise SIGKILL instead of making the call
  *     call:delay=MS[,after=N][,times=N]                        wait, then make the call
  *     call:short=BYTES[,after=N][,times=N][,path=SUBSTRING]    read or write at most so many bytes in one attempt
+ *     call:note=FILE[,path=SUBSTRING]                          append a line to FILE (process, call, path), then make the call
+ * `call` is a name of enum io_call in lower case, or "any".
  * `after=N` lets N matching calls pass first (default 0); `times=N` applies N times (default: for ever).
  * A rule with file=PATH is active only while PATH exists: that lets a test switch a fault on and off in a running server.
  *

@@ -6,9 +6,11 @@
 #include "base/io.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
@@ -16,10 +18,10 @@
 enum { RULES_MAX = 16, PATH_TEXT_MAX = 256, ERRNO_LIMIT = 200, DELAY_MAX_MS = 600000 };
 #define ENVIRONMENT_NAME "QUIRE_IO_FAULT"
 
-enum fault_action { FAULT_ERRNO, FAULT_KILL, FAULT_DELAY, FAULT_SHORT };
+enum fault_action { FAULT_ERRNO, FAULT_KILL, FAULT_DELAY, FAULT_SHORT, FAULT_NOTE };
 
 struct fault_rule {
-    enum io_call call;
+    enum io_call call; /* IO_CALLS: any */
     enum fault_action action;
     int error;         /* FAULT_ERRNO */
     uint64_t delay_ms; /* FAULT_DELAY */
@@ -28,6 +30,7 @@ struct fault_rule {
     uint64_t times;
     char path[PATH_TEXT_MAX]; /* "" matches all */
     char file[PATH_TEXT_MAX]; /* "" is always active */
+    char note[PATH_TEXT_MAX]; /* FAULT_NOTE */
     _Atomic uint64_t matched; /* by any thread */
 };
 
@@ -46,7 +49,7 @@ static void wait_ms(uint64_t ms) {
 }
 
 static bool rule_applies(struct fault_rule *r, enum io_call call, const char *path) {
-    if (r->call != call || (r->path[0] != '\0' && (path == NULL || strstr(path, r->path) == NULL))) {
+    if ((r->call != call && r->call != IO_CALLS) || (r->path[0] != '\0' && (path == NULL || strstr(path, r->path) == NULL))) {
         return false;
     }
     if (r->file[0] != '\0' && access(r->file, F_OK) != 0) {
@@ -54,6 +57,15 @@ static bool rule_applies(struct fault_rule *r, enum io_call call, const char *pa
     }
     uint64_t before = atomic_fetch_add_explicit(&r->matched, 1, memory_order_relaxed);
     return before >= r->after && before - r->after < r->times;
+}
+
+/* One line for a call. A worker cannot: its sandbox lets it write nowhere. */
+static void note_call(const struct fault_rule *r, enum io_call call, const char *path) {
+    int fd = open(r->note, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
+    if (fd >= 0) {
+        (void)dprintf(fd, "%ld %s %s\n", (long)getpid(), call_names[call], path != NULL ? path : "");
+        (void)close(fd);
+    }
 }
 
 static int environment_hook(enum io_call call, const char *path, void *ctx) {
@@ -73,6 +85,9 @@ static int environment_hook(enum io_call call, const char *path, void *ctx) {
             break;
         case FAULT_SHORT:
             return -(int)rules[i].most;
+        case FAULT_NOTE:
+            note_call(&rules[i], call, path);
+            break;
         }
     }
     return 0;
@@ -101,6 +116,10 @@ static bool parse_count(struct slice text, uint64_t *ret) {
 }
 
 static bool parse_call(struct slice text, enum io_call *ret) {
+    if (slice_is(text, "any")) {
+        *ret = IO_CALLS;
+        return true;
+    }
     for (int i = 0; i < IO_CALLS; i++) {
         if (slice_is(text, call_names[i])) {
             *ret = (enum io_call)i;
@@ -144,6 +163,10 @@ static bool parse_action(struct slice text, struct fault_rule *r) {
     if (slice_is(name, "short")) {
         r->action = FAULT_SHORT;
         return parse_count(value, &r->most) && r->most > 0 && r->most <= INT_MAX;
+    }
+    if (slice_is(name, "note")) {
+        r->action = FAULT_NOTE;
+        return copy_text(value, r->note);
     }
     r->action = FAULT_KILL;
     return slice_is(text, "kill");

@@ -381,6 +381,29 @@ static void rules_kill(void **state) {
     io_close(&fd);
 }
 
+/* A campaign learns from the notes which calls there are to be hit. */
+static void rules_note_any_call(void **state) {
+    struct fixture *f = (struct fixture *)*state;
+    struct status st;
+    struct buf notes = {0};
+    char text[3 * (PATH_MAX + 64)];
+    int fd = new_file(f, "a");
+    (void)snprintf(text, sizeof text, "any:note=%s/notes,path=%s/a;any:errno=EACCES,after=2,path=/a", f->path, f->path);
+    arm(text);
+    assert_true(io_truncate(fd, 10, "a", &st));
+    assert_true(io_fsync(fd, "a", &st));
+    assert_false(io_fdatasync(fd, "a", &st));
+    assert_int_equal(st.sys_errno, EACCES);
+    io_set_fault(NULL, NULL);
+    assert_true(io_read_file(f->dir, "notes", sizeof text, &notes, &st));
+    (void)snprintf(text, sizeof text, "%ld truncate %s/a\n%ld fsync %s/a\n%ld fdatasync %s/a\n", (long)getpid(), f->path, (long)getpid(), f->path,
+                   (long)getpid(), f->path);
+    assert_int_equal(notes.len, strlen(text));
+    assert_memory_equal(notes.data, text, notes.len);
+    buf_fini(&notes);
+    io_close(&fd);
+}
+
 static void wrong_rules_are_refused(void **state) {
     (void)state;
     static const char *const bad[] = {"fsync",
@@ -390,6 +413,8 @@ static void wrong_rules_are_refused(void **state) {
                                       "fsync:errno=EWHAT",
                                       "fsync:errno=5",
                                       "fsync:kill=1",
+                                      "fsync:note=",
+                                      "any",
                                       "fsync:delay=",
                                       "fsync:delay=x",
                                       "fsync:delay=99999999999999999999",
@@ -532,6 +557,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(rules_are_switched_by_a_file, set_up, tear_down),
         cmocka_unit_test_setup_teardown(rules_delay, set_up, tear_down),
         cmocka_unit_test_setup_teardown(rules_kill, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(rules_note_any_call, set_up, tear_down),
         cmocka_unit_test_setup_teardown(wrong_rules_are_refused, set_up, tear_down),
     };
     return cmocka_run_group_tests_name("base io", tests, NULL, NULL);
