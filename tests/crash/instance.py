@@ -189,13 +189,28 @@ class Client:
             self.connection = None
 
     def request(self, method, path, body=None):
-        data = None if body is None else json.dumps(body)
         try:
-            status, content = self.over_https(method, path, data) if self.instance.https else self.over_fcgi(method, path, data)
+            status, content = self.exchange(method, path, None if body is None else json.dumps(body))
             return status, json.loads(content) if content else None
+        except ValueError:
+            self.close()
+            return None, None
+
+    def exchange(self, method, path, data=None):
+        """(status, bytes)"""
+        try:
+            return self.over_https(method, path, data) if self.instance.https else self.over_fcgi(method, path, data)
         except (OSError, http.client.HTTPException, ValueError, fcgi_client.Gone):
             self.close()
             return None, None
+
+    def metric(self, name):
+        """Its value; None where it cannot be had."""
+        status, content = self.exchange("GET", "/metrics")
+        for line in content.decode().splitlines() if status == 200 else ():
+            if line.startswith(name + " "):
+                return float(line.split()[1])
+        return None
 
     def over_https(self, method, path, data):
         if self.connection is None:
@@ -244,6 +259,12 @@ class Oracle:
         self.possible = {}  # id -> set of values that may be there
         self.former = {}  # id -> texts that were there and must not be found any more
         self.acknowledged = 0
+
+    def copy(self):
+        other = Oracle()
+        other.possible = {id: set(may) for id, may in self.possible.items()}
+        other.former = {id: list(texts) for id, texts in self.former.items()}
+        return other
 
     def sending(self, id, value):
         with self.mutex:
@@ -330,12 +351,25 @@ class Oracle:
         return faults
 
 
+    def check_vectors(self, client, library, seconds=30):
+        """Once all are made again, each text is found by its vector."""
+        deadline = time.monotonic() + seconds
+        while True:
+            status, reply = client.request("GET", "/v1/libraries/" + library)
+            if status == 200 and reply["metadata"]["embedding"]["state"] == "complete":
+                return self.check_by_search(client, library, None, "dense")
+            if time.monotonic() > deadline:
+                return ["the vectors are not made again: %s %s" % (status, reply)]
+            time.sleep(0.005)
+
+
 class Writer(threading.Thread):
     """Adds, replaces and deletes documents of its own, one by one and in batches, until told to stop, and keeps the oracle."""
 
     BATCH = 5
     PAUSE_S = 0.005
     TEXTS_MAX = 4
+    WORDS = 12
 
     def __init__(self, instance, library, oracle, name, seed, batches=True):
         super().__init__(daemon=True)
@@ -354,7 +388,7 @@ class Writer(threading.Thread):
 
     def successor(self):
         """A thread runs once: the same writer for the next round."""
-        other = Writer(self.instance, self.library, self.oracle, self.prefix, self.rng.random(), self.batches)
+        other = type(self)(self.instance, self.library, self.oracle, self.prefix, self.rng.random(), self.batches)
         other.number, other.ids, other.texts = self.number, self.ids, self.texts
         return other
 
@@ -426,5 +460,5 @@ class Writer(threading.Thread):
         for _ in range(self.rng.randint(1, self.TEXTS_MAX)):
             # A word that no other text has: a search for it has one best answer.
             self.texts += 1
-            made.append("%s %s%dx" % (sentence(self.rng), self.prefix.replace("-", ""), self.texts))
+            made.append("%s %s%dx" % (sentence(self.rng, self.WORDS), self.prefix.replace("-", ""), self.texts))
         return {"id": id, "title": "of " + id, "texts": made}, tuple(made)

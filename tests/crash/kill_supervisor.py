@@ -105,6 +105,7 @@ class Supervised:
         self.start()
         client = Client(self.instance)
         self.library = client.library("main")
+        self.libraries.may_be["main"] = {True}
         self.writers = [Writer(self.instance, self.library, self.oracle, "w%d" % i, self.rng.random()) for i in range(WRITERS)]
         self.churn = Churn(self.libraries, self.library, random.Random(self.rng.random()))
 
@@ -190,21 +191,7 @@ class Supervised:
         touched = None if all_of_it else set().union(*[w.touched for w in self.writers])
         self.life.take(self.oracle.check(client, self.library, touched))
         self.life.take(self.oracle.check_by_search(client, self.library, touched))
-        self.life.take(self.libraries.check(client, others=("main",)))
-
-    def check_vectors(self):
-        """When all are made again, each text is found by its vector."""
-        client = Client(self.instance)
-        deadline = time.monotonic() + 30
-        while True:
-            status, library = client.request("GET", "/v1/libraries/" + self.library)
-            if status == 200 and library["metadata"]["embedding"]["state"] == "complete":
-                break
-            if time.monotonic() > deadline:
-                self.life.wrong("the vectors were not made again: %s %s" % (status, library))
-                return
-            time.sleep(0.01)
-        self.life.take(self.oracle.check_by_search(client, self.library, None, "dense"))
+        self.life.take(self.libraries.check(client))
 
 
 def life(life):
@@ -217,7 +204,7 @@ def life(life):
                 s.start_again()
                 s.check()
             if not life.faults:
-                s.check_vectors()
+                life.take(s.oracle.check_vectors(Client(instance), s.library))
                 code = instance.stop()
                 if code != 0:
                     life.wrong("an orderly stop ended with %s: %s" % (code, instance.log()[-1500:]))

@@ -16,6 +16,13 @@ class Libraries:
         self.known = {}  # name -> (id, Oracle), where the id is known
         self.unexpected = []
 
+    def copy(self, instance):
+        other = Libraries(instance, self.prefix, self.rng)
+        other.number = self.number
+        other.may_be = {name: set(may) for name, may in self.may_be.items()}
+        other.known = {name: (id, oracle.copy()) for name, (id, oracle) in self.known.items()}
+        return other
+
     def make(self, client):
         self.number += 1
         name = "%s-%d" % (self.prefix, self.number)
@@ -55,8 +62,8 @@ class Libraries:
         if status not in self.DOUBTFUL:
             self.unexpected.append("status %s: %s" % (status, reply))
 
-    def check(self, client, others=()):
-        """`others`: names that are there, too. Returns faults, and settles what was in doubt."""
+    def check(self, client):
+        """Returns faults, and settles what was in doubt."""
         faults = []
         there = {}
         for library in client.pages("/v1/libraries?limit=1000"):
@@ -64,7 +71,7 @@ class Libraries:
             if name in there:
                 faults.append("doubled: library %s" % name)
             there[name] = library["id"]
-            if name not in others and True not in self.may_be.get(name, ()):
+            if True not in self.may_be.get(name, ()):
                 faults.append("deleted or never sent, but there: library %s" % name)
         for name, may in self.may_be.items():
             if may == {True} and name not in there:
