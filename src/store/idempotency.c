@@ -410,13 +410,18 @@ void idempotency_expire(struct idempotency *t, int64_t clock) {
     (void)pthread_mutex_unlock(&t->mutex);
 }
 
-bool idempotency_find(struct idempotency *t, const uint8_t scope[IDEMPOTENCY_HASH_BYTES], int64_t clock,
+bool idempotency_find(struct idempotency *t, const uint8_t scope[IDEMPOTENCY_HASH_BYTES], int64_t clock, struct buf *copy,
                       struct idempotency_entry *ret) {
+    buf_reset(copy);
     (void)pthread_mutex_lock(&t->mutex);
     const struct idempotency_held *e = find(t, scope);
     bool known = e != NULL && !expired(t, e, clock);
     if (known) {
-        *ret = e->entry;
+        buf_put(copy, e->bytes, e->len);
+        if (buf_ok(copy)) {
+            *ret = e->entry;
+            ret->results = slice_of(copy->data + (e->entry.results.data - e->bytes), e->entry.results.len);
+        }
     }
     (void)pthread_mutex_unlock(&t->mutex);
     return known;

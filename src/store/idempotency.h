@@ -107,8 +107,9 @@ void idempotency_start(struct idempotency *t, int64_t wall_us, int64_t monotonic
 int64_t idempotency_clock(struct idempotency *t, int64_t monotonic_us);
 /* Forgets what is older than it need be. */
 void idempotency_expire(struct idempotency *t, int64_t clock);
-/* False: no such key is known at that time. *ret's slices hold until the table is changed: only for the thread that changes it. */
-bool idempotency_find(struct idempotency *t, const uint8_t scope[IDEMPOTENCY_HASH_BYTES], int64_t clock,
+/* False: no such key is known at that time. `copy` (cleared) takes the entry's bytes, into which *ret's slices point; a failed
+ * allocation shows in it, and *ret is untouched then. */
+bool idempotency_find(struct idempotency *t, const uint8_t scope[IDEMPOTENCY_HASH_BYTES], int64_t clock, struct buf *copy,
                       struct idempotency_entry *ret);
 uint64_t idempotency_count(struct idempotency *t);
 uint64_t idempotency_bytes(struct idempotency *t);

@@ -50,8 +50,8 @@ static bool take_head(struct op_walk *w, struct slice record, struct status *st)
     if (memcmp(library.data, zero, UUID_BYTES) != 0) {
         return malformed(st, "it names a library");
     }
-    if (count == 0 || count > OP_GROUP_MAX_OPS || count > reader_left(&r) / LEAST_OP_BYTES) {
-        return malformed(st, "more operations than bytes, or none");
+    if ((count == 0 && entry.len == 0) || count > OP_GROUP_MAX_OPS || count > reader_left(&r) / LEAST_OP_BYTES) {
+        return malformed(st, "more operations than bytes, or nothing at all");
     }
     w->entry = entry;
     w->count = count;

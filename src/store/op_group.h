@@ -4,7 +4,8 @@
  *
  *   group    = type u8 (8), version u8 (1), 16 zero bytes (where an op has its library),
  *              entry (idempotency.h), varint length + bytes; empty: none
- *              number of ops varint (1 to OP_GROUP_MAX_OPS), then the ops, varint length + bytes each
+ *              number of ops varint (0 to OP_GROUP_MAX_OPS), then the ops, varint length + bytes each. None only where there is an
+ *              entry: of a request that began a task
  *
  * The record has one LSN, and so have all its ops. They do not depend on one another (op_set). A group holds no group and no
  * LOG_CLOSE.
