@@ -14,6 +14,8 @@
 #include "durable/recovery.h"
 #include "durable/snapshot_archive.h"
 #include "durable/wal.h"
+#include "store/idempotency.h"
+#include "store/op_group.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -164,12 +166,17 @@ static bool check_record(const struct oplog_record *record, void *ctx, struct st
     struct log_reading *reading = (struct log_reading *)ctx;
     struct check_count *count = whole(reading->k, CHECK_LOG);
     struct status failed = {0};
+    struct op_walk walk;
     struct op op;
+    struct idempotency_entry entry;
     count->looked_at++;
-    if (op_decode(record->op, NULL, &op, &failed)) {
+    bool ok = op_walk_begin(&walk, record->op, NULL, &failed);
+    while (ok && op_walk_next(&walk, &op)) {
         if (op.type != OP_LOG_CLOSE && record->lsn > reading->last_change) {
             reading->last_change = record->lsn;
         }
+    }
+    if (ok && (walk.entry.len == 0 || idempotency_entry_decode(walk.entry, &entry, &failed))) {
         return true;
     }
     if (failed.code == STATUS_NO_MEMORY) {

@@ -2,9 +2,10 @@
  * checkpoint.c - the arenas as an orderly stop left them, in a form that the next start can check and take as they are.
  *
  *   vectors/checkpoint, little-endian
- *     u64 magic "QUIRECKP", u32 format (2), u32 bytes of a library_view, u64 LSN, i64 time (us), u32 number of libraries
+ *     u64 magic "QUIRECKP", u32 format (3), u32 bytes of a library_view, u64 LSN, i64 time (us), u32 number of libraries
  *     per library:  its library_view as it stands in memory, u32 number of files, and
  *        per file:  varint length and name, u64 bytes in use, CRC-32C of each 16 MiB of them (u32, as many as it takes)
+ *     what is remembered of requests with an Idempotency-Key (store/idempotency.h), varint length + bytes
  *     u32 CRC-32C of all before it
  *
  * It is valid only while nothing has changed since: a start that takes the arenas removes it, durably, before it lets anybody
@@ -32,7 +33,7 @@
 #include <unistd.h>
 
 #define CHECKPOINT_MAGIC 0x504b434552495551ULL /* "QUIRECKP" */
-#define CHECKPOINT_FORMAT 2
+#define CHECKPOINT_FORMAT 3
 #define CHECKPOINT_BLOCK_BYTES ((uint64_t)16 << 20)
 
 enum {
@@ -55,6 +56,7 @@ void checkpoint_fini(struct checkpoint *c) {
         }
     }
     free(c->libraries);
+    buf_fini(&c->keys);
     *c = (struct checkpoint){0};
 }
 
@@ -270,7 +272,10 @@ static void encode(const struct checkpoint *c, struct buf *out) {
             }
         }
     }
-    buf_put_u32le(out, crc32c(0, out->data, out->len));
+    buf_put_bytes(out, buf_slice(&c->keys));
+    if (buf_ok(out)) {
+        buf_put_u32le(out, crc32c(0, out->data, out->len));
+    }
 }
 
 static bool write_checkpoint(int data_dir_fd, struct checkpoint *c, struct library **libraries, struct status *st) {
@@ -290,7 +295,7 @@ static bool write_checkpoint(int data_dir_fd, struct checkpoint *c, struct libra
     return ok;
 }
 
-bool checkpoint_write(int data_dir_fd, struct catalog *c, uint64_t lsn, struct status *st) {
+bool checkpoint_write(int data_dir_fd, struct catalog *c, struct idempotency *keys, uint64_t lsn, struct status *st) {
     struct library **libraries = NULL;
     struct checkpoint checkpoint = {.lsn = lsn};
     size_t count = 0;
@@ -299,7 +304,12 @@ bool checkpoint_write(int data_dir_fd, struct catalog *c, uint64_t lsn, struct s
     }
     checkpoint.libraries = (struct checkpoint_library *)calloc(count + 1, sizeof *checkpoint.libraries);
     checkpoint.library_count = checkpoint.libraries != NULL ? count : 0;
-    bool ok = checkpoint.libraries != NULL ? write_checkpoint(data_dir_fd, &checkpoint, libraries, st) : status_no_memory(st);
+    if (keys != NULL) {
+        idempotency_encode(keys, lsn, &checkpoint.keys);
+    }
+    bool ok = checkpoint.libraries != NULL && buf_ok(&checkpoint.keys)
+                  ? write_checkpoint(data_dir_fd, &checkpoint, libraries, st)
+                  : status_no_memory(st);
     checkpoint_fini(&checkpoint);
     for (size_t i = 0; i < count; i++) {
         catalog_release(c, libraries[i]);
@@ -396,6 +406,10 @@ static bool decode(struct slice content, struct checkpoint *c, const char **ret_
         return true;
     }
     if (!decode_libraries(&r, c, st)) {
+        return false;
+    }
+    buf_put_slice(&c->keys, read_bytes(&r));
+    if (!buf_check(&c->keys, st)) {
         return false;
     }
     if (reader_done(&r)) {

@@ -24,6 +24,7 @@ struct checkpoint {
     uint64_t lsn;
     struct checkpoint_library *libraries;
     size_t library_count;
+    struct buf keys; /* idempotency_encode's, or empty */
 };
 
 /* *ret_there false: there is none, or none that can be used; `why` says so ("" when there is none at all). false: out of memory.

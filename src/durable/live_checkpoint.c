@@ -131,12 +131,9 @@ static bool make_cut(void *ctx, struct status *st) {
             cut_library(k, k->acquired[i]);
         }
     }
-    if (k->options.extra != NULL) {
-        k->options.extra(k->options.host, &k->made.extra);
-    }
     k->cut_us = clock_monotonic_us() - begun;
     k->most_us = k->cut_us;
-    return buf_check(&k->made.extra, st);
+    return true;
 }
 
 struct helping {
@@ -311,8 +308,14 @@ static bool publish(struct live_checkpointer *k, struct status *st) {
     struct status failed = {0};
     struct buf content = {0};
     int fd = k->options.data_dir_fd;
-    live_checkpoint_encode(&k->made, &content);
-    bool ok = buf_check(&content, st);
+    if (k->options.extra != NULL) {
+        k->options.extra(k->options.host, k->made.lsn, &k->made.extra);
+    }
+    bool ok = buf_check(&k->made.extra, st);
+    if (ok) {
+        live_checkpoint_encode(&k->made, &content);
+        ok = buf_check(&content, st);
+    }
     if (ok && !io_rename_at(fd, LIVE_CHECKPOINT_PATH, fd, LIVE_CHECKPOINT_BEFORE_PATH, &failed) && failed.sys_errno != ENOENT) {
         ok = false;
         *st = failed;

@@ -68,8 +68,8 @@ struct live_options {
     bool (*call)(void *host, live_fn fn, void *ctx, struct status *st);
     /* Looked at while pages are copied: then it is given up, with STATUS_BUSY. May be NULL. */
     bool (*cancelled)(void *host);
-    /* On the committer's thread, at the cut: what else belongs to the LSN. May be NULL. */
-    void (*extra)(void *host, struct buf *out);
+    /* After the cut, while commits go on: what else belongs to its LSN. May be NULL. */
+    void (*extra)(void *host, uint64_t lsn, struct buf *out);
     void *host;
 };
 struct live_checkpointer;

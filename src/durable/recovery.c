@@ -20,9 +20,11 @@
 #include "base/log.h"
 #include "base/utf8.h"
 #include "durable/checkpoint.h"
+#include "durable/recovered_keys.h"
 #include "durable/salvage.h"
 #include "durable/snapshot_read.h"
 #include "durable/wal.h"
+#include "store/op_group.h"
 #include "store/resume.h"
 
 #include <fcntl.h>
@@ -207,6 +209,7 @@ static bool adopt_all(struct recovery *r, struct status *st) {
             return false;
         }
     }
+    recovered_keys(r->options->idempotency, &r->checkpoint.keys);
     r->report.from_checkpoint = true;
     return checkpoint_remove(r->options->data_dir_fd, st);
 }
@@ -264,13 +267,7 @@ static bool is_dropped(const struct recovery *r, const struct uuid *id) {
     return false;
 }
 
-static bool note_dropped(const struct oplog_record *record, void *ctx, struct status *st) {
-    struct recovery *r = (struct recovery *)ctx;
-    struct op op;
-    struct status ignored;
-    if (record->op.len == 0 || record->op.data[0] != OP_LIBRARY_DELETE || !op_decode(record->op, NULL, &op, &ignored)) {
-        return true;
-    }
+static bool add_dropped(struct recovery *r, const struct uuid *library, struct status *st) {
     if (r->dropped_count == r->dropped_cap) {
         size_t cap = r->dropped_cap == 0 ? DROPPED_FIRST_CAP : 2 * r->dropped_cap;
         struct uuid *grown = (struct uuid *)realloc(r->dropped, cap * sizeof *grown);
@@ -280,8 +277,23 @@ static bool note_dropped(const struct oplog_record *record, void *ctx, struct st
         r->dropped = grown;
         r->dropped_cap = cap;
     }
-    r->dropped[r->dropped_count++] = op.library;
+    r->dropped[r->dropped_count++] = *library;
     return true;
+}
+
+static bool note_dropped(const struct oplog_record *record, void *ctx, struct status *st) {
+    struct op_walk walk;
+    struct op op;
+    struct status ignored;
+    uint8_t type = record->op.len > 0 ? record->op.data[0] : 0;
+    bool ok = true;
+    if ((type != OP_LIBRARY_DELETE && type != OP_GROUP) || !op_walk_begin(&walk, record->op, NULL, &ignored)) {
+        return true; /* what does not decode is found by the replay */
+    }
+    while (ok && op_walk_next(&walk, &op)) {
+        ok = op.type != OP_LIBRARY_DELETE || add_dropped((struct recovery *)ctx, &op.library, st);
+    }
+    return ok;
 }
 
 /* What no other way of starting could do anything about. */
@@ -346,6 +358,7 @@ static bool resume_libraries(struct recovery *r, struct status *st) {
             return false;
         }
     }
+    recovered_keys(r->options->idempotency, &r->live.extra);
     r->from_live = true;
     r->report.from_live = true;
     r->report.live_lsn = r->live.lsn;
@@ -555,6 +568,7 @@ static bool load(struct recovery *r, int fd, const struct verified *v, bool *ret
     if (snapshot_load_verified(fd, v, r->options->limits, apply_from_snapshot, r, &failed)) {
         memcpy(r->report.snapshot, v->info.name, sizeof r->report.snapshot);
         r->report.snapshot_lsn = v->info.lsn;
+        recovered_keys_of_snapshot(r->options->idempotency, &v->keys);
         *ret_loaded = true;
         return true;
     }
@@ -636,23 +650,32 @@ static bool load_newest(struct recovery *r, struct status *st) {
 
 /* --- the log --- */
 
+static bool bad_record(const struct oplog_record *record, const struct status *why, struct status *st) {
+    return status_set(st, why->code == STATUS_NO_MEMORY ? STATUS_NO_MEMORY : STATUS_CORRUPT,
+                      "the log's record %" PRIu64 ": %.250s", record->lsn, why->detail);
+}
+
 static bool replay_record(const struct oplog_record *record, void *ctx, struct status *st) {
     struct recovery *r = (struct recovery *)ctx;
+    struct idempotency *keys = r->options->idempotency;
+    struct op_walk walk;
     struct op op;
     struct snapshot_op item = {.op = &op};
     struct status failed = {0};
-    if (!op_decode(record->op, NULL, &op, &failed)) {
-        return status_set(st, failed.code == STATUS_NO_MEMORY ? STATUS_NO_MEMORY : STATUS_CORRUPT,
-                          "the log's record %" PRIu64 ": %.250s", record->lsn, failed.detail);
+    if (!op_walk_begin(&walk, record->op, NULL, &failed)) {
+        return bad_record(record, &failed, st);
     }
-    if (op.type == OP_LOG_CLOSE) {
-        return true;
+    while (op_walk_next(&walk, &op)) {
+        if (op.type == OP_LOG_CLOSE || (r->from_live && record->lsn <= r->live.lsn && is_resumed(r, &op.library))) {
+            continue;
+        }
+        r->report.replayed_ops++;
+        if (!apply(r, &item, record->lsn, record->time_us, st)) {
+            return false;
+        }
     }
-    if (r->from_live && record->lsn <= r->live.lsn && is_resumed(r, &op.library)) {
-        return true;
-    }
-    r->report.replayed_ops++;
-    return apply(r, &item, record->lsn, record->time_us, st);
+    return walk.entry.len == 0 || keys == NULL ||
+           idempotency_note(keys, walk.entry, record->lsn, record->time_us, &failed) || bad_record(record, &failed, st);
 }
 
 static bool replay(struct recovery *r, struct status *st) {

@@ -19,6 +19,7 @@
 #include "durable/live_checkpoint.h"
 #include "durable/oplog.h"
 #include "durable/snapshot.h"
+#include "store/idempotency.h"
 
 struct recovery_options {
     int data_dir_fd;
@@ -26,6 +27,7 @@ struct recovery_options {
     uint64_t max_record_bytes;
     const struct limits *limits;
     bool repair;
+    struct idempotency *idempotency; /* takes what is remembered of requests; NULL: nobody wants to know */
     /* Called now and then with a line of progress and a fraction 0..1; may be NULL. */
     void (*progress)(void *ctx, const char *what, double fraction);
     void *progress_ctx;
@@ -63,8 +65,9 @@ MUST_CHECK bool recovery_run(const struct recovery_options *options, struct cata
                              struct recovery_report *ret, struct status *st);
 void recovery_report_fini(struct recovery_report *r);
 
-/* At an orderly stop, with no commits, indexers or re-embedders at work: sync all arenas, then write the checkpoint. */
-MUST_CHECK bool checkpoint_write(int data_dir_fd, struct catalog *c, uint64_t lsn, struct status *st);
+/* At an orderly stop, with no commits, indexers or re-embedders at work: sync all arenas, then write the checkpoint. keys may be
+ * NULL. */
+MUST_CHECK bool checkpoint_write(int data_dir_fd, struct catalog *c, struct idempotency *keys, uint64_t lsn, struct status *st);
 
 /* The LOCK file of a data directory: held (flock, and the pid within) until the descriptor is closed. STATUS_CONFLICT names the
  * holder. */

@@ -9,6 +9,7 @@
 #define QUIRE_DURABLE_SNAPSHOT_H
 
 #include "store/catalog.h"
+#include "store/idempotency.h"
 
 #define SNAPSHOT_FORMAT 1
 #define SNAPSHOT_NAME_MAX 64
@@ -30,6 +31,7 @@ struct snapshot_cut {
     struct library **libraries;
     struct reading *readings;
     size_t count;
+    struct idempotency *keys; /* what of it belongs to the LSN is written, too; the caller sets it. NULL: none */
 };
 MUST_CHECK bool snapshot_cut_take(struct catalog *c, struct snapshot_cut *ret, struct status *st);
 void snapshot_cut_release(struct catalog *c, struct snapshot_cut *cut);

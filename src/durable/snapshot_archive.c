@@ -247,6 +247,13 @@ static bool note(struct verifying *v, const struct unpacked_entry *entry, struct
             return false;
         }
         break;
+    case ENTRY_KEYS:
+        buf_reset(&v->found.keys);
+        buf_put_slice(&v->found.keys, content);
+        if (!buf_check(&v->found.keys, st)) {
+            return false;
+        }
+        break;
     case ENTRY_LIBRARY:
         if (!note_library(v, &entry->what.library, content, st)) {
             return false;
@@ -378,6 +385,7 @@ void verified_fini(struct verified *v) {
     free(v->entries);
     free(v->library);
     buf_fini(&v->libraries);
+    buf_fini(&v->keys);
     *v = (struct verified){0};
 }
 

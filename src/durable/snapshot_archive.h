@@ -53,6 +53,7 @@ struct verified {
         size_t len;
     } * library;
     size_t library_count;
+    struct buf keys; /* idempotency.jsonl */
 };
 
 MUST_CHECK bool snapshot_verify_open(int fd, const char *name, const struct limits *limits, struct verified *ret,

@@ -5,6 +5,8 @@
  *                                                 id, name and counts
  *   libraries/<id>/library.json                   a library as defined
  *   libraries/<id>/documents-000001.jsonl ...     a document with its chunks a line, in the order of writing; closed at 8 MiB
+ *   idempotency.jsonl                             what is remembered of requests with an Idempotency-Key, one a line; left out when
+ *                                                 there is none (store/idempotency.h)
  *   SHA256SUMS                                    of all the others, in the form of `sha256sum -c`
  *
  * The archive is tar (pax), compressed by zstd at level 3. So `tar --zstd -xf` unpacks it, `sha256sum -c SHA256SUMS` checks it,
@@ -264,6 +266,14 @@ static bool write_library(struct packing *p, const struct reading *rd, const boo
            write_documents(p, rd, snapshot_has_vectors(&rd->view, &d), cancel, content, st);
 }
 
+static bool write_keys(struct packing *p, const struct snapshot_cut *cut, struct buf *content, struct status *st) {
+    buf_reset(content);
+    if (cut->keys != NULL) {
+        idempotency_write_jsonl(cut->keys, cut->lsn, content);
+    }
+    return buf_check(content, st) && (content->len == 0 || add_entry(p, SNAPSHOT_KEYS, buf_slice(content), st));
+}
+
 static bool write_content(struct packing *p, const struct snapshot_cut *cut, const struct snapshot_info *info, const bool *cancel,
                           struct status *st) {
     struct buf content = {0};
@@ -271,6 +281,7 @@ static bool write_content(struct packing *p, const struct snapshot_cut *cut, con
     for (size_t i = 0; ok && i < cut->count; i++) {
         ok = write_library(p, &cut->readings[i], cancel, &content, st);
     }
+    ok = ok && write_keys(p, cut, &content, st);
     buf_fini(&content);
     return ok && write_entry(p, SNAPSHOT_SUMS, buf_slice(&p->sums), st) &&
            archive_went(p, archive_write_close(p->archive) == ARCHIVE_OK, st);

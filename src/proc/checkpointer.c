@@ -45,6 +45,10 @@ static bool call_committer(void *host, live_fn fn, void *ctx, struct status *st)
     return committer_call(((struct checkpointer *)host)->s->committer, fn, ctx, st);
 }
 
+static void put_keys(void *host, uint64_t lsn, struct buf *out) {
+    idempotency_encode(((struct checkpointer *)host)->s->idempotency, lsn, out);
+}
+
 void checkpointer_note(struct checkpointer *c, uint64_t ops) {
     uint64_t every = load_relaxed_u64(&c->s->tunables.checkpoint_ops);
     lock_take(&c->mutex);
@@ -163,6 +167,7 @@ static bool make_live(struct checkpointer *c, struct recovery_report *report, st
                                          .log = c->s->log,
                                          .call = call_committer,
                                          .cancelled = is_cancelled,
+                                         .extra = put_keys,
                                          .host = c};
     return live_checkpointer_new(&options, &report->live, report->from_live, &c->live, st);
 }

@@ -91,6 +91,7 @@ static bool take_cut(void *ctx, struct status *st) {
     if (!snapshot_cut_take(sn->s->catalog, &c->cut, st)) {
         return false;
     }
+    c->cut.keys = sn->s->idempotency;
     lock_take(&sn->mutex);
     c->ops = sn->ops;
     c->library_ops = sn->library_ops;

@@ -71,6 +71,7 @@ struct supervisor {
     struct control *control;
     struct service_figures *figures; /* in the control segment */
     struct catalog *catalog;
+    struct idempotency *idempotency; /* changed by recovery, then by the committer; asked by channels, checkpoint and snapshot, too */
     struct oplog *log; /* after recovery */
     struct log_floor *log_floor;
     struct listener listener;

@@ -121,6 +121,7 @@ static void *run_recovery(void *arg) {
                                        .max_record_bytes = r->s.config.limits.max_op_bytes,
                                        .limits = &r->s.config.limits,
                                        .repair = r->options->repair,
+                                       .idempotency = r->s.idempotency,
                                        .progress = on_progress,
                                        .progress_ctx = r};
     bool ok = recovery_run(&options, r->s.catalog, &r->s.log, &r->report, &r->recovery.st);
@@ -145,13 +146,8 @@ void supervisor_tell_progress(struct run *r, int64_t now_us) {
 /* --- beginning to serve ----------------------------------------------------------------------------------------------- */
 
 static bool stop_at_first(const struct oplog_record *record, void *ctx, struct status *st) {
-    struct op op;
     bool *news = (bool *)ctx;
-    const struct limits *limits = NULL;
-    struct limits widest;
-    limits_widest(&widest);
-    limits = &widest;
-    if (op_decode(record->op, limits, &op, st) && op.type == OP_LOG_CLOSE) {
+    if (record->op.len > 0 && record->op.data[0] == OP_LOG_CLOSE) {
         return true;
     }
     *news = true;
@@ -241,6 +237,7 @@ void supervisor_begin_serving(struct run *r) {
         return;
     }
     show_recovery(r, now_us - r->begun_us);
+    idempotency_start(s->idempotency, clock_wall_us(), now_us);
     startlog_restored(s, &r->report, now_us - r->begun_us);
     if (!start_threads(r, &st) || !listener_publish(&s->listener, &st) || !children_configure(s->children, &s->config, &st)) {
         supervisor_fail(r, "cannot begin to serve", &st);
@@ -326,6 +323,14 @@ static bool make_control(struct supervisor *s, struct status *st) {
     return true;
 }
 
+static bool make_idempotency(struct supervisor *s, struct status *st) {
+    static const int64_t us_per_second = 1000000;
+    const struct idempotency_limits limits = {.max_keys = s->config.idempotency_max_keys,
+                                              .max_bytes = s->config.idempotency_max_bytes,
+                                              .ttl_us = (int64_t)s->config.idempotency_ttl * us_per_second};
+    return idempotency_new(&limits, &s->idempotency, st);
+}
+
 static bool make_catalog(struct supervisor *s, struct status *st) {
     struct catalog_options options = {
         .vectors_dir_fd = s->vectors_dir_fd, .control = s->control, .limits = &s->config.limits, .models = &s->models, .keep_replaced = true};
@@ -360,7 +365,7 @@ const char *supervisor_start(struct run *r, struct status *st) {
     if (!open_run_directory(s, st)) {
         return "cannot use the run directory";
     }
-    if (!make_control(s, st) || !make_catalog(s, st) || !children_new(s, &s->children, st)) {
+    if (!make_control(s, st) || !make_catalog(s, st) || !make_idempotency(s, st) || !children_new(s, &s->children, st)) {
         return "cannot start";
     }
     log_info("restoring from %s", s->config.data_dir);
@@ -394,6 +399,7 @@ void supervisor_tear_down(struct run *r) {
     log_floor_free(s->log_floor);
     oplog_close(s->log);
     catalog_free(s->catalog);
+    idempotency_free(s->idempotency);
     recovery_report_fini(&r->report);
     embed_registry_fini(&s->models);
     control_unmap(s->control);

@@ -193,6 +193,64 @@ static void verify_texts(struct catalog *c) {
     free(libraries);
 }
 
+/* --- every third step is a request with an Idempotency-Key --- */
+
+static bool is_keyed(uint32_t step) {
+    return step % 3 == 0;
+}
+
+static void put_key(uint32_t step, struct buf *out) {
+    struct idempotency_id id;
+    const struct slice what = slice_of(&step, sizeof step);
+    struct idempotency_origin origin = {.created_at = 1763935200000000};
+    struct idempotency_results_writer w;
+    idempotency_hash(&what, 1, id.scope);
+    idempotency_hash(&what, 1, id.body);
+    memcpy(origin.seed.b, id.body, UUID_BYTES);
+    idempotency_entry_begin(out, &id, &origin, origin.created_at + step);
+    idempotency_results_begin(&w, out, 1);
+    idempotency_results_add(&w, &(struct idempotency_result){.chunks_added = step});
+    idempotency_results_end(&w);
+}
+
+/* What is remembered are the keys of the steps that were done. */
+static void check_keys(struct server *s, uint32_t steps) {
+    struct buf copy = {0};
+    for (uint32_t step = 0; step < SCRIPT_MAX; step += 3) {
+        uint8_t scope[IDEMPOTENCY_HASH_BYTES];
+        struct idempotency_entry e;
+        const struct slice what = slice_of(&step, sizeof step);
+        idempotency_hash(&what, 1, scope);
+        bool known = idempotency_find(s->keys, scope, 0, &copy, &e);
+        assert_int_equal(known, step < steps);
+        assert_true(!known || (e.clock == 1763935200000000 + step && memcmp(e.id.body, scope, sizeof scope) == 0));
+    }
+    buf_fini(&copy);
+}
+
+/* The record of a step: its op, or a group of it and its entry. */
+static void make_record(uint32_t step, struct slice op, struct buf *out) {
+    struct buf entry = {0};
+    if (is_keyed(step)) {
+        put_key(step, &entry);
+        op_group_begin(out, buf_slice(&entry), 1);
+        op_group_add(out, op);
+    } else {
+        buf_put_slice(out, op);
+    }
+    buf_fini(&entry);
+}
+
+static void note_key(struct server *s, uint32_t step, uint64_t lsn) {
+    struct buf entry = {0};
+    struct status st = {0};
+    if (is_keyed(step)) {
+        put_key(step, &entry);
+        assert_true(idempotency_note(s->keys, buf_slice(&entry), lsn, 1763935200000000 + (int64_t)lsn, &st));
+    }
+    buf_fini(&entry);
+}
+
 uint32_t server_check(struct server *s) {
     struct oplog_position p;
     uint32_t chunks = 0;
@@ -204,6 +262,7 @@ uint32_t server_check(struct server *s) {
     assert_true(catalog_digest(s->catalog, &chunks, &with_vector) == oracle_digest(steps));
     assert_int_equal(catalog_published_lsn(s->catalog), p.durable_lsn);
     verify_texts(s->catalog);
+    check_keys(s, steps);
     /* From here on the script goes on behind what is there. */
     s->account->steps = steps;
     s->account->acknowledged = steps;
@@ -267,6 +326,12 @@ bool server_start(struct server *s, struct status *st) {
                                  .repair = s->repair,
                                  .progress = note_progress,
                                  .progress_ctx = s};
+    const struct idempotency_limits keys = {.max_keys = SCRIPT_MAX, .max_bytes = 1 << 20, .ttl_us = INT64_C(1) << 60};
+    if (!idempotency_new(&keys, &s->keys, st)) {
+        server_crash(s);
+        return false;
+    }
+    r.idempotency = s->keys;
     if (!catalog_new(&c, &s->catalog, st) || !recovery_run(&r, s->catalog, &s->log, &s->report, st)) {
         server_crash(s);
         return false;
@@ -289,11 +354,12 @@ static bool append(struct server *s, struct slice bytes, struct status *st) {
 
 bool server_step(struct server *s, struct status *st) {
     struct account *a = s->account;
-    struct buf bytes = {0};
+    struct buf bytes = {0}, record = {0};
     struct op op;
     bool ok = false;
     script_op(a->steps, &bytes);
     assert_true(op_decode(buf_slice(&bytes), &s->limits, &op, st));
+    make_record(a->steps, buf_slice(&bytes), &record);
     if (!catalog_check(s->catalog, &op, st)) {
         fail_msg("step %u: %s", a->steps, st->detail);
     }
@@ -303,11 +369,12 @@ bool server_step(struct server *s, struct status *st) {
     }
     a->steps_at_lsn[a->next_lsn] = a->steps + 1;
     a->steps++;
-    if (!append(s, buf_slice(&bytes), st)) {
+    if (!append(s, buf_slice(&record), st)) {
         catalog_abandon(s->catalog);
         a->steps--;
         goto out;
     }
+    note_key(s, a->steps - 1, a->next_lsn);
     float *vectors = vectors_for(&op);
     catalog_apply(s->catalog, &op, a->next_lsn, 0, vectors, NULL);
     catalog_publish(s->catalog, a->next_lsn, PATIENCE_US, NULL, NULL);
@@ -317,6 +384,7 @@ bool server_step(struct server *s, struct status *st) {
     ok = true;
 out:
     buf_fini(&bytes);
+    buf_fini(&record);
     return ok;
 }
 
@@ -344,9 +412,13 @@ static bool call_between_steps(void *host, live_fn fn, void *ctx, struct status 
     return ok;
 }
 
+static void put_keys(void *host, uint64_t lsn, struct buf *out) {
+    idempotency_encode(((struct server *)host)->keys, lsn, out);
+}
+
 bool server_live_checkpoint(struct server *s, struct live_report *ret, struct status *st) {
     const struct live_options options = {
-        .data_dir_fd = s->data.fd, .catalog = s->catalog, .log = s->log, .call = call_between_steps, .host = s};
+        .data_dir_fd = s->data.fd, .catalog = s->catalog, .log = s->log, .call = call_between_steps, .extra = put_keys, .host = s};
     struct live_report report;
     if (s->live == NULL && !live_checkpointer_new(&options, &s->report.live, s->report.from_live, &s->live, st)) {
         return false;
@@ -360,6 +432,7 @@ bool server_snapshot(struct server *s, struct snapshot_info *ret, struct status 
     if (!snapshot_cut_take(s->catalog, &cut, st)) {
         return false;
     }
+    cut.keys = s->keys;
     bool ok = snapshot_write(s->snapshots_fd, &cut, NULL, &info, st) && oplog_publish_snapshot(s->log, floor_of(s, cut.lsn), st);
     snapshot_cut_release(s->catalog, &cut);
     if (ok && ret != NULL) {
@@ -372,6 +445,7 @@ void server_crash(struct server *s) {
     live_checkpointer_free(s->live);
     s->live = NULL;
     catalog_free(s->catalog);
+    idempotency_free(s->keys);
     oplog_close(s->log);
     if (s->control != NULL) {
         control_unmap(s->control);
@@ -381,6 +455,7 @@ void server_crash(struct server *s) {
     io_close(&s->vectors_fd);
     io_close(&s->snapshots_fd);
     s->catalog = NULL;
+    s->keys = NULL;
     s->log = NULL;
     s->control = NULL;
 }
@@ -393,7 +468,7 @@ bool server_stop(struct server *s, struct status *st) {
     bool ok = append(s, buf_slice(&bytes), st);
     if (ok) {
         a->next_lsn++;
-        ok = checkpoint_write(s->data.fd, s->catalog, a->next_lsn - 1, st);
+        ok = checkpoint_write(s->data.fd, s->catalog, s->keys, a->next_lsn - 1, st);
     }
     buf_fini(&bytes);
     server_crash(s);

@@ -9,6 +9,7 @@
 #include "store_fixture.h"
 
 #include "durable/recovery.h"
+#include "store/op_group.h"
 
 enum { SCRIPT_MAX = 400, LSN_MAX = 1024 };
 
@@ -31,6 +32,7 @@ struct server {
     struct catalog *catalog;
     struct oplog *log;
     struct recovery_report report;
+    struct idempotency *keys; /* every third step has one, and is logged as a group */
     struct account *account;
     bool repair;
     uint32_t told; /* times that recovery told how far it is */

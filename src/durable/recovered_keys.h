@@ -1,0 +1,17 @@
+/*
+ * recovered_keys.h - inside durable: what is remembered of requests, out of a checkpoint or a snapshot whose sums hold.
+ *
+ * A table that does not decode all the same (another version's, or a snapshot's that somebody has edited) is said to be lost and
+ * passed over: without it the server is as good as ever, but for retries.
+ */
+#ifndef QUIRE_DURABLE_RECOVERED_KEYS_H
+#define QUIRE_DURABLE_RECOVERED_KEYS_H
+
+#include "store/idempotency.h"
+
+/* idempotency_encode's bytes; empty: there were none. t may be NULL. */
+void recovered_keys(struct idempotency *t, const struct buf *table);
+/* idempotency.jsonl. What a live checkpoint has told already, which is newer, stands. */
+void recovered_keys_of_snapshot(struct idempotency *t, const struct buf *lines);
+
+#endif
