@@ -121,7 +121,18 @@ static const char *named(const char *what) {
     return what != NULL ? what : "the file";
 }
 
+static io_open_fn opener; /* set by a process of one thread */
+static void *opener_ctx;
+
+void io_set_opener(io_open_fn fn, void *ctx) {
+    opener = fn;
+    opener_ctx = ctx;
+}
+
 static int call_open(struct io_event *e) {
+    if (opener != NULL) {
+        return opener(e->fd, e->path, e->flags, &e->opened, opener_ctx);
+    }
     e->opened = openat(e->fd, e->path, e->flags, e->mode);
     return e->opened < 0 ? errno : 0;
 }

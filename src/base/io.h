@@ -70,6 +70,10 @@ MUST_CHECK bool io_fault_from_environment(bool *ret_armed, struct status *st);
 
 /* open(2) at a directory descriptor (AT_FDCWD for none). Returns the descriptor through *ret_fd. */
 MUST_CHECK bool io_open_at(int dir_fd, const char *path, int flags, mode_t mode, int *ret_fd, struct status *st);
+/* For a process that may open nothing any more (confine.h): from now on io_open_at asks fn, which has the descriptors that were opened before. Returns 0
+ * and *ret_fd, which is the caller's to close, or an errno. */
+typedef int (*io_open_fn)(int dir_fd, const char *path, int flags, int *ret_fd, void *ctx);
+void io_set_opener(io_open_fn fn, void *ctx);
 void io_close(int *fd); /* closes when >= 0 and sets -1 */
 /* An end of file before len is STATUS_CORRUPT. */
 MUST_CHECK bool io_pread_full(int fd, void *data, size_t len, off_t at, struct status *st);
