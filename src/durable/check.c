@@ -12,6 +12,7 @@
 #include "base/utf8.h"
 #include "durable/check_internal.h"
 #include "durable/recovery.h"
+#include "durable/restore.h"
 #include "durable/snapshot_archive.h"
 #include "durable/wal.h"
 #include "store/idempotency.h"
@@ -310,7 +311,8 @@ static bool check_all(struct checking *k, const struct directories *d, struct st
 bool check_run(const struct check_options *options, struct check_report *ret, struct status *st) {
     struct checking k = {.options = options};
     struct directories d = {.wal = -1, .snapshots = -1, .lock = -1};
-    bool ok = data_lock_shared(options->data_dir_fd, &d.lock, st) && open_directory(options->data_dir_fd, "wal", &d.wal, st) &&
+    bool ok = data_lock_shared(options->data_dir_fd, &d.lock, st) && restore_none_pending(options->data_dir_fd, st) &&
+              open_directory(options->data_dir_fd, "wal", &d.wal, st) &&
               open_directory(options->data_dir_fd, "snapshots", &d.snapshots, st);
     if (ok && d.wal < 0 && d.snapshots < 0) {
         ok = status_set(

@@ -1,0 +1,238 @@
+/*
+ * restore_reader.c - the child of a restore: reads archives and log segments, which may come from anywhere, and writes ops into a pipe.
+ *
+ * Whatever it is made to do by what it reads, it has no rights to do it with (base/confine.h): the files it needs were opened before, and io_open_at finds
+ * them in a table. So what is known of hostile archives (links, upward names, devices) meets a process that cannot write anything anywhere, and a bomb
+ * meets its limit of memory. The parent believes none of its words.
+ *
+ * The order: one frame with the archive it begins with (or none), the ops of that, the records behind it, one frame with the end.
+ */
+#include "durable/restore_internal.h"
+
+#include "base/clock.h"
+#include "base/confine.h"
+#include "base/hash.h"
+#include "base/io.h"
+#include "durable/snapshot_read.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+/* The largest entry that is taken into memory (512 MiB and 8 MiB, twice while its buffer grows), and the JSON of a line. */
+#define READER_MEMORY ((uint64_t)2 << 30)
+enum { CPU_SECONDS_LEAST = 600, CPU_BYTES_PER_SECOND = 500000, NOTE_MAX = 512 };
+
+/* --- the pipe --- */
+
+static bool write_all(int fd, const void *data, size_t len, struct status *st) {
+    for (size_t done = 0; done < len;) {
+        ssize_t n = write(fd, (const uint8_t *)data + done, len - done);
+        if (n < 0 && errno != EINTR) {
+            return status_set_errno(st, errno, "the reader cannot write");
+        }
+        done += n > 0 ? (size_t)n : 0;
+    }
+    return true;
+}
+
+bool restore_send(struct restore_reader *r, enum restore_frame_kind kind, uint64_t lsn, int64_t time_us, uint64_t count, struct slice payload,
+                  struct status *st) {
+    struct restore_frame frame = {.kind = kind, .length = (uint32_t)payload.len, .lsn = lsn, .time_us = time_us, .count = count};
+    if (payload.len > UINT32_MAX) {
+        return status_set(st, STATUS_TOO_LARGE, "an op has %zu bytes", payload.len);
+    }
+    r->sent += kind == FRAME_OP || kind == FRAME_RECORD ? 1 : 0;
+    return write_all(r->pipe, &frame, sizeof frame, st) && write_all(r->pipe, payload.data, payload.len, st);
+}
+
+void restore_note(struct restore_reader *r, const char *fmt, ...) {
+    char text[NOTE_MAX];
+    struct status ignored;
+    va_list args;
+    va_start(args, fmt);
+    (void)vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    (void)!restore_send(r, FRAME_NOTE, 0, 0, 0, slice_str(text), &ignored);
+}
+
+/* --- opening without the right to --- */
+
+static int open_from_table(int dir_fd, const char *path, int flags, int *ret_fd, void *ctx) {
+    const struct restore_source *s = (const struct restore_source *)ctx;
+    int fd = -1;
+    (void)flags;
+    if (dir_fd == s->snapshots_fd && strcmp(path, ".") == 0) {
+        fd = dup(dir_fd);
+        if (fd >= 0 && lseek(fd, 0, SEEK_SET) < 0) {
+            io_close(&fd);
+        }
+        *ret_fd = fd;
+        return fd >= 0 ? 0 : errno;
+    }
+    for (size_t i = 0; i < s->archive_count; i++) {
+        if (s->archives[i].dir_fd == dir_fd && strcmp(s->archives[i].name, path) == 0) {
+            fd = dup(s->archives[i].fd);
+            *ret_fd = fd;
+            return fd >= 0 ? 0 : errno;
+        }
+    }
+    return ENOENT;
+}
+
+/* --- the archive --- */
+
+struct sending {
+    struct restore_reader *reader;
+    uint64_t lsn;
+    int64_t time_us;
+};
+
+/* Vectors that a model made are left out: whether this server's model would make the same is not known here. They are made again from the text. */
+static bool send_op(const struct snapshot_op *item, void *ctx, struct status *st) {
+    const struct sending *s = (const struct sending *)ctx;
+    return restore_send(s->reader, FRAME_OP, s->lsn, s->time_us, 0, item->op->bytes, st);
+}
+
+static const char *shown_name(const struct restore_source *s, const char *name) {
+    return s->archive[0] != '\0' ? s->archive_given : name;
+}
+
+static bool too_new(const struct restore_reader *r, const struct snapshot_info *info) {
+    return (r->target.lsn != 0 && info->lsn > r->target.lsn) || info->created_at > r->target.time_us;
+}
+
+/* Verifies the archive and sends all of it. *ret_failed: it does not verify; nothing was sent. */
+static bool send_archive(struct restore_reader *r, const char *name, bool *ret_failed, struct status *st) {
+    struct limits limits;
+    struct verified v = {0};
+    int fd = -1;
+    limits_default(&limits);
+    *ret_failed = !snapshot_open_verified(r->source->snapshots_fd, name, &limits, &fd, &v, st);
+    bool ok = !*ret_failed;
+    if (ok && too_new(r, &v.info)) {
+        char time[RFC3339_MAX];
+        (void)rfc3339_format(v.info.created_at, time);
+        ok = status_set(st, STATUS_INVALID, "%.100s holds LSN %" PRIu64 ", written at %s: the target is before it", shown_name(r->source, name), v.info.lsn,
+                        time);
+    }
+    if (ok) {
+        struct sending sending = {.reader = r, .lsn = v.info.lsn, .time_us = v.info.created_at};
+        r->lsn = v.info.lsn;
+        r->time_us = v.info.created_at;
+        ok = restore_send(r, FRAME_BASE, v.info.lsn, v.info.created_at, v.info.documents, slice_str(shown_name(r->source, name)), st) &&
+             snapshot_load_verified(fd, &v, &limits, send_op, &sending, st);
+    }
+    verified_fini(&v);
+    io_close(&fd);
+    return ok;
+}
+
+static bool send_newest(struct restore_reader *r, struct status *st) {
+    struct snapshot_info *infos = NULL;
+    size_t count = 0;
+    bool sent = false;
+    if (!snapshot_list(r->source->snapshots_fd, &infos, &count, st)) {
+        return false;
+    }
+    bool ok = true;
+    bool passed_over = false;
+    for (size_t i = 0; ok && !sent && i < count; i++) {
+        struct status failed = {0};
+        bool unverified = false;
+        if (too_new(r, &infos[i])) {
+            continue;
+        }
+        sent = send_archive(r, infos[i].name, &unverified, &failed);
+        if (!sent && unverified && failed.code != STATUS_NO_MEMORY) {
+            restore_note(r, "%s cannot be used, an older one is tried: %s", infos[i].name, failed.detail);
+            passed_over = true;
+        } else if (!sent) {
+            *st = failed;
+            ok = false;
+        }
+    }
+    free(infos);
+    if (ok && !sent && passed_over && r->source->segment_count == 0) {
+        ok = status_set(st, STATUS_CORRUPT, "no snapshot can be used");
+    } else if (ok && !sent && r->source->segment_count == 0) {
+        ok = status_set(st, STATUS_NOT_FOUND, "there is no snapshot at or before the target");
+    }
+    return ok;
+}
+
+static bool send_base(struct restore_reader *r, struct status *st) {
+    bool unverified = false;
+    if (r->source->archive[0] != '\0') {
+        return send_archive(r, r->source->archive, &unverified, st);
+    }
+    return r->source->snapshots_fd < 0 || send_newest(r, st);
+}
+
+/* --- the child --- */
+
+static bool read_all(struct restore_reader *r, struct status *st) {
+    return send_base(r, st) && restore_read_log(r, st) && restore_send(r, FRAME_DONE, r->lsn, r->time_us, r->sent, slice_of(NULL, 0), st);
+}
+
+/* libcrypto sets itself up at its first hash, with files that will be out of reach. */
+static void warm_up(void) {
+    uint8_t sum[32];
+    sha256("", 0, sum);
+}
+
+static bool confine(const struct restore_source *s, struct status *st) {
+    struct confinement c = {.memory_bytes = READER_MEMORY, .cpu_seconds = CPU_SECONDS_LEAST + s->bytes / CPU_BYTES_PER_SECOND};
+    return confine_self(&c, st);
+}
+
+static _Noreturn void run_child(struct restore_reader *r) {
+    struct status st = {0};
+    /* Nothing but the pipe is there to be written to. */
+    int nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
+    for (int fd = STDIN_FILENO; nothing >= 0 && fd <= STDERR_FILENO; fd++) {
+        (void)dup2(nothing, fd);
+    }
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+    (void)signal(SIGPIPE, SIG_DFL);
+    warm_up();
+    bool ok = confine(r->source, &st);
+    if (ok) {
+        io_set_fault(NULL, NULL);
+        io_set_opener(open_from_table, (void *)(uintptr_t)r->source);
+        ok = read_all(r, &st);
+    }
+    if (!ok) {
+        struct status ignored;
+        (void)!restore_send(r, FRAME_FAILED, 0, st.sys_errno, (uint64_t)st.code, slice_str(st.detail), &ignored);
+    }
+    _exit(ok ? 0 : 1);
+}
+
+bool restore_reader_start(const struct restore_source *source, const struct restore_target *target, pid_t *ret_pid, int *ret_pipe, struct status *st) {
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) != 0) {
+        return status_set_errno(st, errno, "cannot make a pipe");
+    }
+    (void)fcntl(ends[1], F_SETPIPE_SZ, 1 << 20); /* fewer switches; less is no failure */
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct restore_reader reader = {.source = source, .target = *target, .pipe = ends[1]};
+        io_close(&ends[0]);
+        run_child(&reader);
+    }
+    io_close(&ends[1]);
+    if (pid < 0) {
+        int err = errno;
+        io_close(&ends[0]);
+        return status_set_errno(st, err, "cannot start the reader");
+    }
+    *ret_pid = pid;
+    *ret_pipe = ends[0];
+    return true;
+}
