@@ -9,6 +9,10 @@
 
 int cli_fail(const struct status *st) {
     fprintf(stderr, "quire: %s\n", st->detail[0] != '\0' ? st->detail : status_code_name(st->code));
+    return cli_exit_code(st);
+}
+
+int cli_exit_code(const struct status *st) {
     switch (st->code) {
     case STATUS_NO_MEMORY:
         return EX_OSERR;
@@ -16,6 +20,10 @@ int cli_fail(const struct status *st) {
         return EX_UNAVAILABLE;
     case STATUS_NOT_FOUND:
         return EX_NOINPUT;
+    case STATUS_BUSY:
+        return EX_TEMPFAIL;
+    case STATUS_NO_SPACE:
+        return EX_CANTCREAT;
     default:
         return EX_DATAERR;
     }

@@ -3,8 +3,11 @@
 #define QUIRE_CLI_CLI_H
 
 #include "cli/client.h"
+#include "durable/restore.h"
 
 #include <stdio.h>
+
+enum { CLI_LOGS_MAX = 32 };
 
 struct cli {
     struct client_options server;
@@ -16,6 +19,9 @@ struct cli {
     const char *type, *model, *description, *language; /* library create */
     const char *mode, *filter;                         /* search; NULL: the server's preset, no filter */
     bool group, exact, explain;                        /* search */
+    struct restore_options restore;                    /* restore; its logs are logs below */
+    const char *logs[CLI_LOGS_MAX];
+    bool undo;
     int argc;                                          /* words after the command */
     char **argv;
     struct client *client;
@@ -29,9 +35,12 @@ int command_status(struct cli *cli);
 int command_snapshot(struct cli *cli);
 /* Offline: works on a stopped server's data directory, cli->client is NULL. Returns 0 sound, 1 faults, 2 it could not check. */
 int command_check(struct cli *cli);
+/* Offline, too: makes a data directory's state from an archive and log segments. */
+int command_restore(struct cli *cli);
 
 /* Says "quire: <detail>" and returns the exit code that fits. */
 int cli_fail(const struct status *st);
+int cli_exit_code(const struct status *st);
 int cli_usage(const char *form);
 
 /* A library by id or by its name. STATUS_NOT_FOUND, or STATUS_CONFLICT where several have the name. */

@@ -1,5 +1,8 @@
-/* main.c - the `quire` command: words to a command, and help. A client of the HTTP interface. */
+/* main.c - the `quire` command: words to a command, and help. A client of the HTTP interface, and tools for the data of a server
+ * that is stopped. */
 #include "cli/cli.h"
+
+#include "base/clock.h"
 
 #include <curl/curl.h>
 #include <getopt.h>
@@ -22,6 +25,8 @@ static const char help[] =
     "  quire status\n"
     "  quire snapshot [create|list]\n"
     "  quire check DATA_DIRECTORY\n"
+    "  quire restore SOURCE --into DIRECTORY [--log DIRECTORY]... [--to-time TIME | --to-lsn N] [--library LIBRARY [--as NAME]] [--max-bytes N]\n"
+    "  quire restore --undo --into DIRECTORY\n"
     "\n"
     "A LIBRARY is its name or its id. import takes NDJSON (one document a line, as POST /v1/libraries/{id}/documents takes it), "
     "text and\n"
@@ -33,6 +38,9 @@ static const char help[] =
     "sound; it "
     "exits with\n"
     "0 when they are, 1 when there are faults, 2 when it could not check.\n"
+    "restore makes the state of a new data directory, or of a stopped server's, from an archive, a directory of them, or a whole data directory, with the\n"
+    "log behind it: all that there is, or up to a TIME (2026-11-24T05:00:00Z) or LSN. What was in DIRECTORY is kept until the server has started well on the\n"
+    "new state; --undo puts it back. With --library only that one comes, beside what DIRECTORY holds.\n"
     "\n"
     "  --json          what the server answered, for programs\n"
     "  --url URL       the server         (QUIRE_URL, https://127.0.0.1:8443)\n"
@@ -56,7 +64,15 @@ enum {
     OPTION_FILTER,
     OPTION_GROUP,
     OPTION_EXACT,
-    OPTION_EXPLAIN
+    OPTION_EXPLAIN,
+    OPTION_INTO,
+    OPTION_LOG,
+    OPTION_TO_TIME,
+    OPTION_TO_LSN,
+    OPTION_LIBRARY,
+    OPTION_AS,
+    OPTION_MAX_BYTES,
+    OPTION_UNDO
 };
 
 static const struct option options[] = {{"json", no_argument, NULL, OPTION_JSON},
@@ -75,6 +91,14 @@ static const struct option options[] = {{"json", no_argument, NULL, OPTION_JSON}
                                         {"group", no_argument, NULL, OPTION_GROUP},
                                         {"exact", no_argument, NULL, OPTION_EXACT},
                                         {"explain", no_argument, NULL, OPTION_EXPLAIN},
+                                        {"into", required_argument, NULL, OPTION_INTO},
+                                        {"log", required_argument, NULL, OPTION_LOG},
+                                        {"to-time", required_argument, NULL, OPTION_TO_TIME},
+                                        {"to-lsn", required_argument, NULL, OPTION_TO_LSN},
+                                        {"library", required_argument, NULL, OPTION_LIBRARY},
+                                        {"as", required_argument, NULL, OPTION_AS},
+                                        {"max-bytes", required_argument, NULL, OPTION_MAX_BYTES},
+                                        {"undo", no_argument, NULL, OPTION_UNDO},
                                         {"version", no_argument, NULL, 'V'},
                                         {"help", no_argument, NULL, 'h'},
                                         {NULL, 0, NULL, 0}};
@@ -89,6 +113,7 @@ static const struct {
                 {"status", command_status, false},
                 {"snapshot", command_snapshot, false},
                 {"check", command_check, true},
+                {"restore", command_restore, true},
                 {NULL, NULL, false}};
 
 /* A command that asks a server. */
@@ -114,6 +139,41 @@ static long positive(const char *text) {
     char *end;
     long value = strtol(text, &end, 10);
     return *text != '\0' && *end == '\0' && value >= 1 ? value : -1;
+}
+
+/* An option of restore; false: it is none, or its value no good. */
+static bool parse_restore(struct cli *cli, int option, char *value) {
+    struct restore_options *r = &cli->restore;
+    long number = -1;
+    switch (option) {
+    case OPTION_INTO:
+        r->into = value;
+        return true;
+    case OPTION_LOG:
+        cli->logs[r->log_count < CLI_LOGS_MAX ? r->log_count : 0] = value;
+        return r->log_count++ < CLI_LOGS_MAX;
+    case OPTION_TO_TIME:
+        return rfc3339_parse(slice_str(value), &r->to_time_us);
+    case OPTION_TO_LSN:
+        number = positive(value);
+        r->to_lsn = (uint64_t)number;
+        return number > 0;
+    case OPTION_LIBRARY:
+        r->library = value;
+        return true;
+    case OPTION_AS:
+        r->as = value;
+        return true;
+    case OPTION_MAX_BYTES:
+        number = positive(value);
+        r->max_bytes = (uint64_t)number;
+        return number > 0;
+    case OPTION_UNDO:
+        cli->undo = true;
+        return true;
+    default:
+        return false;
+    }
 }
 
 /* Returns -1 to go on, else the exit code. */
@@ -180,16 +240,19 @@ static int parse(struct cli *cli, int argc, char **argv) {
         case 'h':
             fputs(help, stdout);
             return EX_OK;
-        default:
+        case '?':
             fputs("quire --help tells what there is\n", stderr);
             return EX_USAGE;
+        default:
+            if (!parse_restore(cli, c, optarg))
+                return cli_usage("restore ... --to-time 2026-11-24T05:00:00Z | --to-lsn N, --max-bytes N, N at least 1, and up to 32 times --log DIRECTORY");
         }
     }
     return -1;
 }
 
 int main(int argc, char **argv) {
-    struct cli cli = {.jobs = 4};
+    struct cli cli = {.jobs = 4, .restore = {.to_time_us = INT64_MAX}};
     int rc = parse(&cli, argc, argv);
     if (rc >= 0)
         return rc;

@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "durable/restore.h"
 #include "proc/committer.h"
 #include "proc/lock.h"
 #include "proc/log_floor.h"
@@ -114,6 +115,17 @@ static void clean_up(struct snapshotter *sn, uint64_t lsn) {
     }
 }
 
+/* A state that serves and is in a snapshot is good: what `quire restore` put it in the place of may go. */
+static void accept_restore(struct snapshotter *sn) {
+    struct status st;
+    uint32_t removed = 0;
+    if (!restore_accept(sn->s->data_dir_fd, &removed, &st)) {
+        log_status(LOG_LEVEL_WARN, "what a restore replaced stays", &st);
+    } else if (removed > 0) {
+        log_info("the restored state has started well and is in a snapshot: what it replaced is removed");
+    }
+}
+
 static void show(struct snapshotter *sn, const struct snapshot_info *info, int64_t took_us) {
     struct service_figures *f = sn->s->figures;
     (void)add_relaxed_u64(&f->snapshots_taken, 1);
@@ -150,6 +162,7 @@ static bool take(struct snapshotter *sn, struct snapshot_info *ret, struct statu
              ret->libraries, (unsigned long long)ret->documents, (unsigned long long)ret->chunks, (unsigned long long)ret->bytes,
              (unsigned long long)ret->lsn, (long long)(took / US_PER_MS));
     clean_up(sn, ret->lsn);
+    accept_restore(sn);
     return true;
 }
 

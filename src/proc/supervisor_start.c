@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/io.h"
 #include "base/log.h"
+#include "durable/restore.h"
 #include "index/distance.h"
 #include "proc/background.h"
 #include "proc/channels.h"
@@ -285,11 +286,23 @@ static bool write_pid_file(struct supervisor *s, struct status *st) {
     return s->pid_written;
 }
 
+/* What `quire restore` has decided and not done yet. */
+static bool complete_restore(struct supervisor *s, struct status *st) {
+    bool done = false;
+    if (!restore_complete(s->data_dir_fd, &done, st)) {
+        return false;
+    }
+    if (done) {
+        log_info("a restore that was interrupted is completed: the directory is the restored one");
+    }
+    return true;
+}
+
 static bool open_data(struct supervisor *s, struct status *st) {
     if (!open_directory(AT_FDCWD, s->config.data_dir, DIRECTORY_MODE, &s->data_dir_fd, st)) {
         return false;
     }
-    return data_lock(s->data_dir_fd, &s->lock_fd, st) &&
+    return data_lock(s->data_dir_fd, &s->lock_fd, st) && complete_restore(s, st) &&
            open_directory(s->data_dir_fd, "vectors", DIRECTORY_MODE, &s->vectors_dir_fd, st) &&
            open_directory(s->data_dir_fd, "snapshots", DIRECTORY_MODE, &s->snapshots_dir_fd, st);
 }
