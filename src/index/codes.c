@@ -1,6 +1,9 @@
 /*
  * codes.c - making codes, and the plain kernel.
  *
+ * Rounding is half away from zero, under every kernel; what a code is made from decides whether a graph is taken over after a crash (hnsw_repair.c), so a code is the same
+ * on every machine.
+ *
  * Sums: a part is at most 15, a value at most 127, so a dot product of 4096 dimensions stays below 8 million: 32 bits suffice everywhere.
  */
 #include "index/codes.h"
@@ -10,72 +13,81 @@
 #include <math.h>
 #include <string.h>
 
-enum { HALF = CODE_PLANE_LINE, PART_MASK = 15, PART_BITS = 4, UNPACKED_OFFSET = 256 - (CODE_HIGH + 1) * CODE_OFFSET };
+enum {
+    HALF = CODE_PLANE_LINE,
+    PART_MASK = 15,
+    PART_BITS = 4,
+    PACKED_OFFSET = (CODE_HIGH + 1) * CODE_OFFSET,
+    UNPACKED_OFFSET = 256 - PACKED_OFFSET
+};
 /* Low parts of zero. */
 #define ONES_16 0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11
 #define ZEROS_16 0x88, 0x88, 0x88, 0x88, 0x88, 0x88, 0x88, 0x88, 0x88, 0x88, 0x88, 0x88, 0x88, 0x88, 0x88, 0x88
 
-/* NaN: there is one. */
-static float largest(const float *x, uint32_t dimension) {
+/* --- rounding --------------------------------------------------------------------------------------------------------- */
+
+static float largest_plain(const float *x, uint32_t n) {
     float max = 0.0F;
 
-    for (uint32_t i = 0; i < dimension; i++) {
+    for (uint32_t i = 0; i < n; i++) {
         float a = fabsf(x[i]);
         max = a > max || isnan(a) ? a : max;
     }
     return max;
 }
 
-/* round(x / scale) for every dimension, half away from zero, zeros behind. Returns the scale; 0: the vector is zero or not finite. */
-static float quantize(const float *x, uint32_t dimension, uint32_t padded, int32_t levels, int8_t *out) {
-    float max = largest(x, dimension);
-
-    memset(out, 0, padded);
-    if (!(max > 0.0F) || !isfinite(max)) {
-        return 0.0F;
-    }
-    float inverse = (float)levels / max;
-    if (!isfinite(inverse)) {
-        return 0.0F; /* all that is there is denormal */
-    }
-    for (uint32_t i = 0; i < dimension; i++) {
-        float scaled = x[i] * inverse;
+static void round_plain(const float *x, uint32_t n, float factor, int8_t *out) {
+    for (uint32_t i = 0; i < n; i++) {
+        float scaled = x[i] * factor;
         out[i] = (int8_t)(scaled + (scaled < 0.0F ? -0.5F : 0.5F));
     }
-    return max / (float)levels;
 }
 
-/* The nearest multiple of CODE_HIGH, in such. */
-static inline int high_part(int value) {
-    return (value + CODE_OFFSET + 8 * CODE_HIGH) / CODE_HIGH - 8;
+static code_largest_fn largest = largest_plain;
+static code_round_fn round_all = round_plain;
+
+/* What to multiply x with, so that its largest part becomes `levels`, and the scale that makes up for it. False: it is zero, not finite, or so small that
+ * it can be no scale. */
+static bool find_scale(const float *x, uint32_t dimension, int32_t levels, float *ret_factor, float *ret_scale) {
+    float max = largest(x, dimension);
+    *ret_scale = max / (float)levels;
+    *ret_factor = (float)levels / max;
+    return max > 0.0F && isfinite(max) && isfinite(*ret_factor);
 }
 
-static inline uint8_t pack(int first, int second) {
-    return (uint8_t)((unsigned)(first + CODE_OFFSET) | (unsigned)(second + CODE_OFFSET) << PART_BITS);
+/* --- codes ------------------------------------------------------------------------------------------------------------ */
+
+/* With 8 added to both parts, as they are stored: c + 136 = 16 * (high + 8) + low + 8, so the parts are the halves of a byte. low: NULL where there is one plane. */
+static void pack_line(const int8_t values[CODE_DIMENSIONS], uint8_t *restrict high, uint8_t *restrict low) {
+    uint8_t parts[CODE_DIMENSIONS];
+
+    for (uint32_t i = 0; i < CODE_DIMENSIONS; i++) {
+        parts[i] = (uint8_t)((uint8_t)values[i] + PACKED_OFFSET);
+    }
+    for (uint32_t i = 0; i < HALF; i++) {
+        high[i] = (uint8_t)(parts[i] >> PART_BITS | (parts[i + HALF] & ~PART_MASK));
+    }
+    for (uint32_t i = 0; low != NULL && i < HALF; i++) {
+        low[i] = (uint8_t)((parts[i] & PART_MASK) | parts[i + HALF] << PART_BITS);
+    }
 }
 
 float code_encode(const float *x, uint32_t dimension, uint32_t bits, uint8_t *planes) {
     uint32_t plane = code_plane_bytes(dimension);
-    int8_t values[2 * CODE_PLANE_LINE];
-    float max = largest(x, dimension);
-    float scale = max / CODE_LEVELS;
-    float inverse = CODE_LEVELS / max; /* not finite: all that is there is denormal */
-    bool usable = max > 0.0F && isfinite(max) && isfinite(inverse);
+    int8_t values[CODE_DIMENSIONS] = {0};
+    float factor = 0.0F;
+    float scale = 0.0F;
+    bool usable = find_scale(x, dimension, CODE_LEVELS, &factor, &scale);
 
-    for (uint32_t line = 0; line < plane / CODE_PLANE_LINE; line++) {
-        uint32_t first = line * CODE_DIMENSIONS;
-        for (uint32_t i = 0; i < CODE_DIMENSIONS; i++) {
-            float scaled = usable && first + i < dimension ? x[first + i] * inverse : 0.0F;
-            values[i] = (int8_t)(scaled + (scaled < 0.0F ? -0.5F : 0.5F));
+    for (uint32_t at = 0; at < plane; at += CODE_PLANE_LINE) {
+        uint32_t left = dimension - 2 * at;
+        if (usable && left < CODE_DIMENSIONS) {
+            memset(values, 0, sizeof values);
         }
-        for (uint32_t i = 0; i < HALF; i++) {
-            int high[2] = {high_part(values[i]), high_part(values[i + HALF])};
-            planes[line * CODE_PLANE_LINE + i] = pack(high[0], high[1]);
-            if (code_planes(bits) > 1) {
-                planes[plane + line * CODE_PLANE_LINE + i] =
-                    pack(values[i] - CODE_HIGH * high[0], values[i + HALF] - CODE_HIGH * high[1]);
-            }
+        if (usable) {
+            round_all(x + 2 * (size_t)at, left < CODE_DIMENSIONS ? left : CODE_DIMENSIONS, factor, values);
         }
+        pack_line(values, planes + at, code_planes(bits) > 1 ? planes + plane + at : NULL);
     }
     return usable ? scale : 0.0F;
 }
@@ -97,7 +109,14 @@ static int32_t code_sum(const int8_t *values, uint32_t plane_bytes) {
 void code_query_of_vector(const float *x, uint32_t dimension, struct code_query *ret) {
     uint32_t padded = 2 * code_plane_bytes(dimension);
 
-    ret->scale = quantize(x, dimension, padded, INT8_MAX, ret->values);
+    float factor = 0.0F;
+
+    memset(ret->values, 0, padded);
+    if (find_scale(x, dimension, INT8_MAX, &factor, &ret->scale)) {
+        round_all(x, dimension, factor, ret->values);
+    } else {
+        ret->scale = 0.0F;
+    }
     ret->sum = code_sum(ret->values, padded / 2);
 }
 
@@ -174,7 +193,21 @@ code_dots_fn code_kernel_fn(enum distance_kernel k) {
     }
 }
 
+static void use_rounding(enum distance_kernel k) {
+    largest = largest_plain;
+    round_all = round_plain;
+#if defined(__x86_64__)
+    if (k != DISTANCE_PLAIN && distance_kernel_available(DISTANCE_AVX2)) {
+        largest = code_largest_avx2;
+        round_all = code_round_avx2;
+    }
+#else
+    (void)k;
+#endif
+}
+
 void code_kernel_use(enum distance_kernel k) {
+    use_rounding(k);
     /* A CPU with AVX-512 but without VNNI takes the next best. */
     for (unsigned next = (unsigned)k + 1; next-- > 0;) {
         code_dots_fn fn = code_kernel_fn((enum distance_kernel)next);

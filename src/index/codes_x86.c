@@ -1,5 +1,5 @@
 /*
- * codes_x86.c - dot products with planes of 4-bit parts: AVX2, and AVX-512 with VNNI. See codes.h for the layout.
+ * codes_x86.c - dot products with planes of 4-bit parts: AVX2, and AVX-512 with VNNI; rounding for codes: AVX2. See codes.h for the layout.
  *
  * AVX2: maddubs adds two products of at most 15 * 127 in 16 bits, and eight such sums fit before they must be widened; one line gives
  * four. The integers are those of the plain kernel, in whatever order.
@@ -9,11 +9,12 @@
 #if defined(__x86_64__)
 
 #include <immintrin.h>
+#include <string.h>
 
 #define WITH_AVX2 __attribute__((target("avx2")))
 #define WITH_VNNI __attribute__((target("avx512f,avx512bw,avx512vnni")))
 
-enum { AVX2_BYTES = 32, PART_BITS = 4, PART_MASK = 15 };
+enum { AVX2_BYTES = 32, AVX2_FLOATS = 8, PART_BITS = 4, PART_MASK = 15 };
 
 WITH_AVX2 static inline __m256i load_avx2(const void *p) {
     return _mm256_loadu_si256((const __m256i *)p);
@@ -55,6 +56,62 @@ WITH_AVX2 void code_dots_avx2(const int8_t *query, const uint8_t *const *planes,
             code_prefetch(planes[i + CODE_PREFETCH_AHEAD], plane_bytes, beside);
         }
         out[i] = plane_dot_avx2(query, planes[i], plane_bytes);
+    }
+}
+
+/* The bits of floats without a sign ascend as the floats do, and those of NaN stand above all. */
+WITH_AVX2 float code_largest_avx2(const float *x, uint32_t n) {
+    const __m256i no_sign = _mm256_set1_epi32(INT32_MAX);
+    __m256i max = _mm256_setzero_si256();
+    int32_t bits[AVX2_FLOATS];
+    float left[AVX2_FLOATS] = {0};
+    float ret;
+    uint32_t i = 0;
+
+    for (; i + AVX2_FLOATS <= n; i += AVX2_FLOATS) {
+        max = _mm256_max_epi32(max, _mm256_and_si256(load_avx2(x + i), no_sign));
+    }
+    for (uint32_t at = 0; i < n; i++, at++) {
+        left[at] = x[i];
+    }
+    max = _mm256_max_epi32(max, _mm256_and_si256(load_avx2(left), no_sign));
+    _mm256_storeu_si256((__m256i *)(void *)bits, max);
+    for (i = 1; i < AVX2_FLOATS; i++) {
+        bits[0] = bits[i] > bits[0] ? bits[i] : bits[0];
+    }
+    memcpy(&ret, bits, sizeof ret);
+    return ret;
+}
+
+/* Eight of them. The half has the sign of what it is added to; then the fraction is cut off. */
+WITH_AVX2 static inline __m256i round_eight(const float *x, __m256 factor) {
+    const __m256 sign = _mm256_set1_ps(-0.0F);
+    const __m256 half = _mm256_set1_ps(0.5F);
+    __m256 scaled = _mm256_mul_ps(_mm256_loadu_ps(x), factor);
+    return _mm256_cvttps_epi32(_mm256_add_ps(scaled, _mm256_or_ps(half, _mm256_and_ps(scaled, sign))));
+}
+
+WITH_AVX2 static inline void round_32(const float *x, __m256 factor, int8_t *out) {
+    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7); /* packing goes by halves of registers */
+    __m256i first = _mm256_packs_epi32(round_eight(x, factor), round_eight(x + AVX2_FLOATS, factor));
+    __m256i second = _mm256_packs_epi32(round_eight(x + 2 * AVX2_FLOATS, factor), round_eight(x + 3 * AVX2_FLOATS, factor));
+    __m256i bytes = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(first, second), order);
+    _mm256_storeu_si256((__m256i *)(void *)out, bytes);
+}
+
+WITH_AVX2 void code_round_avx2(const float *x, uint32_t n, float factor, int8_t *out) {
+    const __m256 factors = _mm256_set1_ps(factor);
+    float left[AVX2_BYTES] = {0};
+    int8_t rounded[AVX2_BYTES];
+    uint32_t i = 0;
+
+    for (; i + AVX2_BYTES <= n; i += AVX2_BYTES) {
+        round_32(x + i, factors, out + i);
+    }
+    if (i < n) {
+        memcpy(left, x + i, (n - i) * sizeof *x);
+        round_32(left, factors, rounded);
+        memcpy(out + i, rounded, n - i);
     }
 }
 

@@ -426,6 +426,46 @@ static void test_kernel_in_use(void **unused) {
     assert_true(distance_init(NULL));
 }
 
+/* Every float32 that a rounding can turn on, made anew by the plain kernel: halves and what lies just beside them, and no less the specials. */
+static void fill_hard(float *x, uint32_t dimension, uint32_t round) {
+    static const float specials[] = {0.0F, -0.0F, FLT_MIN, -FLT_MIN, FLT_TRUE_MIN, NAN, INFINITY, -INFINITY};
+
+    random_vector(x, dimension);
+    for (uint32_t i = 0; i < dimension; i++) {
+        float half = ((float)(next_random() % 239) - 119.0F) / 119.0F + 0.5F / 119.0F;
+        uint32_t roll = next_random() % 8;
+        x[i] = roll < 2 ? half : roll < 3 ? nextafterf(half, 2.0F) : roll < 4 ? nextafterf(half, -2.0F) : x[i];
+    }
+    if (round > 0) {
+        x[next_random() % dimension] = specials[next_random() % (sizeof specials / sizeof *specials)];
+    }
+}
+
+static void test_same_codes_under_every_kernel(void **unused) {
+    struct bench *b = bench_new();
+    struct bench *plain = bench_new();
+
+    (void)unused;
+    for (uint32_t n = 0; n < 4 * DIMENSIONS; n++) {
+        uint32_t dimension = nth_dimension(n % DIMENSIONS);
+        fill_hard(b->x, dimension, n / DIMENSIONS);
+        code_kernel_use(DISTANCE_PLAIN);
+        float scale = code_encode(b->x, dimension, 8, plain->planes);
+        code_query_of_vector(b->x, dimension, &plain->query);
+        for (enum distance_kernel k = DISTANCE_PLAIN; k < DISTANCE_KERNELS; k++) {
+            code_kernel_use(k);
+            assert_true(code_encode(b->x, dimension, 8, b->planes) == scale);
+            assert_memory_equal(b->planes, plain->planes, code_bytes(dimension, 8));
+            code_query_of_vector(b->x, dimension, &b->query);
+            assert_true(b->query.scale == plain->query.scale);
+            assert_memory_equal(b->query.values, plain->query.values, 2 * code_plane_bytes(dimension));
+        }
+    }
+    assert_true(distance_init(NULL));
+    bench_free(b);
+    bench_free(plain);
+}
+
 /* The code is the same whatever kernel sums. */
 static void test_same_under_every_kernel(void **unused) {
     struct bench *b = bench_new();
@@ -461,6 +501,7 @@ int main(void) {
         cmocka_unit_test(test_query_of_code),   cmocka_unit_test(test_distances),
         cmocka_unit_test(test_usual_error),     cmocka_unit_test(test_kernels),
         cmocka_unit_test(test_kernel_in_use),   cmocka_unit_test(test_same_under_every_kernel),
+        cmocka_unit_test(test_same_codes_under_every_kernel),
     };
     (void)distance_init(NULL);
     return cmocka_run_group_tests_name("index_codes", tests, NULL, NULL);
