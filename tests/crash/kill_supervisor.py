@@ -187,11 +187,19 @@ class Supervised:
         raise RuntimeError("it did not start")
 
     def check(self, all_of_it=False):
+        """False: it was killed meanwhile. A rule may be on its way to the kill when it is disarmed."""
         client = Client(self.instance)
         touched = None if all_of_it else set().union(*[w.touched for w in self.writers])
-        self.life.take(self.oracle.check(client, self.library, touched))
-        self.life.take(self.oracle.check_by_search(client, self.library, touched))
-        self.life.take(self.libraries.check(client))
+        try:
+            faults = self.oracle.check(client, self.library, touched) + self.oracle.check_by_search(client, self.library, touched)
+            faults += self.libraries.check(client)
+        except OSError as e:
+            faults = [str(e)]
+        if not self.instance.alive() and self.instance.process.wait() == -signal.SIGKILL:
+            self.life.note("killed_late")
+            return False
+        self.life.take(faults)
+        return True
 
 
 def life(life):
@@ -202,7 +210,8 @@ def life(life):
             while life.injections < life.count and not life.faults:
                 s.load_and_kill()
                 s.start_again()
-                s.check()
+                while not s.check():
+                    s.start_again()
             if not life.faults:
                 life.take(s.oracle.check_vectors(Client(instance), s.library))
                 code = instance.stop()
