@@ -8,6 +8,12 @@ int64_t clock_wall_us(void);
 int64_t clock_monotonic_us(void);
 int64_t clock_monotonic_ns(void);
 
+/* For tests from outside: makes the wall clock wrong by *shift_us, whatever that is at the moment. Before threads start; NULL: no more. */
+void clock_set_shift(const int64_t *shift_us);
+/* Does that when QUIRE_CLOCK_SHIFT is set: to a file of 8 bytes, microseconds in the machine's byte order, that the test may write to at any time. A server
+ * that has it logs so loudly at its start. *ret_armed: whether there is one. false: it is no such file. */
+MUST_CHECK bool clock_shift_from_environment(bool *ret_armed, struct status *st);
+
 #define RFC3339_MAX 32
 /* "2026-11-23T22:13:33.123456Z" and a NUL; microseconds always. Returns the length. */
 size_t rfc3339_format(int64_t wall_us, char out[RFC3339_MAX]);

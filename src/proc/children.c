@@ -169,15 +169,28 @@ struct spawn_plan {
     char slot[16];
     char parent_text[16];
     char *argv[5];
-    char *envp[2];
+    char *envp[3];
 };
 
 static char role_name[] = "quired: worker";
 static char role_option[] = "--worker";
 
+/* What tests have set holds for workers, too. */
+static void keep_environment(struct spawn_plan *p) {
+    static const char *const names[] = {"QUIRE_IO_FAULT", "QUIRE_CLOCK_SHIFT"};
+    static char kept[sizeof names / sizeof names[0]][4096];
+    size_t count = 0;
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        const char *value = getenv(names[i]);
+        if (value != NULL) {
+            (void)snprintf(kept[count], sizeof kept[count], "%s=%s", names[i], value);
+            p->envp[count] = kept[count];
+            count++;
+        }
+    }
+}
+
 static void plan(struct spawn_plan *p, const struct children *ch, uint32_t slot, int channel_fd) {
-    static char fault[4096];
-    const char *armed = getenv("QUIRE_IO_FAULT");
     *p = (struct spawn_plan){.parent = getpid()};
     p->fd[HERITAGE_LISTEN] = ch->s->listener.fd;
     p->fd[HERITAGE_CONTROL] = ch->s->control_fd;
@@ -190,10 +203,7 @@ static void plan(struct spawn_plan *p, const struct children *ch, uint32_t slot,
     p->argv[1] = role_option;
     p->argv[2] = p->slot;
     p->argv[3] = p->parent_text;
-    if (armed != NULL) {
-        (void)snprintf(fault, sizeof fault, "QUIRE_IO_FAULT=%s", armed);
-        p->envp[0] = fault;
-    }
+    keep_environment(p);
 }
 
 /* Puts each descriptor at its number. All are moved out of the way first, since one may stand at another's place. */

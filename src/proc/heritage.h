@@ -11,7 +11,8 @@
  *   2   standard error: the log (a file the supervisor has open, or journald). When the supervisor reopens a file, it replaces
  *       its workers, new ones first, so that no worker needs the right to open it
  *
- * argv: { "quired: worker", "--worker", "<slot>", "<supervisor pid>" }. The environment is emptied but for QUIRE_IO_FAULT.
+ * argv: { "quired: worker", "--worker", "<slot>", "<supervisor pid>" }. The environment is emptied but for
+ * QUIRE_IO_FAULT and QUIRE_CLOCK_SHIFT, which only tests set.
  * The child sets PR_SET_PDEATHSIG to SIGKILL before exec (it survives exec of a binary without set-user-id), and the worker then
  * compares getppid() with the pid it was given, because its parent may have died before that. SIGPIPE, SIGINT and SIGHUP are
  * ignored, SIGTERM and SIGQUIT have their worker's meaning (finish and go, go), the mask is empty.

@@ -37,7 +37,7 @@ static const char *plural(uint64_t n) {
     return n == 1 ? "" : "s";
 }
 
-void startlog_banner(const struct supervisor *s, bool io_fault_armed) {
+void startlog_banner(const struct supervisor *s, const struct test_hooks *hooks) {
     const struct embedder *model = &s->models.model[s->models.default_model];
     char socket_path[CONFIG_PATH_MAX];
     config_socket_path(&s->config, socket_path);
@@ -50,8 +50,11 @@ void startlog_banner(const struct supervisor *s, bool io_fault_armed) {
     } else if (!s->config.has_admin_key) {
         log_warn("auth = on and no admin_key_file: no key opens anything yet");
     }
-    if (io_fault_armed) {
+    if (hooks->io_fault) {
         log_warn("QUIRE_IO_FAULT IS SET: THIS SERVER FAILS ON PURPOSE, FOR TESTS. NEVER RUN IT LIKE THIS ON DATA THAT MATTERS");
+    }
+    if (hooks->clock_shift) {
+        log_warn("QUIRE_CLOCK_SHIFT IS SET: THIS SERVER'S CLOCK IS WRONG ON PURPOSE, FOR TESTS. NEVER RUN IT LIKE THIS ON DATA THAT MATTERS");
     }
 }
 

@@ -4,7 +4,11 @@
 
 #include "proc/supervisor.h"
 
-void startlog_banner(const struct supervisor *s, bool io_fault_armed);
+/* What the environment has set for tests. */
+struct test_hooks {
+    bool io_fault, clock_shift;
+};
+void startlog_banner(const struct supervisor *s, const struct test_hooks *hooks);
 /* After recovery: what came back, library by library, and how long each part took. */
 void startlog_restored(const struct supervisor *s, const struct recovery_report *report, int64_t took_us);
 

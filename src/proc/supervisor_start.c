@@ -363,15 +363,15 @@ static bool resolve_peers(struct config *c, struct status *st) {
 /* Returns what to say when it fails, or NULL. */
 const char *supervisor_start(struct run *r, struct status *st) {
     struct supervisor *s = &r->s;
-    bool armed = false;
+    struct test_hooks hooks = {0};
     if (!begin_log(&s->config, st)) {
         return "cannot open the log";
     }
-    if (!catch_signals(r, st) || !io_fault_from_environment(&armed, st) || !resolve_peers(&s->config, st) ||
-        !embed_registry_init(&s->models, s->config.default_model, st)) {
+    if (!catch_signals(r, st) || !io_fault_from_environment(&hooks.io_fault, st) ||
+        !clock_shift_from_environment(&hooks.clock_shift, st) || !resolve_peers(&s->config, st) || !embed_registry_init(&s->models, s->config.default_model, st)) {
         return "cannot start";
     }
-    startlog_banner(s, armed);
+    startlog_banner(s, &hooks);
     if (!open_data(s, st)) {
         return "cannot use the data directory";
     }

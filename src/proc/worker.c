@@ -504,7 +504,8 @@ static bool set_up(struct worker *w, struct status *st) {
     char kernel[CONFIG_CHOICE_MAX];
     bool armed = false;
     (void)mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD);
-    if (!read_heritage_config(w, st) || !begin_log(w, st) || !io_fault_from_environment(&armed, st) || !give_up_rights(w, st) ||
+    if (!read_heritage_config(w, st) || !begin_log(w, st) || !io_fault_from_environment(&armed, st) || !clock_shift_from_environment(&armed, st) ||
+        !give_up_rights(w, st) ||
         !peers_parse(w->config.socket_peers, &w->peers, st)) {
         return false;
     }

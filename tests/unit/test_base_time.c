@@ -12,6 +12,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 static const int64_t US = 1000000;
 
@@ -208,6 +209,43 @@ static void uuids_have_one_spelling(void **state) {
     assert_false(uuid_parse(slice_of(NULL, 0), &id));
 }
 
+/* The wall clock follows the file at once; the other one does not know it. An id is still later than the one before it. */
+static void a_test_can_make_the_wall_clock_wrong(void **state) {
+    (void)state;
+    static const int64_t day_us = INT64_C(86400) * 1000000;
+    static const int64_t shifts[] = {86400, -86400, 0};
+    char path[] = "/tmp/quire-clock.XXXXXX";
+    struct status st;
+    struct uuid before;
+    bool armed = false;
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    assert_int_equal(setenv("QUIRE_CLOCK_SHIFT", path, 1), 0);
+    assert_false(clock_shift_from_environment(&armed, &st)); /* it is empty */
+    assert_int_equal(st.code, STATUS_CONFIG);
+    assert_int_equal(ftruncate(fd, sizeof(int64_t)), 0);
+    assert_true(clock_shift_from_environment(&armed, &st));
+    assert_true(armed);
+    int64_t wall = clock_wall_us();
+    int64_t monotonic = clock_monotonic_us();
+    uuid_make(&before);
+    for (size_t i = 0; i < sizeof shifts / sizeof shifts[0]; i++) {
+        int64_t shift = shifts[i] * 1000000;
+        struct uuid id;
+        assert_int_equal(pwrite(fd, &shift, sizeof shift, 0), sizeof shift);
+        assert_true(llabs(clock_wall_us() - wall - shift) < day_us / 4);
+        assert_true(clock_monotonic_us() - monotonic < day_us / 4);
+        uuid_make(&id);
+        assert_true(compare_ids(&before, &id) < 0);
+        before = id;
+    }
+    assert_int_equal(unsetenv("QUIRE_CLOCK_SHIFT"), 0);
+    assert_true(clock_shift_from_environment(&armed, &st));
+    assert_false(armed);
+    assert_int_equal(close(fd), 0);
+    assert_int_equal(unlink(path), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(clocks_run),
@@ -219,6 +257,7 @@ int main(void) {
         cmocka_unit_test(uuids_ascend_and_never_repeat),
         cmocka_unit_test(uuids_are_text_and_back),
         cmocka_unit_test(uuids_have_one_spelling),
+        cmocka_unit_test(a_test_can_make_the_wall_clock_wrong),
     };
     return cmocka_run_group_tests_name("base time", tests, NULL, NULL);
 }
