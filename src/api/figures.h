@@ -31,6 +31,7 @@ struct figures_task {
 
 struct service_figures {
     int64_t started_at;            /* wall, us */
+    int64_t started_us;            /* the same moment, monotonic */
     uint64_t generation;           /* random per start */
     uint32_t auth_on;
     uint32_t write_path_failed;    /* 1: the log has latched an error; the supervisor is about to restart */

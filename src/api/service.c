@@ -190,15 +190,15 @@ static bool write_libraries(struct json_out *j, struct exchange *x, struct statu
 bool handle_health_detailed(struct exchange *x, struct status *st) {
     const struct service_figures *f = x->api->host.figures;
     struct readiness r = readiness_of(x);
-    int64_t now = clock_wall_us();
+    int64_t age_us = clock_monotonic_us() - figure_time(&f->started_us); /* the wall clock may have been set since */
     struct json_out j = reply_json(x, 200);
     json_begin_object(&j);
     json_member_cstring(&j, "status", r.libraries && r.accepting && r.write_path && r.disk ? "healthy" : "degraded");
     json_member_cstring(&j, "version", PACKAGE_VERSION);
-    json_member_time(&j, "timestamp", now);
+    json_member_time(&j, "timestamp", clock_wall_us());
     json_member_cstring(&j, "message", readiness_message(&r));
     json_member_time(&j, "started_at", figure_time(&f->started_at));
-    json_member_double(&j, "uptime_seconds", (double)(now - figure_time(&f->started_at)) / 1e6);
+    json_member_double(&j, "uptime_seconds", (double)age_us / 1e6);
     json_member_bool(&j, "authentication", x->api->host.auth_on);
     write_workers(&j, x);
     write_log_and_snapshots(&j, x);

@@ -327,6 +327,7 @@ static bool make_control(struct supervisor *s, struct status *st) {
     struct service_figures *f = (struct service_figures *)control_figures(s->control);
     s->figures = f;
     f->started_at = clock_wall_us();
+    f->started_us = clock_monotonic_us();
     f->auth_on = s->config.auth == CONFIG_AUTH_OFF ? 0 : 1;
     f->workers_wanted = wanted;
     f->recovering = 1;

@@ -96,6 +96,7 @@ void server_start(struct server *s) {
                                &s->control_fd, &s->control, &st));
     s->figures = (struct service_figures *)control_figures(s->control);
     s->figures->started_at = clock_wall_us();
+    s->figures->started_us = clock_monotonic_us();
     s->control->ready = 1;
     s->control->accepting = 1;
     const struct catalog_options options = {

@@ -39,7 +39,7 @@ static void test_health_detailed(void **state) {
     s->control->worker[0].state = WORKER_BUSY;
     (void)expect(s, 200, "GET", "/health/detailed", NULL);
     assert_string_equal(text_at(s->json, "/status"), "healthy");
-    assert_true(real_at(s->json, "/uptime_seconds") >= 0);
+    assert_true(real_at(s->json, "/uptime_seconds") >= 0 && real_at(s->json, "/uptime_seconds") < 3600);
     assert_int_equal(number_at(s->json, "/workers/alive"), 1);
     assert_int_equal(number_at(s->json, "/workers/busy"), 1);
     assert_int_equal(number_at(s->json, "/wal/lsn"), 42);
@@ -48,6 +48,18 @@ static void test_health_detailed(void **state) {
     assert_string_equal(text_at(s->json, "/libraries/0/name"), "seen");
     assert_int_equal(number_at(s->json, "/libraries/0/num_chunks"), 2);
     assert_string_equal(text_at(s->json, "/libraries/0/embedding/state"), "complete");
+}
+
+/* A clock that is set does not make the server older or younger. */
+static void test_uptime_is_no_matter_of_the_wall_clock(void **state) {
+    static const int64_t days[] = {INT64_C(-86400000000), INT64_C(86400000000)};
+    struct server *s = (struct server *)*state;
+    for (size_t i = 0; i < sizeof days / sizeof days[0]; i++) {
+        clock_set_shift(&days[i]);
+        (void)expect(s, 200, "GET", "/health/detailed", NULL);
+        clock_set_shift(NULL);
+        assert_true(real_at(s->json, "/uptime_seconds") >= 0 && real_at(s->json, "/uptime_seconds") < 3600);
+    }
 }
 
 /* The number behind this series in the text. */
@@ -259,6 +271,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_health, server_setup, server_teardown),
         cmocka_unit_test_setup_teardown(test_health_detailed, server_setup, server_teardown),
+        cmocka_unit_test_setup_teardown(test_uptime_is_no_matter_of_the_wall_clock, server_setup, server_teardown),
         cmocka_unit_test_setup_teardown(test_metrics, server_setup, server_teardown),
         cmocka_unit_test_setup_teardown(test_tasks, server_setup, server_teardown),
         cmocka_unit_test_setup_teardown(test_snapshots, server_setup, server_teardown),
