@@ -182,6 +182,7 @@ class Client:
         self.timeout = timeout
         self.connection = None
         self.headers = {}
+        self.seen = {}  # status -> the first request that got it, with its reply
 
     def close(self):
         if self.connection is not None:
@@ -191,6 +192,7 @@ class Client:
     def request(self, method, path, body=None):
         try:
             status, content = self.exchange(method, path, None if body is None else json.dumps(body))
+            self.seen.setdefault(status, "%s %s: %.500r" % (method, path, content))
             return status, json.loads(content) if content else None
         except ValueError:
             self.close()
@@ -443,7 +445,10 @@ class Writer(threading.Thread):
                 self.unexpected.append("a reply for another document: %s for %s" % (reply["id"], list(values)))
         elif status is not None and status not in (503, 507, 409, 500):
             self.unexpected.append("%s %s: %s %s" % (method, path, status, reply))
-        if status is None or status >= 500:
+        if status == 507:
+            for id, value in values.items():
+                self.oracle.refused(id, value)
+        elif status is None or status >= 500:
             # Nobody knows. Whatever became of it may still become so later, so this document is left alone from now on.
             self.ids = [id for id in self.ids if id not in values]
             self.stopping.wait(self.PAUSE_S)
