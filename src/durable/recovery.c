@@ -554,21 +554,22 @@ static bool prepare_rebuild(struct recovery *r, struct status *st) {
 
 /* Loads a snapshot that was verified, behind which the log was opened. *ret_loaded false: its content is no good, nothing of it
  * is left. */
-static bool load(struct recovery *r, int fd, const struct verified *v, bool *ret_loaded, struct status *st) {
+static bool load(struct recovery *r, const struct snapshot_chain *chain, bool *ret_loaded, struct status *st) {
+    const struct snapshot_info *info = snapshot_chain_info(chain);
     struct status failed = {0};
     *ret_loaded = false;
     if (!prepare_rebuild(r, st)) {
         return false;
     }
-    r->lsn = v->info.lsn > 0 ? v->info.lsn : 1;
+    r->lsn = info->lsn > 0 ? info->lsn : 1;
     r->done = 0;
-    r->total = v->info.documents + v->info.libraries;
+    r->total = info->documents + info->libraries;
     r->doing = "loading the snapshot";
     tell(r, r->doing, 0);
-    if (snapshot_load_verified(fd, v, r->options->limits, apply_from_snapshot, r, &failed)) {
-        memcpy(r->report.snapshot, v->info.name, sizeof r->report.snapshot);
-        r->report.snapshot_lsn = v->info.lsn;
-        recovered_keys_of_snapshot(r->options->idempotency, &v->keys);
+    if (snapshot_load_verified(chain, r->options->limits, apply_from_snapshot, r, &failed)) {
+        memcpy(r->report.snapshot, info->name, sizeof r->report.snapshot);
+        r->report.snapshot_lsn = info->lsn;
+        recovered_keys_of_snapshot(r->options->idempotency, snapshot_chain_keys(chain));
         *ret_loaded = true;
         return true;
     }
@@ -585,24 +586,22 @@ static bool load(struct recovery *r, int fd, const struct verified *v, bool *ret
 /* One candidate: verify, open the log behind it, load. */
 static bool try_snapshot(struct recovery *r, const char *name, bool *ret_loaded, struct status *st) {
     struct status failed = {0};
-    struct verified v = {0};
-    int fd = -1;
+    struct snapshot_chain *chain = NULL;
     int64_t begin = clock_monotonic_us();
     int64_t log_us = r->report.wal_open_us;
     bool ok = true;
     *ret_loaded = false;
     tell(r, "verifying the snapshot", 0);
-    if (!snapshot_open_verified(r->snapshots_fd, name, r->options->limits, &fd, &v, &failed)) {
+    if (!snapshot_open_verified(r->snapshots_fd, name, r->options->limits, &chain, &failed)) {
         log_status(LOG_LEVEL_WARN, "a snapshot does not verify, an older one is tried", &failed);
         ok = !hopeless(r, &failed);
         if (!ok && st != NULL) {
             *st = failed;
         }
     } else {
-        ok = open_log(r, v.info.lsn, st) && load(r, fd, &v, ret_loaded, st);
+        ok = open_log(r, snapshot_chain_info(chain)->lsn, st) && load(r, chain, ret_loaded, st);
     }
-    verified_fini(&v);
-    io_close(&fd);
+    snapshot_chain_free(chain);
     r->report.snapshot_us += clock_monotonic_us() - begin - (r->report.wal_open_us - log_us);
     return ok;
 }

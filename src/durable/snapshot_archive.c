@@ -1,7 +1,7 @@
 /*
  * snapshot_archive.c - reading the entries of a snapshot and holding them against SHA256SUMS.
  *
- * An archive is trusted no more than a request. Only tar and zstd are understood. Entries are regular files with names that we
+ * An archive is trusted no more than a request. Only tar is understood, as it is or packed once by gzip, zstd or xz, which the content tells. Entries are regular files with names that we
  * generate, nothing else: no links, devices, sparse files, absolute or upward names; no name twice; each listed in SHA256SUMS
  * exactly once, and nothing listed that is not there. (People pack directories, too, and names with a leading "./": those are
  * passed over.) Content goes to memory, never to the disk, and memory grows with what was really read, not with what a header
@@ -67,7 +67,7 @@ static bool unpack_failed(struct unpacking *u, struct status *st) {
         return status_no_memory(st);
     }
     const char *why = archive_error_string(u->archive);
-    return malformed(u, why != NULL ? why : "it is no tar archive packed by zstd", st);
+    return malformed(u, why != NULL ? why : "it is no tar archive, plain or packed by gzip, zstd or xz", st);
 }
 
 bool unpacking_begin(struct unpacking *u, int fd, const char *name, const struct limits *limits, struct status *st) {
@@ -90,10 +90,17 @@ bool unpacking_begin(struct unpacking *u, int fd, const char *name, const struct
     if (u->archive == NULL || u->block == NULL) {
         return status_no_memory(st);
     }
+    /* ARCHIVE_OK, not ARCHIVE_WARN: that would mean another program is started for it. */
     bool ok = archive_read_support_filter_zstd(u->archive) == ARCHIVE_OK &&
+              archive_read_support_filter_gzip(u->archive) == ARCHIVE_OK &&
+              archive_read_support_filter_xz(u->archive) == ARCHIVE_OK &&
               archive_read_support_format_tar(u->archive) == ARCHIVE_OK &&
               archive_read_open(u->archive, u, NULL, read_block, NULL) == ARCHIVE_OK;
-    return ok || unpack_failed(u, st);
+    if (!ok) {
+        return unpack_failed(u, st);
+    }
+    /* libarchive looks for one packing within another; a bomb would be made so. The last filter it counts is none. */
+    return archive_filter_count(u->archive) <= 2 || malformed(u, "it is packed more than once", st);
 }
 
 void unpacking_end(struct unpacking *u) {
@@ -242,8 +249,11 @@ static bool note(struct verifying *v, const struct unpacked_entry *entry, struct
         buf_put_slice(&v->sums, content);
         return buf_check(&v->sums, st);
     case ENTRY_MANIFEST:
-        v->has_manifest = true; /* twice is found with the others that are */
-        if (!snapshot_parse_manifest(content, &v->found.info, st)) {
+        if (v->has_manifest) {
+            return malformed(&v->u, SNAPSHOT_MANIFEST " is in it twice", st);
+        }
+        v->has_manifest = true;
+        if (!snapshot_parse_manifest(content, &v->found.manifest, st)) {
             return false;
         }
         break;
@@ -263,6 +273,10 @@ static bool note(struct verifying *v, const struct unpacked_entry *entry, struct
         break;
     }
     return note_entry(v, entry->name, content, st);
+}
+
+static int by_id(const void *a, const void *b) {
+    return memcmp(((const struct verified_library *)a)->id.b, ((const struct verified_library *)b)->id.b, UUID_BYTES);
 }
 
 static int by_name(const void *a, const void *b) {
@@ -351,6 +365,10 @@ static bool check_whole(struct verifying *v, struct status *st) {
             return malformed(&v->u, "an entry is in it twice", st);
         }
     }
+    if (f->library_count > 1) {
+        qsort(f->library, f->library_count, sizeof *f->library, by_id);
+    }
+    sha256(v->sums.data, v->sums.len, f->sum);
     return hold_against_sums(v, st);
 }
 
@@ -370,8 +388,8 @@ bool snapshot_verify_open(int fd, const char *name, const struct limits *limits,
     struct verifying v = {0};
     bool ok = verify_entries(&v, limits, fd, name, st);
     if (ok) {
-        v.found.info.bytes = v.u.size;
-        memcpy(v.found.info.name, name, strlen(name) + 1);
+        v.found.manifest.info.bytes = v.u.size;
+        memcpy(v.found.manifest.info.name, name, strlen(name) + 1);
         *ret = v.found;
         v.found = (struct verified){0};
     }
@@ -382,11 +400,24 @@ bool snapshot_verify_open(int fd, const char *name, const struct limits *limits,
 }
 
 void verified_fini(struct verified *v) {
+    snapshot_manifest_fini(&v->manifest);
     free(v->entries);
     free(v->library);
     buf_fini(&v->libraries);
     buf_fini(&v->keys);
     *v = (struct verified){0};
+}
+
+bool verified_find_library(const struct verified *v, const struct uuid *id, size_t *ret) {
+    struct verified_library wanted = {.id = *id};
+    const struct verified_library *found = NULL;
+    if (v->library_count > 0) {
+        found = (const struct verified_library *)bsearch(&wanted, v->library, v->library_count, sizeof *found, by_id);
+    }
+    if (found != NULL) {
+        *ret = (size_t)(found - v->library);
+    }
+    return found != NULL;
 }
 
 bool verified_matches(const struct verified *v, const char *entry, struct slice content) {

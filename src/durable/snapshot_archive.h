@@ -41,9 +41,26 @@ struct summed_entry {
     uint8_t sum[SHA256_BYTES];
 };
 
+/* manifest.json. */
+struct manifest_library {
+    struct uuid id;
+    char archive[SNAPSHOT_NAME_MAX]; /* "": this one */
+    bool vectors;                    /* that a model made are in it */
+};
+struct snapshot_manifest {
+    struct snapshot_info info; /* but for name and bytes */
+    uint8_t base_sum[SHA256_BYTES];
+    struct manifest_library *libraries; /* ascending by id; of a whole archive as far as they can be read, for nothing rests on them */
+    size_t library_count;
+};
+MUST_CHECK bool snapshot_parse_manifest(struct slice json, struct snapshot_manifest *ret, struct status *st);
+void snapshot_manifest_fini(struct snapshot_manifest *m); /* takes a zeroed one */
+const struct manifest_library *snapshot_manifest_find(const struct snapshot_manifest *m, const struct uuid *id);
+
 /* What the first pass over an archive found, when all sums hold. */
 struct verified {
-    struct snapshot_info info;
+    struct snapshot_manifest manifest; /* info with name and bytes */
+    uint8_t sum[SHA256_BYTES];         /* of its SHA256SUMS: what those call it that rest on it */
     struct summed_entry *entries; /* ascending by name, SHA256SUMS not among them */
     size_t entry_count;
     struct buf libraries; /* every library.json, one after the other */
@@ -51,21 +68,21 @@ struct verified {
         struct uuid id;
         size_t at; /* in libraries */
         size_t len;
-    } * library;
+    } * library; /* ascending by id */
     size_t library_count;
     struct buf keys; /* idempotency.jsonl */
 };
 
+/* One archive, whatever it rests on. */
 MUST_CHECK bool snapshot_verify_open(int fd, const char *name, const struct limits *limits, struct verified *ret,
                                      struct status *st);
 void verified_fini(struct verified *v); /* takes a zeroed one */
+/* Where it is in v->library. */
+bool verified_find_library(const struct verified *v, const struct uuid *id, size_t *ret);
 /* Whether content is that of the entry when it was verified. */
 bool verified_matches(const struct verified *v, const char *entry, struct slice content);
 
 /* All files that bear a snapshot's name, readable or not; malloc'd, in no order. */
 MUST_CHECK bool snapshot_names(int snapshots_dir_fd, char (**ret)[SNAPSHOT_NAME_MAX], size_t *ret_count, struct status *st);
-
-/* manifest.json -> created_at, lsn, counts. name and bytes are left alone. */
-MUST_CHECK bool snapshot_parse_manifest(struct slice json, struct snapshot_info *ret, struct status *st);
 
 #endif

@@ -70,18 +70,30 @@ void snapshot_entry_parse(const char *name, struct snapshot_entry_name *ret) {
     }
 }
 
-bool snapshot_name_valid(const char *name) {
-    static const char form[] = "snapshot_DDDDDDDD_DDDDDD" SNAPSHOT_SUFFIX;
-    if (strlen(name) != sizeof form - 1) {
-        return false;
+static const char *const suffixes[] = {[SNAPSHOT_PLAIN] = ".tar", [SNAPSHOT_GZIP] = ".tar.gz", [SNAPSHOT_ZSTD] = ".tar.zst", [SNAPSHOT_XZ] = ".tar.xz"};
+
+const char *snapshot_suffix(enum snapshot_compression compression) {
+    return suffixes[compression];
+}
+
+static bool is_suffix(const char *text) {
+    for (size_t i = 0; i < sizeof suffixes / sizeof suffixes[0]; i++) {
+        if (strcmp(text, suffixes[i]) == 0) {
+            return true;
+        }
     }
+    return false;
+}
+
+bool snapshot_name_valid(const char *name) {
+    static const char form[] = "snapshot_DDDDDDDD_DDDDDD";
     for (size_t i = 0; i < sizeof form - 1; i++) {
         bool digit = name[i] >= '0' && name[i] <= '9';
         if (form[i] == 'D' ? !digit : name[i] != form[i]) {
-            return false;
+            return false; /* so is the end of a shorter one */
         }
     }
-    return true;
+    return is_suffix(name + sizeof form - 1);
 }
 
 static const char *const index_words[] = {[INDEX_HNSW] = "hnsw", [INDEX_FLAT] = "flat"};

@@ -12,7 +12,6 @@
 #define SNAPSHOT_MANIFEST "manifest.json"
 #define SNAPSHOT_SUMS "SHA256SUMS"
 #define SNAPSHOT_KEYS "idempotency.jsonl"
-#define SNAPSHOT_SUFFIX ".tar.zst"
 #define SNAPSHOT_TEMPORARY_PREFIX ".snapshot_"
 #define SNAPSHOT_TEMPORARY_SUFFIX ".tmp"
 #define SNAPSHOT_KIND "quire snapshot"
@@ -39,8 +38,10 @@ void snapshot_documents_entry(const struct uuid *id, uint32_t number, char out[S
  * taken off by the caller. */
 void snapshot_entry_parse(const char *name, struct snapshot_entry_name *ret);
 
-/* snapshot_<YYYYMMDD>_<HHMMSS>.tar.zst, the name of a complete archive. */
+/* snapshot_<YYYYMMDD>_<HHMMSS> and one of the four suffixes: the name of a complete archive. What it is compressed by is seen by its content, not by its
+ * name. */
 bool snapshot_name_valid(const char *name);
+const char *snapshot_suffix(enum snapshot_compression compression); /* ".tar.zst" */
 
 /* What a line of documents, a library.json or a manifest may hold. */
 extern const struct json_limits snapshot_json_limits;

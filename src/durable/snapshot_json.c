@@ -13,6 +13,7 @@
 #include "base/json_out.h"
 #include "base/json_scan.h"
 #include "base/utf8.h"
+#include "durable/snapshot_archive.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -157,9 +158,9 @@ bool snapshot_put_document(struct buf *out, const struct reading *rd, uint32_t r
 
 /* --- library.json --- */
 
-bool snapshot_has_vectors(const struct library_view *view, const struct library_definition *d) {
-    return view->dimension != 0 &&
-           (slice_is(d->embedding_model, SNAPSHOT_NO_MODEL) || view->model_fingerprint == 0 || d->snapshot_vectors);
+bool snapshot_has_vectors(const struct library_view *view, const struct library_definition *d, bool include_embeddings) {
+    return view->dimension != 0 && (slice_is(d->embedding_model, SNAPSHOT_NO_MODEL) || view->model_fingerprint == 0 ||
+                                    d->snapshot_vectors || include_embeddings);
 }
 
 /* Small files are for people: one member a line. */
@@ -251,29 +252,63 @@ void snapshot_put_library(struct buf *out, const struct library_view *view, cons
 
 /* --- manifest.json --- */
 
-static void put_summary(struct json_out *j, const struct reading *rd, const struct library_definition *d) {
+static void put_summary(struct json_out *j, const struct reading *rd, const struct library_definition *d, const char *where, bool vectors) {
     json_begin_object(j);
     json_key(j, "id");
     json_uuid(j, &rd->view.id);
     put_text(j, "name", d->name);
     json_member_uint(j, "num_documents", rd->view.live_documents);
     json_member_uint(j, "num_chunks", rd->view.live_chunks);
-    json_member_bool(j, "vectors", snapshot_has_vectors(&rd->view, d));
+    json_member_bool(j, "vectors", vectors);
+    if (where != NULL) {
+        json_member_cstring(j, "archive", where);
+    }
     json_end_object(j);
 }
 
-bool snapshot_put_manifest(struct buf *out, const struct snapshot_cut *cut, const struct snapshot_info *info, struct status *st) {
+static void put_hex(struct json_out *j, const char *key, const uint8_t *bytes, size_t len) {
+    char hex[2 * SHA256_BYTES + 1] = "";
+    for (size_t i = 0; i < len; i++) {
+        (void)snprintf(hex + 2 * i, 3, "%02x", bytes[i]);
+    }
+    json_member_cstring(j, key, hex);
+}
+
+static void put_base(struct json_out *j, const struct snapshot_base *base) {
+    json_key(j, "base");
+    if (base == NULL) {
+        json_null(j);
+        return;
+    }
+    json_begin_object(j);
+    json_member_cstring(j, "archive", snapshot_base_info(base)->name);
+    put_hex(j, "sha256sums", snapshot_base_sum(base), SHA256_BYTES);
+    json_member_uint(j, "lsn", snapshot_base_info(base)->lsn);
+    json_end_object(j);
+    json_member_uint(j, "depth", snapshot_base_info(base)->depth + 1);
+}
+
+static void put_place(struct json_out *j, uint64_t place) {
+    char hex[17];
+    if (place != 0) {
+        (void)snprintf(hex, sizeof hex, "%016" PRIx64, place);
+        json_member_cstring(j, "log", hex);
+    }
+}
+
+bool snapshot_put_manifest(struct buf *out, const struct snapshot_cut *cut, const struct snapshot_plan *plan, const struct snapshot_info *info,
+                           struct status *st) {
     struct buf compact = {0};
     struct json_out j = json_out_to(&compact);
     bool ok = true;
     json_begin_object(&j);
     json_member_cstring(&j, "kind", SNAPSHOT_KIND);
-    json_member_int(&j, "format", SNAPSHOT_FORMAT);
+    json_member_int(&j, "format", plan->base != NULL ? SNAPSHOT_FORMAT : SNAPSHOT_FORMAT_WHOLE);
     json_member_cstring(&j, "written_by", "quire " PACKAGE_VERSION);
     json_member_time(&j, "created_at", info->created_at);
     json_member_uint(&j, "lsn", info->lsn);
-    json_key(&j, "base"); /* of an incremental one; this is whole */
-    json_null(&j);
+    put_place(&j, cut->log_place);
+    put_base(&j, plan->base);
     json_member_uint(&j, "num_documents", info->documents);
     json_member_uint(&j, "num_chunks", info->chunks);
     json_key(&j, "libraries");
@@ -282,7 +317,7 @@ bool snapshot_put_manifest(struct buf *out, const struct snapshot_cut *cut, cons
         struct library_definition d;
         ok = reading_definition(&cut->readings[i], &d, st);
         if (ok) {
-            put_summary(&j, &cut->readings[i], &d);
+            put_summary(&j, &cut->readings[i], &d, plan->where[i], plan->vectors[i]);
         }
     }
     if (ok) {

@@ -85,15 +85,16 @@ static bool find_manifest(struct unpacking *u, struct buf *content, struct statu
 static bool read_info(int dir_fd, const char *name, struct snapshot_info *ret, struct status *st) {
     struct unpacking u = {0};
     struct buf content = {0};
-    struct snapshot_info info = {0};
+    struct snapshot_manifest manifest = {0};
     int fd = -1;
     bool ok = io_open_at(dir_fd, name, O_RDONLY | O_NOFOLLOW, 0, &fd, st) && unpacking_begin(&u, fd, name, NULL, st) &&
-              find_manifest(&u, &content, st) && snapshot_parse_manifest(buf_slice(&content), &info, st);
+              find_manifest(&u, &content, st) && snapshot_parse_manifest(buf_slice(&content), &manifest, st);
     if (ok) {
-        memcpy(info.name, name, strlen(name) + 1);
-        info.bytes = u.size;
-        *ret = info;
+        *ret = manifest.info;
+        memcpy(ret->name, name, strlen(name) + 1);
+        ret->bytes = u.size;
     }
+    snapshot_manifest_fini(&manifest);
     unpacking_end(&u);
     buf_fini(&content);
     io_close(&fd);

@@ -16,6 +16,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 /* --- members --- */
 
@@ -115,6 +116,47 @@ static bool get_time(struct json_object *object, const char *key, int64_t preset
     return (json_object_is_type(v, json_type_string) && rfc3339_parse(string_of(v), ret)) || wrong(key, "is no time", st);
 }
 
+static bool hex_value(char c, uint8_t *ret) {
+    static const char digits[] = "0123456789abcdef";
+    const char *digit = c != '\0' ? strchr(digits, c) : NULL;
+    *ret = digit != NULL ? (uint8_t)(digit - digits) : 0;
+    return digit != NULL;
+}
+
+/* Exactly 2 * len lower-case digits. */
+static bool hex_bytes(struct json_object *v, uint8_t *ret, size_t len) {
+    struct slice hex = v != NULL && json_object_is_type(v, json_type_string) ? string_of(v) : slice_of(NULL, 0);
+    if (hex.len != 2 * len) {
+        return false;
+    }
+    for (size_t i = 0; i < len; i++) {
+        uint8_t high = 0;
+        uint8_t low = 0;
+        if (!hex_value((char)hex.data[2 * i], &high) || !hex_value((char)hex.data[2 * i + 1], &low)) {
+            return false;
+        }
+        ret[i] = (uint8_t)(high << 4 | low);
+    }
+    return true;
+}
+
+static bool hex_number(struct json_object *v, uint64_t *ret) {
+    uint8_t bytes[sizeof *ret];
+    bool ok = hex_bytes(v, bytes, sizeof bytes);
+    *ret = 0;
+    for (size_t i = 0; ok && i < sizeof bytes; i++) {
+        *ret = *ret << 8 | bytes[i];
+    }
+    return ok;
+}
+
+/* 16 hexadecimal digits; left out: 0. */
+static bool get_hex(struct json_object *object, const char *key, uint64_t *ret, struct status *st) {
+    struct json_object *v = member(object, key);
+    *ret = 0;
+    return v == NULL || hex_number(v, ret) || wrong(key, "is no number of 16 hexadecimal digits", st);
+}
+
 /* Left out: NULL. */
 static bool get_object(struct json_object *object, const char *key, struct json_object **ret, struct status *st) {
     *ret = member(object, key);
@@ -147,7 +189,79 @@ static bool at_place(const char *place, struct status *st) {
 
 /* --- manifest.json --- */
 
-static bool read_manifest(struct json_object *root, struct snapshot_info *info, struct status *st) {
+static bool archive_name(struct json_object *v, char out[SNAPSHOT_NAME_MAX]) {
+    struct slice name = v != NULL && json_object_is_type(v, json_type_string) ? string_of(v) : slice_of(NULL, 0);
+    if (name.len == 0 || name.len >= SNAPSHOT_NAME_MAX || memchr(name.data, '\0', name.len) != NULL) {
+        return false;
+    }
+    memcpy(out, name.data, name.len);
+    out[name.len] = '\0';
+    return snapshot_name_valid(out);
+}
+
+static bool read_base(struct json_object *root, struct snapshot_manifest *m, struct status *st) {
+    struct json_object *base = NULL;
+    uint64_t depth = 0;
+    if (member(root, "base") == NULL) {
+        return true;
+    }
+    if (!get_object(root, "base", &base, st) || !get_number(base, "lsn", INT64_MAX, 0, &m->info.base_lsn, st) ||
+        !get_number(root, "depth", SNAPSHOT_CHAIN_LINKS_MAX - 1, 1, &depth, st)) {
+        return false;
+    }
+    m->info.depth = (uint32_t)depth;
+    return (archive_name(member(base, "archive"), m->info.base) && hex_bytes(member(base, "sha256sums"), m->base_sum, SHA256_BYTES)) ||
+           wrong("base", "does not name an archive and the SHA-256 of its " SNAPSHOT_SUMS, st);
+}
+
+static bool read_manifest_library(struct json_object *v, struct manifest_library *ret) {
+    struct status ignored;
+    if (!json_object_is_type(v, json_type_object)) {
+        return false;
+    }
+    struct json_object *id = member(v, "id");
+    struct json_object *archive = member(v, "archive");
+    return id != NULL && json_object_is_type(id, json_type_string) && uuid_parse(string_of(id), &ret->id) &&
+           (archive == NULL || archive_name(archive, ret->archive)) && get_bool(v, "vectors", false, &ret->vectors, &ignored);
+}
+
+static int by_id(const void *a, const void *b) {
+    return memcmp(((const struct manifest_library *)a)->id.b, ((const struct manifest_library *)b)->id.b, UUID_BYTES);
+}
+
+/* What an incremental archive says of its libraries decides what is loaded, and must be sound. A whole one is what is in it. */
+static bool read_manifest_libraries(struct json_object *root, struct snapshot_manifest *m, struct status *st) {
+    struct json_object *list = member(root, "libraries");
+    bool strict = m->info.base[0] != '\0';
+    bool is_list = list != NULL && json_object_is_type(list, json_type_array);
+    if (strict && !is_list) {
+        return wrong("libraries", "is no array", st);
+    }
+    size_t count = is_list ? json_object_array_length(list) : 0;
+    m->info.libraries = (uint32_t)count;
+    m->libraries = (struct manifest_library *)calloc(count + 1, sizeof *m->libraries);
+    if (m->libraries == NULL) {
+        return status_no_memory(st);
+    }
+    for (size_t i = 0; i < count; i++) {
+        struct manifest_library library = {0};
+        if (read_manifest_library(json_object_array_get_idx(list, i), &library)) {
+            m->libraries[m->library_count++] = library;
+        } else if (strict) {
+            return wrong("libraries", "has one that is none, or in no archive", st);
+        }
+    }
+    qsort(m->libraries, m->library_count, sizeof *m->libraries, by_id);
+    for (size_t i = 1; strict && i < m->library_count; i++) {
+        if (by_id(&m->libraries[i - 1], &m->libraries[i]) == 0) {
+            return wrong("libraries", "has one twice", st);
+        }
+    }
+    return true;
+}
+
+static bool read_manifest(struct json_object *root, struct snapshot_manifest *m, struct status *st) {
+    struct snapshot_info *info = &m->info;
     struct json_object *kind = member(root, "kind");
     uint64_t format = 0;
     if (kind == NULL || !json_object_is_type(kind, json_type_string) || !slice_is(string_of(kind), SNAPSHOT_KIND)) {
@@ -161,27 +275,35 @@ static bool read_manifest(struct json_object *root, struct snapshot_info *info, 
                           "it has format %" PRIu64 ", this program reads up to %d: was it written by a newer one?", format,
                           SNAPSHOT_FORMAT);
     }
-    if (member(root, "base") != NULL) {
-        return wrong("base", "says that it is incremental, which this program cannot load", st);
-    }
-    struct json_object *libraries = member(root, "libraries");
-    info->libraries =
-        libraries != NULL && json_object_is_type(libraries, json_type_array) ? (uint32_t)json_object_array_length(libraries) : 0;
     return get_number(root, "lsn", INT64_MAX, 0, &info->lsn, st) && get_time(root, "created_at", 0, &info->created_at, st) &&
            get_number(root, "num_documents", INT64_MAX, 0, &info->documents, st) &&
-           get_number(root, "num_chunks", INT64_MAX, 0, &info->chunks, st);
+           get_number(root, "num_chunks", INT64_MAX, 0, &info->chunks, st) && get_hex(root, "log", &info->log_place, st) &&
+           read_base(root, m, st) && read_manifest_libraries(root, m, st);
 }
 
-bool snapshot_parse_manifest(struct slice json, struct snapshot_info *ret, struct status *st) {
+bool snapshot_parse_manifest(struct slice json, struct snapshot_manifest *ret, struct status *st) {
     struct json_document doc = {0};
-    struct snapshot_info info = *ret;
-    bool ok = parse_object(json, NULL, &doc, st) && read_manifest(doc.root, &info, st);
+    struct snapshot_manifest manifest = {0};
+    bool ok = parse_object(json, NULL, &doc, st) && read_manifest(doc.root, &manifest, st);
     json_document_fini(&doc);
     if (!ok) {
+        snapshot_manifest_fini(&manifest);
         return at_place(SNAPSHOT_MANIFEST, st);
     }
-    *ret = info;
+    *ret = manifest;
     return true;
+}
+
+void snapshot_manifest_fini(struct snapshot_manifest *m) {
+    free(m->libraries);
+    *m = (struct snapshot_manifest){0};
+}
+
+const struct manifest_library *snapshot_manifest_find(const struct snapshot_manifest *m, const struct uuid *id) {
+    struct manifest_library wanted = {.id = *id};
+    return m->library_count == 0
+               ? NULL
+               : (const struct manifest_library *)bsearch(&wanted, m->libraries, m->library_count, sizeof wanted, by_id);
 }
 
 /* --- library.json --- */
@@ -208,24 +330,6 @@ static bool read_quantization(struct json_object *root, struct quantization_sett
     return get_object(root, "quantization", &q, st) &&
            get_word(q, "strategy", snapshot_quantization_strategy, QUANTIZATION_HYBRID, &ret->strategy, st) &&
            get_u32(q, "bits", BITS, &ret->bits, st) && get_u32(q, "rerank_top_k", 0, &ret->rerank_top_k, st);
-}
-
-static bool read_fingerprint(struct json_object *root, uint64_t *ret, struct status *st) {
-    struct json_object *v = member(root, "model_fingerprint");
-    *ret = 0;
-    if (v == NULL) {
-        return true;
-    }
-    struct slice hex = json_object_is_type(v, json_type_string) ? string_of(v) : slice_of(NULL, 0);
-    for (size_t i = 0; i < hex.len && i < 16; i++) {
-        static const char digits[] = "0123456789abcdef";
-        const char *digit = hex.data[i] != '\0' ? strchr(digits, hex.data[i]) : NULL;
-        if (digit == NULL) {
-            return wrong("model_fingerprint", "is no hexadecimal number", st);
-        }
-        *ret = *ret << 4 | (uint64_t)(digit - digits);
-    }
-    return hex.len == 16 || wrong("model_fingerprint", "does not have 16 digits", st);
 }
 
 struct library_texts { /* memory for what does not lie in the tree */
@@ -255,7 +359,7 @@ static bool library_op(struct json_object *root, const struct uuid *id, struct b
         !uuid_equal(&stated, id)) {
         return wrong("id", "is not the one of its folder", st);
     }
-    bool ok = read_definition(root, &texts, &d, st) && read_fingerprint(root, &ret->model_fingerprint, st);
+    bool ok = read_definition(root, &texts, &d, st) && get_hex(root, "model_fingerprint", &ret->model_fingerprint, st);
     if (ok) {
         ret->id = *id;
         ret->dimension = d.dimension;

@@ -1,53 +1,31 @@
 /*
- * snapshot_read.c - verifying and loading a snapshot.
+ * snapshot_read.c - loading a snapshot.
  *
- * Two passes over one descriptor: the first (snapshot_archive.c) holds every entry against SHA256SUMS, the second parses entries
- * and hands them out as ops, each after it was summed once more. A library comes before its documents wherever they stand,
- * because the first pass has kept every library.json.
+ * Two passes over each archive: the first (snapshot_archive.c, snapshot_chain.c) holds every entry against SHA256SUMS and finds which libraries count, the
+ * second parses entries and hands them out as ops, each after it was summed once more. A library comes before its documents wherever they stand, because
+ * the first pass has kept every library.json.
  */
 #include "durable/snapshot_read.h"
 
-#include "base/io.h"
-#include "durable/snapshot_archive.h"
 #include "durable/snapshot_parse.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 
-static bool open_snapshot(int dir_fd, const char *name, int *ret_fd, struct status *st) {
-    if (!snapshot_name_valid(name)) {
-        return status_set_subject(st, STATUS_NOT_FOUND, SUBJECT_SNAPSHOT, "there is no such snapshot");
-    }
-    struct status failed = {0};
-    if (io_open_at(dir_fd, name, O_RDONLY | O_NOFOLLOW, 0, ret_fd, &failed)) {
-        return true;
-    }
-    if (failed.sys_errno == ENOENT) {
-        return status_set_subject(st, STATUS_NOT_FOUND, SUBJECT_SNAPSHOT, "there is no snapshot %s", name);
-    }
-    if (st != NULL) {
-        *st = failed;
-    }
-    return false;
-}
-
 bool snapshot_verify(int snapshots_dir_fd, const char *name, struct snapshot_info *ret, struct status *st) {
-    struct verified v = {0};
-    int fd = -1;
-    bool ok = open_snapshot(snapshots_dir_fd, name, &fd, st) && snapshot_verify_open(fd, name, NULL, &v, st);
-    if (ok) {
-        *ret = v.info;
+    struct snapshot_chain *chain = NULL;
+    if (!snapshot_open_verified(snapshots_dir_fd, name, NULL, &chain, st)) {
+        return false;
     }
-    verified_fini(&v);
-    io_close(&fd);
-    return ok;
+    *ret = *snapshot_chain_info(chain);
+    snapshot_chain_free(chain);
+    return true;
 }
 
 /* --- loading --- */
 
 struct loading {
-    const struct verified *v;
+    const struct snapshot_link *link;
+    const struct verified *v; /* of that */
     const struct limits *limits;
     snapshot_op_fn fn;
     void *ctx;
@@ -74,16 +52,6 @@ static bool create_library(struct loading *l, size_t i, struct status *st) {
     return l->fn(&item, l->ctx, st);
 }
 
-static bool find_library(const struct loading *l, const struct uuid *id, size_t *ret) {
-    for (size_t i = 0; i < l->v->library_count; i++) {
-        if (uuid_equal(&l->v->library[i].id, id)) {
-            *ret = i;
-            return true;
-        }
-    }
-    return false;
-}
-
 static bool hand_out_document(struct loading *l, const struct snapshot_library *library, struct slice line, struct status *st) {
     struct op op;
     struct snapshot_op item = {.op = &op, .dimension = library->dimension, .model_fingerprint = library->model_fingerprint};
@@ -92,8 +60,11 @@ static bool hand_out_document(struct loading *l, const struct snapshot_library *
 
 static bool load_documents(struct loading *l, const struct unpacked_entry *entry, struct slice content, struct status *st) {
     size_t library = 0;
-    if (!find_library(l, &entry->what.library, &library)) {
+    if (!verified_find_library(l->v, &entry->what.library, &library)) {
         return status_set(st, STATUS_MALFORMED, "%s: its library.json is missing", entry->name);
+    }
+    if (!l->link->taken[library]) {
+        return true;
     }
     if (!create_library(l, library, st)) {
         return false;
@@ -120,36 +91,38 @@ static bool load_documents(struct loading *l, const struct unpacked_entry *entry
     return true;
 }
 
-static bool load_entries(struct loading *l, int fd, const char *name, struct status *st) {
+static bool load_entry(struct loading *l, struct unpacking *u, const struct unpacked_entry *entry, struct buf *content, struct status *st) {
+    if (!unpacking_read(u, entry, content, st)) {
+        return false;
+    }
+    if (!verified_matches(l->v, entry->name, buf_slice(content))) {
+        return status_set(st, STATUS_CORRUPT, "snapshot %s: %s changed while it was read", u->name, entry->name);
+    }
+    return load_documents(l, entry, buf_slice(content), st);
+}
+
+static bool load_entries(struct loading *l, struct status *st) {
     struct unpacking u = {0};
     struct unpacked_entry entry;
     struct buf content = {0};
     bool end = false;
-    bool ok = unpacking_begin(&u, fd, name, l->limits, st);
+    bool ok = unpacking_begin(&u, l->link->fd, l->v->manifest.info.name, l->limits, st);
     while (ok && (ok = unpacking_next(&u, &entry, &end, st)) && !end) {
-        if (entry.what.kind != ENTRY_DOCUMENTS) {
-            continue;
-        }
-        ok = unpacking_read(&u, &entry, &content, st);
-        if (ok && !verified_matches(l->v, entry.name, buf_slice(&content))) {
-            ok = status_set(st, STATUS_CORRUPT, "snapshot %s: %s changed while it was read", name, entry.name);
-        }
-        ok = ok && load_documents(l, &entry, buf_slice(&content), st);
+        ok = entry.what.kind != ENTRY_DOCUMENTS || load_entry(l, &u, &entry, &content, st);
     }
     for (size_t i = 0; ok && i < l->v->library_count; i++) {
-        ok = create_library(l, i, st);
+        ok = !l->link->taken[i] || create_library(l, i, st);
     }
     unpacking_end(&u);
     buf_fini(&content);
     return ok;
 }
 
-bool snapshot_load_verified(int fd, const struct verified *v, const struct limits *limits, snapshot_op_fn fn, void *ctx,
-                            struct status *st) {
-    struct loading l = {.v = v, .limits = limits, .fn = fn, .ctx = ctx};
-    l.library = (struct snapshot_library *)calloc(v->library_count + 1, sizeof *l.library);
-    l.created = (bool *)calloc(v->library_count + 1, sizeof *l.created);
-    bool ok = l.library != NULL && l.created != NULL ? load_entries(&l, fd, v->info.name, st) : status_no_memory(st);
+static bool load_link(const struct snapshot_link *link, const struct limits *limits, snapshot_op_fn fn, void *ctx, struct status *st) {
+    struct loading l = {.link = link, .v = &link->v, .limits = limits, .fn = fn, .ctx = ctx};
+    l.library = (struct snapshot_library *)calloc(link->v.library_count + 1, sizeof *l.library);
+    l.created = (bool *)calloc(link->v.library_count + 1, sizeof *l.created);
+    bool ok = l.library != NULL && l.created != NULL ? load_entries(&l, st) : status_no_memory(st);
     free(l.library);
     free(l.created);
     document_parser_fini(&l.parser);
@@ -157,30 +130,24 @@ bool snapshot_load_verified(int fd, const struct verified *v, const struct limit
     return ok;
 }
 
-bool snapshot_open_verified(int snapshots_dir_fd, const char *name, const struct limits *limits, int *ret_fd,
-                            struct verified *ret, struct status *st) {
-    int fd = -1;
-    if (!open_snapshot(snapshots_dir_fd, name, &fd, st)) {
-        return false;
+bool snapshot_load_verified(const struct snapshot_chain *c, const struct limits *limits, snapshot_op_fn fn, void *ctx, struct status *st) {
+    bool ok = true;
+    for (size_t i = c->count; ok && i > 0; i--) {
+        ok = load_link(&c->links[i - 1], limits, fn, ctx, st);
     }
-    if (!snapshot_verify_open(fd, name, limits, ret, st)) {
-        io_close(&fd);
-        return false;
-    }
-    *ret_fd = fd;
-    return true;
+    return ok;
 }
 
 bool snapshot_load(int snapshots_dir_fd, const char *name, const struct limits *limits, snapshot_op_fn fn, void *ctx,
                    struct snapshot_info *ret, struct status *st) {
-    struct verified v = {0};
-    int fd = -1;
-    bool ok = snapshot_open_verified(snapshots_dir_fd, name, limits, &fd, &v, st) &&
-              snapshot_load_verified(fd, &v, limits, fn, ctx, st);
-    if (ok) {
-        *ret = v.info;
+    struct snapshot_chain *chain = NULL;
+    if (!snapshot_open_verified(snapshots_dir_fd, name, limits, &chain, st)) {
+        return false;
     }
-    verified_fini(&v);
-    io_close(&fd);
+    bool ok = snapshot_load_verified(chain, limits, fn, ctx, st);
+    if (ok) {
+        *ret = *snapshot_chain_info(chain);
+    }
+    snapshot_chain_free(chain);
     return ok;
 }

@@ -1,13 +1,30 @@
-/* snapshot_read.h - loading in two steps, for recovery: it verifies a snapshot, looks at the log, and only then loads. */
+/* snapshot_read.h - loading in two steps, for recovery: it verifies a snapshot with all that it rests on, looks at the log, and only then loads. These two,
+ * and snapshot_load, which is both, are the only doors to what is in archives. Files are opened by io_open_at in the directory of snapshots, and none
+ * beside. */
 #ifndef QUIRE_DURABLE_SNAPSHOT_READ_H
 #define QUIRE_DURABLE_SNAPSHOT_READ_H
 
 #include "durable/snapshot_archive.h"
 
-/* *ret_fd is the caller's to close, *ret to free with verified_fini. */
-MUST_CHECK bool snapshot_open_verified(int snapshots_dir_fd, const char *name, const struct limits *limits, int *ret_fd,
-                                       struct verified *ret, struct status *st);
-MUST_CHECK bool snapshot_load_verified(int fd, const struct verified *v, const struct limits *limits, snapshot_op_fn fn,
-                                       void *ctx, struct status *st);
+struct snapshot_link {
+    int fd;
+    struct verified v;
+    bool *taken; /* as v.library: whether it is part of the newest state */
+};
+struct snapshot_chain {
+    struct snapshot_link *links; /* the newest first, a whole one last */
+    size_t count;
+};
+
+/* Opens and verifies all of the chain. Not found: STATUS_NOT_FOUND (SUBJECT_SNAPSHOT); no good, or one of its bases: STATUS_CORRUPT, STATUS_MALFORMED or
+ * STATUS_TOO_LARGE, which names the archive. */
+MUST_CHECK bool snapshot_open_verified(int snapshots_dir_fd, const char *name, const struct limits *limits, struct snapshot_chain **ret,
+                                       struct status *st);
+const struct snapshot_info *snapshot_chain_info(const struct snapshot_chain *c); /* of the newest */
+const struct buf *snapshot_chain_keys(const struct snapshot_chain *c);           /* its idempotency.jsonl; those of older links are history */
+/* Hands the libraries out, each from where it is, the oldest archive first. */
+MUST_CHECK bool snapshot_load_verified(const struct snapshot_chain *c, const struct limits *limits, snapshot_op_fn fn, void *ctx,
+                                       struct status *st);
+void snapshot_chain_free(struct snapshot_chain *c); /* takes NULL */
 
 #endif

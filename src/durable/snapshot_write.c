@@ -1,7 +1,7 @@
 /*
  * snapshot_write.c - writing a snapshot: a plain archive that needs no tool of ours.
  *
- *   manifest.json                                 what this is, when, up to which LSN, base (null: it is whole), and each library's
+ *   manifest.json                                 what this is, when, up to which LSN, what it rests on (null: it is whole), and each library's
  *                                                 id, name and counts
  *   libraries/<id>/library.json                   a library as defined
  *   libraries/<id>/documents-000001.jsonl ...     a document with its chunks a line, in the order of writing; closed at 8 MiB
@@ -9,10 +9,15 @@
  *                                                 there is none (store/idempotency.h)
  *   SHA256SUMS                                    of all the others, in the form of `sha256sum -c`
  *
- * The archive is tar (pax), compressed by zstd at level 3. So `tar --zstd -xf` unpacks it, `sha256sum -c SHA256SUMS` checks it,
+ * The archive is tar (pax), as it is or compressed by gzip, zstd or xz. So `tar --zstd -xf` unpacks it, `sha256sum -c SHA256SUMS` checks it,
  * and `jq` reads all of it. One who edits a document makes the sums anew and packs it again: the order of the entries does not
- * matter to the reader, nor do directories.
+ * matter to the reader, nor do directories, nor by what it is compressed.
  *
+ *   manifest.json  {"kind": "quire snapshot", "format": 1 (whole) or 2 (incremental), "written_by", "created_at", "lsn", "log" (16 hex digits: the stretch of
+ *                  the log where it was cut), "base": null or {"archive", "sha256sums" (SHA-256 of the base's SHA256SUMS), "lsn"}, "depth"? (archives behind
+ *                  it), "num_documents", "num_chunks", "libraries": [{"id", "name", "num_documents", "num_chunks", "vectors", "archive"?}]}
+ *                  The libraries are all that exist at the LSN; "archive" is where one is that is not in this archive, because nothing of it changed since
+ *                  the base. Counts are of the whole state. What is in an incremental archive is what changed at LSNs above base.lsn, up to lsn.
  *   library.json   {"id", "name", "description"?, "created_at", "language"?, "embedding_model", "model_fingerprint" (16 hex digits;
  *                  zeros: the caller brings the vectors), "dimension", "index_type", "index_config": {"M", "ef_construction",
  *                  "ef_search"}, "quantization": {"strategy", "bits", "rerank_top_k"}, "on_embedding_failure",
@@ -24,7 +29,7 @@
  * That is the API's document, but for what it can compute (chunk_index, source_document_id) and for custom metadata, which stands
  * in an object of its own, so that no key of the caller's can be taken for one of ours. What is empty is left out. "embedding" is
  * the base64 of little-endian float32, as the API takes it: for vectors that callers brought always, for those of a model when
- * the library says snapshot_vectors; the latter with "embedding_of", 16 hex digits of the text's hash, so that a text that
+ * the library says snapshot_vectors or the configuration snapshot_include_embeddings; the latter with "embedding_of", 16 hex digits of the text's hash, so that a text that
  * somebody changed is embedded anew. (In the line and not in a file of its own, so that a document stays one thing when somebody
  * edits, moves or deletes it.) Values that JSON cannot carry: see snapshot_json.c.
  *
@@ -40,6 +45,7 @@
 #include "base/io.h"
 #include "durable/snapshot_format.h"
 #include "durable/snapshot_json.h"
+#include "durable/snapshot_plan.h"
 
 #include <archive.h>
 #include <archive_entry.h>
@@ -57,7 +63,6 @@ enum {
     NAME_ATTEMPTS = 3600, /* seconds to go ahead of the clock where names are taken */
     SUM_TEXT = 65
 };
-#define ZSTD_LEVEL "3"
 #define US_PER_SECOND 1000000
 
 /* --- the cut --- */
@@ -68,7 +73,8 @@ bool snapshot_cut_take(struct catalog *c, struct snapshot_cut *ret, struct statu
         return false;
     }
     cut.readings = (struct reading *)calloc(cut.count + 1, sizeof *cut.readings);
-    if (cut.readings == NULL) {
+    cut.changed = (uint64_t *)calloc(cut.count + 1, sizeof *cut.changed);
+    if (cut.readings == NULL || cut.changed == NULL) {
         snapshot_cut_release(c, &cut);
         return status_no_memory(st);
     }
@@ -79,6 +85,7 @@ bool snapshot_cut_take(struct catalog *c, struct snapshot_cut *ret, struct statu
             catalog_release(c, cut.libraries[i]);
             continue;
         }
+        cut.changed[kept] = cut.readings[kept].view.lsn;
         cut.readings[kept].view.lsn = cut.lsn;
         cut.libraries[kept] = cut.libraries[i];
         kept++;
@@ -94,6 +101,7 @@ void snapshot_cut_release(struct catalog *c, struct snapshot_cut *cut) {
     }
     free(cut->libraries);
     free(cut->readings);
+    free(cut->changed);
     *cut = (struct snapshot_cut){0};
 }
 
@@ -101,12 +109,15 @@ void snapshot_cut_release(struct catalog *c, struct snapshot_cut *cut) {
 
 struct packing {
     int dir_fd;
+    const struct snapshot_options *options;
+    const struct snapshot_plan *plan;
     int fd;
     char name[SNAPSHOT_NAME_MAX];
     char temporary[SNAPSHOT_NAME_MAX + sizeof SNAPSHOT_TEMPORARY_SUFFIX];
     struct archive *archive;
     uint64_t offset;
     int64_t created_at;
+    struct buf manifest;
     struct buf sums;
     bool failed;      /* what libarchive still wants to write is let go */
     struct status st; /* of the call that failed inside libarchive */
@@ -144,14 +155,29 @@ static bool archive_went(struct packing *p, bool ok, struct status *st) {
                       why != NULL ? why : "libarchive does not say why");
 }
 
+static bool add_filter(struct archive *a, const struct snapshot_options *options) {
+    static const struct {
+        int filter;
+        const char *name;
+        unsigned preset;
+    } filters[] = {[SNAPSHOT_PLAIN] = {ARCHIVE_FILTER_NONE, NULL, 0},
+                   [SNAPSHOT_GZIP] = {ARCHIVE_FILTER_GZIP, "gzip", 6},
+                   [SNAPSHOT_ZSTD] = {ARCHIVE_FILTER_ZSTD, "zstd", 3},
+                   [SNAPSHOT_XZ] = {ARCHIVE_FILTER_XZ, "xz", 6}};
+    char level[16];
+    (void)snprintf(level, sizeof level, "%u", options->level != 0 ? options->level : filters[options->compression].preset);
+    const char *name = filters[options->compression].name;
+    return archive_write_add_filter(a, filters[options->compression].filter) == ARCHIVE_OK &&
+           (name == NULL || archive_write_set_filter_option(a, name, "compression-level", level) == ARCHIVE_OK);
+}
+
 static bool open_archive(struct packing *p, struct status *st) {
     p->archive = archive_write_new();
     if (p->archive == NULL) {
         return status_no_memory(st);
     }
     struct archive *a = p->archive;
-    bool ok = archive_write_set_format_pax_restricted(a) == ARCHIVE_OK && archive_write_add_filter_zstd(a) == ARCHIVE_OK &&
-              archive_write_set_filter_option(a, "zstd", "compression-level", ZSTD_LEVEL) == ARCHIVE_OK &&
+    bool ok = archive_write_set_format_pax_restricted(a) == ARCHIVE_OK && add_filter(a, p->options) &&
               archive_write_set_bytes_per_block(a, BLOCK_BYTES) == ARCHIVE_OK &&
               archive_write_set_bytes_in_last_block(a, 1) == ARCHIVE_OK &&
               archive_write_open(a, p, NULL, write_block, NULL) == ARCHIVE_OK;
@@ -184,15 +210,27 @@ static bool add_entry(struct packing *p, const char *name, struct slice content,
 
 /* --- names --- */
 
+/* Whether no archive of that second is there, however it is compressed. */
+static bool is_free(int dir_fd, const char *when) {
+    for (int i = SNAPSHOT_PLAIN; i <= SNAPSHOT_XZ; i++) {
+        char name[SNAPSHOT_NAME_MAX];
+        (void)snprintf(name, sizeof name, "snapshot_%s%s", when, snapshot_suffix((enum snapshot_compression)i));
+        if (faccessat(dir_fd, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* A temporary file of our own whose final name is free: two snapshots within one second take neighbouring ones. */
 static bool open_temporary(struct packing *p, struct status *st) {
     for (int64_t ahead = 0; ahead < NAME_ATTEMPTS; ahead++) {
         char when[16];
         struct status failed = {0};
         date_time_format(p->created_at + ahead * US_PER_SECOND, when);
-        (void)snprintf(p->name, sizeof p->name, "snapshot_%s" SNAPSHOT_SUFFIX, when);
+        (void)snprintf(p->name, sizeof p->name, "snapshot_%s%s", when, snapshot_suffix(p->options->compression));
         (void)snprintf(p->temporary, sizeof p->temporary, ".%s" SNAPSHOT_TEMPORARY_SUFFIX, p->name);
-        if (faccessat(p->dir_fd, p->name, F_OK, AT_SYMLINK_NOFOLLOW) == 0) {
+        if (!is_free(p->dir_fd, when)) {
             continue;
         }
         if (io_open_at(p->dir_fd, p->temporary, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, FILE_MODE, &p->fd, &failed)) {
@@ -252,7 +290,7 @@ static bool write_documents(struct packing *p, const struct reading *rd, bool ve
     return ok;
 }
 
-static bool write_library(struct packing *p, const struct reading *rd, const bool *cancel, struct buf *content,
+static bool write_library(struct packing *p, const struct reading *rd, bool vectors, const bool *cancel, struct buf *content,
                           struct status *st) {
     struct library_definition d;
     char name[SNAPSHOT_ENTRY_MAX];
@@ -262,8 +300,7 @@ static bool write_library(struct packing *p, const struct reading *rd, const boo
     buf_reset(content);
     snapshot_put_library(content, &rd->view, &d);
     snapshot_library_entry(&rd->view.id, name);
-    return buf_check(content, st) && add_entry(p, name, buf_slice(content), st) &&
-           write_documents(p, rd, snapshot_has_vectors(&rd->view, &d), cancel, content, st);
+    return buf_check(content, st) && add_entry(p, name, buf_slice(content), st) && write_documents(p, rd, vectors, cancel, content, st);
 }
 
 static bool write_keys(struct packing *p, const struct snapshot_cut *cut, struct buf *content, struct status *st) {
@@ -274,12 +311,11 @@ static bool write_keys(struct packing *p, const struct snapshot_cut *cut, struct
     return buf_check(content, st) && (content->len == 0 || add_entry(p, SNAPSHOT_KEYS, buf_slice(content), st));
 }
 
-static bool write_content(struct packing *p, const struct snapshot_cut *cut, const struct snapshot_info *info, const bool *cancel,
-                          struct status *st) {
+static bool write_content(struct packing *p, const struct snapshot_cut *cut, const bool *cancel, struct status *st) {
     struct buf content = {0};
-    bool ok = snapshot_put_manifest(&content, cut, info, st) && add_entry(p, SNAPSHOT_MANIFEST, buf_slice(&content), st);
+    bool ok = add_entry(p, SNAPSHOT_MANIFEST, buf_slice(&p->manifest), st);
     for (size_t i = 0; ok && i < cut->count; i++) {
-        ok = write_library(p, &cut->readings[i], cancel, &content, st);
+        ok = p->plan->where[i] != NULL || write_library(p, &cut->readings[i], p->plan->vectors[i], cancel, &content, st);
     }
     ok = ok && write_keys(p, cut, &content, st);
     buf_fini(&content);
@@ -288,7 +324,8 @@ static bool write_content(struct packing *p, const struct snapshot_cut *cut, con
 }
 
 static struct snapshot_info info_of(const struct snapshot_cut *cut) {
-    struct snapshot_info info = {.created_at = clock_wall_us(), .lsn = cut->lsn, .libraries = (uint32_t)cut->count};
+    struct snapshot_info info = {
+        .created_at = clock_wall_us(), .lsn = cut->lsn, .log_place = cut->log_place, .libraries = (uint32_t)cut->count};
     for (size_t i = 0; i < cut->count; i++) {
         info.documents += cut->readings[i].view.live_documents;
         info.chunks += cut->readings[i].view.live_chunks;
@@ -305,33 +342,51 @@ static bool publish(struct packing *p, struct status *st) {
     return io_fsync(p->dir_fd, "snapshots/", st);
 }
 
-bool snapshot_write(int snapshots_dir_fd, const struct snapshot_cut *cut, const bool *cancel, struct snapshot_info *ret,
-                    struct status *st) {
-    struct snapshot_info info = info_of(cut);
-    struct packing p = {.dir_fd = snapshots_dir_fd, .fd = -1, .created_at = info.created_at};
-    bool opened = false;
+static bool pack(struct packing *p, const struct snapshot_cut *cut, const bool *cancel, struct snapshot_info *info, struct status *st) {
     bool ok = false;
-    if (!open_temporary(&p, st)) {
-        goto out;
+    if (!open_temporary(p, st)) {
+        io_close(&p->fd);
+        return false;
     }
-    opened = true;
-    if (!open_archive(&p, st) || !write_content(&p, cut, &info, cancel, st) || !publish(&p, st)) {
-        goto out;
+    if (open_archive(p, st) && snapshot_put_manifest(&p->manifest, cut, p->plan, info, st) && write_content(p, cut, cancel, st) && publish(p, st)) {
+        memcpy(info->name, p->name, sizeof info->name);
+        info->bytes = p->offset;
+        ok = true;
     }
-    memcpy(info.name, p.name, sizeof info.name);
-    info.bytes = p.offset;
-    *ret = info;
-    ok = true;
-out:
-    if (p.archive != NULL) {
-        p.failed = p.failed || !ok; /* freeing it writes the rest of what was begun */
-        (void)archive_write_free(p.archive);
+    if (p->archive != NULL) {
+        p->failed = p->failed || !ok; /* freeing it writes the rest of what was begun */
+        (void)archive_write_free(p->archive);
     }
-    if (!ok && opened && p.temporary[0] != '\0') {
+    if (!ok && p->temporary[0] != '\0') {
         struct status ignored;
-        (void)!io_unlink_at(p.dir_fd, p.temporary, &ignored); /* what stays is removed by snapshot_prune */
+        (void)!io_unlink_at(p->dir_fd, p->temporary, &ignored); /* what stays is removed by snapshot_prune */
     }
-    io_close(&p.fd);
+    io_close(&p->fd);
+    return ok;
+}
+
+bool snapshot_write(int snapshots_dir_fd, const struct snapshot_cut *cut, const struct snapshot_options *options, const bool *cancel,
+                    struct snapshot_info *ret, struct snapshot_base **ret_base, struct status *st) {
+    struct snapshot_info info = info_of(cut);
+    struct snapshot_plan plan = {0};
+    struct packing p = {.dir_fd = snapshots_dir_fd, .options = options, .plan = &plan, .fd = -1, .created_at = info.created_at};
+    bool ok = snapshot_plan_make(snapshots_dir_fd, cut, options, &plan, st) && pack(&p, cut, cancel, &info, st);
+    if (ok && plan.base != NULL) {
+        const struct snapshot_info *base = snapshot_base_info(plan.base);
+        memcpy(info.base, base->name, sizeof info.base);
+        info.base_lsn = base->lsn;
+        info.depth = base->depth + 1;
+    }
+    if (ok && ret_base != NULL) {
+        struct status ignored;
+        /* Without it the next one is whole, no more. */
+        *ret_base = snapshot_base_made(plan.base, &info, buf_slice(&p.manifest), buf_slice(&p.sums), &ignored);
+    }
+    if (ok) {
+        *ret = info;
+    }
+    snapshot_plan_fini(&plan);
+    buf_fini(&p.manifest);
     buf_fini(&p.sums);
     return ok;
 }

@@ -286,11 +286,18 @@ static bool check_together(const struct config *c, struct status *st) {
     return true;
 }
 
+static bool check_level(const struct config *c, struct status *st) {
+    enum { MOST = 9 };
+    bool nine = c->snapshot_compression == CONFIG_COMPRESSION_GZIP || c->snapshot_compression == CONFIG_COMPRESSION_XZ;
+    return !nine || c->snapshot_level <= MOST ||
+           status_set(st, STATUS_CONFIG, "snapshot_level = %u: gzip and xz have levels from 1 to %d", (unsigned)c->snapshot_level, MOST);
+}
+
 bool config_check(const struct config *c, struct status *st) {
     if (!check_path("data_dir", c->data_dir, false, st) || !check_path("run_dir", c->run_dir, false, st) ||
         !check_path("socket", c->socket, true, st) || !check_path("pid_file", c->pid_file, true, st) ||
         !check_path("log_file", c->log_file, true, st) || !check_path("admin_key_file", c->admin_key_file, true, st) ||
-        !check_socket_length(c, st) || !check_together(c, st)) {
+        !check_socket_length(c, st) || !check_together(c, st) || !check_level(c, st)) {
         return false;
     }
     if (c->auth == CONFIG_AUTH_OFF && !config_listens_on_loopback(c)) {

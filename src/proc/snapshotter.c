@@ -143,6 +143,16 @@ static void put_back(struct snapshotter *sn, const struct cutting *c) {
     lock_release(&sn->mutex);
 }
 
+_Static_assert((int)CONFIG_COMPRESSION_NONE == (int)SNAPSHOT_PLAIN && (int)CONFIG_COMPRESSION_GZIP == (int)SNAPSHOT_GZIP &&
+                   (int)CONFIG_COMPRESSION_ZSTD == (int)SNAPSHOT_ZSTD && (int)CONFIG_COMPRESSION_XZ == (int)SNAPSHOT_XZ,
+               "the words of snapshot_compression stand in the order of their numbers");
+
+static struct snapshot_options options_now(const struct snapshotter *sn) {
+    const struct tunables *t = &sn->s->tunables;
+    return (struct snapshot_options){.compression = (enum snapshot_compression)load_relaxed_u64(&t->snapshot_compression),
+                                     .level = (unsigned)load_relaxed_u64(&t->snapshot_level)};
+}
+
 static bool take(struct snapshotter *sn, struct snapshot_info *ret, struct status *st) {
     struct cutting c = {.sn = sn};
     int64_t begun = clock_monotonic_us();
@@ -150,7 +160,8 @@ static bool take(struct snapshotter *sn, struct snapshot_info *ret, struct statu
         put_back(sn, &c);
         return false;
     }
-    bool ok = snapshot_write(sn->s->snapshots_dir_fd, &c.cut, &sn->cancel, ret, st);
+    struct snapshot_options options = options_now(sn);
+    bool ok = snapshot_write(sn->s->snapshots_dir_fd, &c.cut, &options, &sn->cancel, ret, NULL, st);
     snapshot_cut_release(sn->s->catalog, &c.cut);
     if (!ok) {
         put_back(sn, &c);

@@ -10,6 +10,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+static const struct snapshot_options ordinary = {.compression = SNAPSHOT_ZSTD};
+
 enum { WORKERS = 4, CATALOG_CAPACITY = 64, PATIENCE_US = 1000000, BROUGHT_DIMENSION = 7 };
 
 /* --- the script --- */
@@ -433,7 +435,7 @@ bool server_snapshot(struct server *s, struct snapshot_info *ret, struct status 
         return false;
     }
     cut.keys = s->keys;
-    bool ok = snapshot_write(s->snapshots_fd, &cut, NULL, &info, st) && oplog_publish_snapshot(s->log, floor_of(s, cut.lsn), st);
+    bool ok = snapshot_write(s->snapshots_fd, &cut, &ordinary, NULL, &info, NULL, st) && oplog_publish_snapshot(s->log, floor_of(s, cut.lsn), st);
     snapshot_cut_release(s->catalog, &cut);
     if (ok && ret != NULL) {
         *ret = info;

@@ -14,6 +14,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+static const struct snapshot_options ordinary = {.compression = SNAPSHOT_ZSTD};
+
 enum { NAMES_MAX = 64 };
 
 static int set_up(void **state) {
@@ -475,7 +477,7 @@ static void all_snapshots_damaged(void **state) {
     server_steps_ok(s, 80);
     /* A snapshot of which the log was not told, so it still holds everything. */
     assert_true(snapshot_cut_take(s->catalog, &cut, &st));
-    assert_true(snapshot_write(s->snapshots_fd, &cut, NULL, &info, &st));
+    assert_true(snapshot_write(s->snapshots_fd, &cut, &ordinary, NULL, &info, NULL, &st));
     snapshot_cut_release(s->catalog, &cut);
     server_steps_ok(s, 90);
     server_crash(s);
@@ -501,7 +503,7 @@ static void a_snapshot_that_contradicts_itself(void **state) {
     server_start_ok(s);
     server_steps_ok(s, 80);
     assert_true(snapshot_cut_take(s->catalog, &cut, &st));
-    assert_true(snapshot_write(s->snapshots_fd, &cut, NULL, &info, &st));
+    assert_true(snapshot_write(s->snapshots_fd, &cut, &ordinary, NULL, &info, NULL, &st));
     snapshot_cut_release(s->catalog, &cut);
     server_steps_ok(s, 90);
     server_crash(s);

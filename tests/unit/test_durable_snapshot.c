@@ -17,6 +17,8 @@
 
 enum { NAMES_MAX = 64 };
 
+static const struct snapshot_options ordinary = {.compression = SNAPSHOT_ZSTD};
+
 struct snapshots {
     struct fixture *store;
     struct fixture *again; /* an empty one, to load into */
@@ -131,7 +133,7 @@ static struct snapshot_info take(struct snapshots *s) {
     struct snapshot_info info;
     struct status st = {0};
     assert_true(snapshot_cut_take(s->store->catalog, &cut, &st));
-    bool ok = snapshot_write(s->dir.fd, &cut, NULL, &info, &st);
+    bool ok = snapshot_write(s->dir.fd, &cut, &ordinary, NULL, &info, NULL, &st);
     snapshot_cut_release(s->store->catalog, &cut);
     if (!ok) {
         fail_msg("snapshot_write: %s", st.detail);
@@ -386,7 +388,7 @@ static void can_be_called_off(void **state) {
     char names[NAMES_MAX][64];
     fill(s->store);
     assert_true(snapshot_cut_take(s->store->catalog, &cut, &st));
-    assert_false(snapshot_write(s->dir.fd, &cut, &cancel, &info, &st));
+    assert_false(snapshot_write(s->dir.fd, &cut, &ordinary, &cancel, &info, NULL, &st));
     assert_int_equal(st.code, STATUS_BUSY);
     snapshot_cut_release(s->store->catalog, &cut);
     assert_int_equal(names_with(s->dir.fd, ".snapshot_", names, NAMES_MAX), 0);
@@ -417,7 +419,7 @@ static void a_cut_does_not_move(void **state) {
     op_encode_library_delete(&op, &gone);
     fixture_commit(s->store, &op);
     buf_fini(&op);
-    assert_true(snapshot_write(s->dir.fd, &cut, NULL, &info, &st));
+    assert_true(snapshot_write(s->dir.fd, &cut, &ordinary, NULL, &info, NULL, &st));
     snapshot_cut_release(s->store->catalog, &cut);
     assert_int_equal(info.libraries, 2);
     assert_int_equal(info.documents, 2);
@@ -435,7 +437,7 @@ struct writing {
 
 static void *write_beside(void *ctx) {
     struct writing *w = (struct writing *)ctx;
-    w->ok = snapshot_write(w->s->dir.fd, &w->cut, NULL, &w->info, &w->st);
+    w->ok = snapshot_write(w->s->dir.fd, &w->cut, &ordinary, NULL, &w->info, NULL, &w->st);
     return NULL;
 }
 
@@ -493,7 +495,7 @@ static void every_call_fails(void **state) {
                                       .path = s->dir.path};
             assert_true(snapshot_cut_take(s->store->catalog, &cut, &st));
             fault_arm(&plan);
-            bool ok = snapshot_write(s->dir.fd, &cut, NULL, &info, &st);
+            bool ok = snapshot_write(s->dir.fd, &cut, &ordinary, NULL, &info, NULL, &st);
             fault_disarm();
             snapshot_cut_release(s->store->catalog, &cut);
             assert_int_equal(names_with(s->dir.fd, ".snapshot_", names, NAMES_MAX), 0);
@@ -522,7 +524,7 @@ static void killed_at_every_call(void **state) {
             struct snapshot_cut cut;
             struct snapshot_info info;
             fault_arm(&plan);
-            bool ok = snapshot_cut_take(s->store->catalog, &cut, &st) && snapshot_write(s->dir.fd, &cut, NULL, &info, &st);
+            bool ok = snapshot_cut_take(s->store->catalog, &cut, &st) && snapshot_write(s->dir.fd, &cut, &ordinary, NULL, &info, NULL, &st);
             _exit(ok ? 0 : 1);
         }
         int status = 0;
