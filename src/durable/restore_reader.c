@@ -110,26 +110,27 @@ static bool too_new(const struct restore_reader *r, const struct snapshot_info *
 /* Verifies the archive and sends all of it. *ret_failed: it does not verify; nothing was sent. */
 static bool send_archive(struct restore_reader *r, const char *name, bool *ret_failed, struct status *st) {
     struct limits limits;
-    struct verified v = {0};
-    int fd = -1;
+    struct snapshot_chain *chain = NULL;
     limits_default(&limits);
-    *ret_failed = !snapshot_open_verified(r->source->snapshots_fd, name, &limits, &fd, &v, st);
-    bool ok = !*ret_failed;
-    if (ok && too_new(r, &v.info)) {
+    *ret_failed = !snapshot_open_verified(r->source->snapshots_fd, name, &limits, &chain, st);
+    if (*ret_failed) {
+        return false;
+    }
+    const struct snapshot_info *info = snapshot_chain_info(chain);
+    bool ok = true;
+    if (too_new(r, info)) {
         char time[RFC3339_MAX];
-        (void)rfc3339_format(v.info.created_at, time);
-        ok = status_set(st, STATUS_INVALID, "%.100s holds LSN %" PRIu64 ", written at %s: the target is before it", shown_name(r->source, name), v.info.lsn,
+        (void)rfc3339_format(info->created_at, time);
+        ok = status_set(st, STATUS_INVALID, "%.100s holds LSN %" PRIu64 ", written at %s: the target is before it", shown_name(r->source, name), info->lsn,
                         time);
+    } else {
+        struct sending sending = {.reader = r, .lsn = info->lsn, .time_us = info->created_at};
+        r->lsn = info->lsn;
+        r->time_us = info->created_at;
+        ok = restore_send(r, FRAME_BASE, info->lsn, info->created_at, info->documents, slice_str(shown_name(r->source, name)), st) &&
+             snapshot_load_verified(chain, &limits, send_op, &sending, st);
     }
-    if (ok) {
-        struct sending sending = {.reader = r, .lsn = v.info.lsn, .time_us = v.info.created_at};
-        r->lsn = v.info.lsn;
-        r->time_us = v.info.created_at;
-        ok = restore_send(r, FRAME_BASE, v.info.lsn, v.info.created_at, v.info.documents, slice_str(shown_name(r->source, name)), st) &&
-             snapshot_load_verified(fd, &v, &limits, send_op, &sending, st);
-    }
-    verified_fini(&v);
-    io_close(&fd);
+    snapshot_chain_free(chain);
     return ok;
 }
 
