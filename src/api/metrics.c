@@ -143,13 +143,14 @@ static void put_histogram(struct buf *b, const char *name, const char *help, con
 /* --- workers --- */
 
 struct worker_sums {
-    uint64_t requests, searches, candidates, embedded, alive;
+    uint64_t requests, searches, candidates, embedded, overdue, alive, with_write;
     uint64_t by_class[6];
     uint64_t by_route[CONTROL_ROUTES];
     struct control_histogram request_time, search_time, write_time;
 };
 
 static void sum_workers(const struct control *c, struct worker_sums *s) {
+    s->with_write = places_taken(&c->writers);
     uint32_t slots = c->workers < CONTROL_MAX_WORKERS ? c->workers : CONTROL_MAX_WORKERS;
     for (uint32_t i = 0; i < slots; i++) {
         const struct control_worker *w = &c->worker[i];
@@ -158,6 +159,7 @@ static void sum_workers(const struct control *c, struct worker_sums *s) {
         s->searches += load_relaxed_u64(&w->searches);
         s->candidates += load_relaxed_u64(&w->candidates);
         s->embedded += load_relaxed_u64(&w->embedded);
+        s->overdue += load_relaxed_u64(&w->overdue);
         for (size_t k = 0; k < sizeof s->by_class / sizeof s->by_class[0]; k++) {
             s->by_class[k] += load_relaxed_u64(&w->requests_by_class[k]);
         }
@@ -177,6 +179,8 @@ static void put_single(struct buf *b, const char *name, const char *type, const 
 
 static void put_workers(struct buf *b, const struct worker_sums *s) {
     put_single(b, "quire_workers", "gauge", "Workers alive.", s->alive);
+    put_single(b, "quire_workers_writing", "gauge", "Workers that have a request of the socket for writes.", s->with_write);
+    put_single(b, "quire_writes_overdue_total", "counter", "Writes refused because their deadline passed while they waited for a worker.", s->overdue);
     put_single(b, "quire_http_requests_total", "counter", "Requests answered.", s->requests);
     put_head(b, "quire_http_responses_total", "counter", "Responses by class of status.");
     for (unsigned k = 1; k < sizeof s->by_class / sizeof s->by_class[0]; k++) {

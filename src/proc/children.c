@@ -40,6 +40,8 @@ enum {
     WORKERS_PER_CORE = 4,
     WORKERS_PRESET_MOST = 16,
     SPARE_SHARE = 4, /* a spare slot for so many workers */
+    WRITERS_SHARE = 3, /* three of four workers may have a write */
+    WRITERS_OF = 4,
     FIRST_PAUSE_MS = 10,
     US_PER_MS = 1000,
     /* Above every number of the heritage, so that moving a descriptor to its place never closes one that is still needed. */
@@ -80,6 +82,13 @@ uint32_t children_wanted(const struct config *c) {
         return (uint32_t)c->workers;
     }
     return preset < WORKERS_PRESET_MOST ? (uint32_t)preset : WORKERS_PRESET_MOST;
+}
+
+uint32_t children_writers(const struct config *c) {
+    uint32_t workers = children_wanted(c);
+    uint32_t writers = c->write_workers > 0 ? (uint32_t)c->write_workers : workers * WRITERS_SHARE / WRITERS_OF;
+    writers = writers < workers ? writers : workers - 1;
+    return writers > 0 ? writers : 1;
 }
 
 uint32_t children_slots(uint64_t workers) {
@@ -192,7 +201,8 @@ static void keep_environment(struct spawn_plan *p) {
 
 static void plan(struct spawn_plan *p, const struct children *ch, uint32_t slot, int channel_fd) {
     *p = (struct spawn_plan){.parent = getpid()};
-    p->fd[HERITAGE_LISTEN] = ch->s->listener.fd;
+    p->fd[HERITAGE_LISTEN] = ch->s->listener[LISTENER_MAIN].fd;
+    p->fd[HERITAGE_LISTEN_WRITES] = ch->s->listener[LISTENER_WRITES].fd;
     p->fd[HERITAGE_CONTROL] = ch->s->control_fd;
     p->fd[HERITAGE_CHANNEL] = channel_fd;
     p->fd[HERITAGE_DATA] = ch->s->data_dir_fd;
@@ -469,6 +479,7 @@ void children_reap(struct children *ch) {
         lock_release(&ch->mutex);
         if (slot != UINT32_MAX) {
             rwlock_reader_gone(&ch->s->control->lock, slot);
+            places_leave(&ch->s->control->writers, slot);
             log_death(&dead, slot, &info);
             plan_successor(ch, &dead, now_us);
         }

@@ -13,6 +13,8 @@
 uint32_t children_slots(uint64_t workers);
 /* Workers that the configuration asks for. */
 uint32_t children_wanted(const struct config *c);
+/* How many of them may have a connection of the socket for writes at a time: fewer than there are, where there are two or more. */
+uint32_t children_writers(const struct config *c);
 
 MUST_CHECK bool children_new(struct supervisor *s, struct children **ret, struct status *st);
 void children_free(struct children *ch);

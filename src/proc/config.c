@@ -210,6 +210,14 @@ void config_socket_path(const struct config *c, char out[CONFIG_PATH_MAX]) {
     }
 }
 
+void config_write_socket_path(const struct config *c, char out[CONFIG_PATH_MAX]) {
+    if (c->write_socket[0] != '\0') {
+        (void)snprintf(out, CONFIG_PATH_MAX, "%s", c->write_socket);
+    } else {
+        (void)snprintf(out, CONFIG_PATH_MAX, "%s/quired-writes.sock", c->run_dir);
+    }
+}
+
 void config_pid_path(const struct config *c, char out[CONFIG_PATH_MAX]) {
     if (c->pid_file[0] != '\0') {
         (void)snprintf(out, CONFIG_PATH_MAX, "%s", c->pid_file);
@@ -257,15 +265,24 @@ static bool check_path(const char *key, const char *path, bool may_be_empty, str
     return status_set(st, STATUS_CONFIG, "%s must be an absolute path, not '%.200s'", key, path);
 }
 
-static bool check_socket_length(const struct config *c, struct status *st) {
+static bool check_socket_length(const char *path, struct status *st) {
     struct sockaddr_un address;
-    char path[CONFIG_PATH_MAX];
     /* The socket is bound under a temporary name first. */
     size_t most = sizeof address.sun_path - sizeof ".new";
-    config_socket_path(c, path);
     return strlen(path) <= most ||
            status_set(st, STATUS_CONFIG, "the socket's path has %zu bytes, at most %zu can be bound: %.160s", strlen(path), most,
                       path);
+}
+
+static bool check_sockets(const struct config *c, struct status *st) {
+    char path[CONFIG_PATH_MAX];
+    char write_path[CONFIG_PATH_MAX];
+    config_socket_path(c, path);
+    config_write_socket_path(c, write_path);
+    if (strcmp(path, write_path) == 0) {
+        return status_set(st, STATUS_CONFIG, "socket and write_socket must be two: %.160s", path);
+    }
+    return check_socket_length(path, st) && check_socket_length(write_path, st);
 }
 
 static bool check_together(const struct config *c, struct status *st) {
@@ -295,9 +312,9 @@ static bool check_level(const struct config *c, struct status *st) {
 
 bool config_check(const struct config *c, struct status *st) {
     if (!check_path("data_dir", c->data_dir, false, st) || !check_path("run_dir", c->run_dir, false, st) ||
-        !check_path("socket", c->socket, true, st) || !check_path("pid_file", c->pid_file, true, st) ||
+        !check_path("socket", c->socket, true, st) || !check_path("write_socket", c->write_socket, true, st) || !check_path("pid_file", c->pid_file, true, st) ||
         !check_path("log_file", c->log_file, true, st) || !check_path("admin_key_file", c->admin_key_file, true, st) ||
-        !check_socket_length(c, st) || !check_together(c, st) || !check_level(c, st)) {
+        !check_sockets(c, st) || !check_together(c, st) || !check_level(c, st)) {
         return false;
     }
     if (c->auth == CONFIG_AUTH_OFF && !config_listens_on_loopback(c)) {

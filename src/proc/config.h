@@ -81,6 +81,7 @@ bool config_reload(struct config *c, const struct config *fresh, char ignored[CO
 
 /* Paths with their presets filled in. */
 void config_socket_path(const struct config *c, char out[CONFIG_PATH_MAX]);
+void config_write_socket_path(const struct config *c, char out[CONFIG_PATH_MAX]);
 void config_pid_path(const struct config *c, char out[CONFIG_PATH_MAX]);
 /* The name for distance_init; "" where it shall choose. */
 void config_kernel_name(const struct config *c, char out[CONFIG_CHOICE_MAX]);

@@ -3,10 +3,11 @@
  *
  *   fd  what
  *   3   the listening FastCGI socket
- *   4   the control segment (memfd)
- *   5   the channel: this worker's end of a SOCK_STREAM socketpair
- *   6   the data directory, O_RDONLY|O_DIRECTORY
- *   7   the configuration as the supervisor holds it: a sealed memfd with "key = value" lines, so that a worker started after a
+ *   4   the one for writes, whose connections a worker takes only when it has a place (intake.h)
+ *   5   the control segment (memfd)
+ *   6   the channel: this worker's end of a SOCK_STREAM socketpair
+ *   7   the data directory, O_RDONLY|O_DIRECTORY
+ *   8   the configuration as the supervisor holds it: a sealed memfd with "key = value" lines, so that a worker started after a
  *       half-done edit of quire.conf still has the running configuration
  *   2   standard error: the log (a file the supervisor has open, or journald). When the supervisor reopens a file, it replaces
  *       its workers, new ones first, so that no worker needs the right to open it
@@ -22,11 +23,12 @@
 
 enum heritage_fd {
     HERITAGE_LISTEN = 3,
-    HERITAGE_CONTROL = 4,
-    HERITAGE_CHANNEL = 5,
-    HERITAGE_DATA = 6,
-    HERITAGE_CONFIG = 7,
-    HERITAGE_END = 8 /* descriptors from here on are closed */
+    HERITAGE_LISTEN_WRITES = 4,
+    HERITAGE_CONTROL = 5,
+    HERITAGE_CHANNEL = 6,
+    HERITAGE_DATA = 7,
+    HERITAGE_CONFIG = 8,
+    HERITAGE_END = 9 /* descriptors from here on are closed */
 };
 
 #endif

@@ -1,5 +1,5 @@
 /*
- * listener.h - the FastCGI socket: bound early under a temporary name, so that a path that cannot be used is found before a long
+ * listener.h - a FastCGI socket: bound early under a temporary name, so that a path that cannot be used is found before a long
  * recovery, and published by a rename once workers can answer. A socket that a dead server left is removed; one that somebody
  * listens on is not touched.
  */
@@ -12,6 +12,9 @@
 #include <sys/un.h>
 
 #define LISTENER_PATH_MAX sizeof(((struct sockaddr_un *)0)->sun_path)
+
+/* The one for searches and everything else, and the one for writes (intake.h). */
+enum listener_kind { LISTENER_MAIN, LISTENER_WRITES, LISTENERS };
 
 struct listener {
     int fd; /* -1: none */

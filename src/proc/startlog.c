@@ -43,8 +43,8 @@ void startlog_banner(const struct supervisor *s, const struct test_hooks *hooks)
     config_socket_path(&s->config, socket_path);
     log_info("Quire %s starts, pid %ld", PACKAGE_VERSION, (long)getpid());
     log_info("data in %s, socket %s, nginx on %s", s->config.data_dir, socket_path, s->config.listen);
-    log_info("%u workers on %u cores, distance kernel %s, default model %s (%u dimensions, %s)", children_wanted(&s->config),
-             background_cores(), distance_kernel_name(distance_kernel_in_use()), model->name, model->dimension, model->where);
+    log_info("%u workers, %u of them for writes at a time, on %u cores, distance kernel %s, default model %s (%u dimensions, %s)", children_wanted(&s->config),
+             children_writers(&s->config), background_cores(), distance_kernel_name(distance_kernel_in_use()), model->name, model->dimension, model->where);
     if (s->config.auth == CONFIG_AUTH_OFF) {
         log_warn("auth = off: everything is open, without keys, to whoever reaches %s", s->config.listen);
     } else if (!s->config.has_admin_key) {

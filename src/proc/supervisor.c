@@ -317,7 +317,7 @@ int supervisor_run(const struct supervisor_options *options, const struct config
                            .lock_fd = -1,
                            .control_fd = -1,
                            .wake_fd = -1,
-                           .listener = LISTENER_CLOSED}};
+                           .listener = {LISTENER_CLOSED, LISTENER_CLOSED}}};
     lock_init(&r.progress_mutex, LOCK_PROGRESS);
     (void)umask(umask(FILE_MASK) | FILE_MASK); /* a stricter one stays */
     notify_init();

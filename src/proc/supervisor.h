@@ -74,7 +74,7 @@ struct supervisor {
     struct idempotency *idempotency; /* changed by recovery, then by the committer; asked by channels, checkpoint and snapshot, too */
     struct oplog *log; /* after recovery */
     struct log_floor *log_floor;
-    struct listener listener;
+    struct listener listener[LISTENERS];
     char pid_path[CONFIG_PATH_MAX];
     bool pid_written;
 

@@ -231,6 +231,11 @@ static bool start_threads(struct run *r, struct status *st) {
            reembed_new(s, &r->report, &r->reembed, st);
 }
 
+/* The main socket last: who waits for a server waits for that one. */
+static bool publish_sockets(struct supervisor *s, struct status *st) {
+    return listener_publish(&s->listener[LISTENER_WRITES], st) && listener_publish(&s->listener[LISTENER_MAIN], st);
+}
+
 void supervisor_begin_serving(struct run *r) {
     struct supervisor *s = &r->s;
     struct status st;
@@ -242,7 +247,7 @@ void supervisor_begin_serving(struct run *r) {
     show_recovery(r, now_us - r->begun_us);
     idempotency_start(s->idempotency, clock_wall_us(), now_us);
     startlog_restored(s, &r->report, now_us - r->begun_us);
-    if (!start_threads(r, &st) || !listener_publish(&s->listener, &st) || !children_configure(s->children, &s->config, &st)) {
+    if (!start_threads(r, &st) || !publish_sockets(s, &st) || !children_configure(s->children, &s->config, &st)) {
         supervisor_fail(r, "cannot begin to serve", &st);
         return;
     }
@@ -309,15 +314,28 @@ static bool open_data(struct supervisor *s, struct status *st) {
            open_directory(s->data_dir_fd, "snapshots", DIRECTORY_MODE, &s->snapshots_dir_fd, st);
 }
 
-static bool open_run_directory(struct supervisor *s, struct status *st) {
-    char path[CONFIG_PATH_MAX];
+static bool bind_sockets(struct supervisor *s, struct status *st) {
+    char path[LISTENERS][CONFIG_PATH_MAX];
     gid_t group;
-    config_socket_path(&s->config, path);
+    config_socket_path(&s->config, path[LISTENER_MAIN]);
+    config_write_socket_path(&s->config, path[LISTENER_WRITES]);
+    if (!listener_group(s->config.socket_group, &group, st)) {
+        return false;
+    }
+    for (int i = 0; i < LISTENERS; i++) {
+        if (!listener_bind(&s->listener[i], path[i], group, st)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool open_run_directory(struct supervisor *s, struct status *st) {
     /* nginx must be able to walk to the socket, whose own mode says who may use it; others may read the pid. */
     mode_t mask = umask(PUBLIC_MASK);
     bool made = io_mkdir_at(AT_FDCWD, s->config.run_dir, RUN_DIRECTORY_MODE, st) && write_pid_file(s, st);
     (void)umask(mask);
-    return made && listener_group(s->config.socket_group, &group, st) && listener_bind(&s->listener, path, group, st);
+    return made && bind_sockets(s, st);
 }
 
 static bool make_control(struct supervisor *s, struct status *st) {
@@ -328,6 +346,7 @@ static bool make_control(struct supervisor *s, struct status *st) {
     }
     struct service_figures *f = (struct service_figures *)control_figures(s->control);
     s->figures = f;
+    places_init(&s->control->writers, children_writers(&s->config));
     f->started_at = clock_wall_us();
     f->started_us = clock_monotonic_us();
     f->auth_on = s->config.auth == CONFIG_AUTH_OFF ? 0 : 1;

@@ -30,6 +30,12 @@ enum {
     BAD_NEWS_US = 1000000    /* after the log failed: so long workers have to tell their clients */
 };
 
+static void close_sockets(struct supervisor *s) {
+    for (int i = 0; i < LISTENERS; i++) {
+        listener_close(&s->listener[i]);
+    }
+}
+
 void supervisor_begin_drain(struct run *r) {
     struct supervisor *s = &r->s;
     r->begun_us = clock_monotonic_us();
@@ -39,7 +45,7 @@ void supervisor_begin_drain(struct run *r) {
              children_alive(s->children) == 1 ? "" : "s");
     notify_send("STOPPING=1\nSTATUS=Stopping: workers finish");
     store_release_u32(&s->control->accepting, 0); /* pairs with: CONTROL_STATE; else a worker would still send writes */
-    listener_close(&s->listener);
+    close_sockets(s);
     children_drain(s->children);
 }
 
@@ -154,7 +160,7 @@ void supervisor_watch_finish(struct run *r, int64_t now_us) {
 
 void supervisor_remove_files(struct supervisor *s) {
     struct status st;
-    listener_close(&s->listener);
+    close_sockets(s);
     if (s->pid_written && !io_unlink_at(AT_FDCWD, s->pid_path, &st)) {
         log_status(LOG_LEVEL_WARN, "the pid file stays behind", &st);
     }

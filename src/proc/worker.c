@@ -2,7 +2,7 @@
  * worker.c - the worker role: one process, one request at a time. The only file that uses libfcgi.
  *
  * How it differs from the usual libfcgi loop: FCGX_Accept_r accepts by itself and then reads without a deadline, so
- * one silent client parks a worker for ever, and SIGTERM does not free it. Here the worker accepts, checks who is there
+ * one silent client parks a worker for ever, and SIGTERM does not free it. Here the worker accepts (intake.c), checks who is there
  * (SO_PEERCRED), sets both timeouts, waits for the first bytes with SIGTERM let in, looks at them, and only then hands the
  * descriptor to libfcgi:
  *
@@ -15,8 +15,10 @@
  * libfcgi 2.4.2, never reaches it in the first place; nginx sends none, and who else may connect is decided by the socket's
  * permissions.
  *
- * Signals: SIGTERM (finish what is in hand and go) is blocked except while the worker sleeps, because a socket with a timeout
- * does not restart its read after a signal, and a request would be lost. SIGQUIT ends at once. The worker may be killed at any
+ * A write's deadline counts from when nginx had it whole (QUIRE_SENT_AT): what it waited in the socket's queue is part of it. One whose
+ * time is over when its turn comes is refused before anything is done.
+ *
+ * Signals: SIGTERM is intake.c's: finish what is in hand and go. SIGQUIT ends at once. The worker may be killed at any
  * instruction; what that leaves in shared memory is the supervisor's to clear.
  */
 #include "proc/worker.h"
@@ -28,7 +30,7 @@
 #include "index/distance.h"
 #include "proc/config.h"
 #include "proc/heritage.h"
-#include "proc/peers.h"
+#include "proc/intake.h"
 #include "proc/sandbox.h"
 #include "proc/worker_link.h"
 #include "shm/atomics.h"
@@ -38,14 +40,11 @@
 #include <fcgiapp.h>
 #include <fcntl.h>
 #include <malloc.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <sysexits.h>
 #include <unistd.h>
 
@@ -59,20 +58,20 @@
 
 enum {
     US_PER_MS = 1000,
-    NS_PER_MS = 1000000,
     MS_PER_SECOND = 1000,
-    LAST_MOMENT_MS = 100,
     CONFIG_MAX_BYTES = 1048576,
     READ_STEP = 65536,
     TRIM_BYTES = 4194304,    /* after a larger request memory is given back to the system */
-    MMAP_THRESHOLD = 262144, /* fixed: glibc would raise it with each large body and keep them all */
-    BEGIN_BYTES = 16         /* the first record: header and body */
+    MMAP_THRESHOLD = 262144 /* fixed: glibc would raise it with each large body and keep them all */
 };
+
+/* A write that says it waited longer than any nginx waits has met another clock, not a long queue. */
+#define LONGEST_WAIT_MS INT64_C(600000)
 
 struct worker {
     uint32_t slot;
     struct config config;
-    struct peers peers;
+    struct intake intake;
     struct embed_registry models;
     struct control *control;
     struct control_worker *page; /* this worker's slot */
@@ -81,17 +80,9 @@ struct worker {
     struct api_response response;
     struct worker_link link;
     struct buf body;
-    int vectors_fd, snapshots_fd, epoll_fd;
+    int vectors_fd, snapshots_fd;
     FCGX_Request request;
-    sigset_t sleeping; /* the signal mask while it waits */
 };
-
-static volatile sig_atomic_t draining;
-
-static void on_terminate(int signal_number) {
-    (void)signal_number;
-    draining = 1;
-}
 
 /* --- one request ------------------------------------------------------------------------------------------------------ */
 
@@ -162,6 +153,32 @@ static bool read_head(const FCGX_Request *r, struct api_request *ret, struct sta
     };
     return parse_length(param(r, "CONTENT_LENGTH"), &ret->content_length) ||
            status_set(st, STATUS_MALFORMED, "Content-Length is not a number");
+}
+
+/* How long ago nginx had the request whole, as nginx tells it ("seconds.milliseconds" since 1970); 0 where it does not. */
+static int64_t waited_ms(const FCGX_Request *r) {
+    struct slice text = param(r, "QUIRE_SENT_AT");
+    const uint8_t *point = text.len == 0 ? NULL : (const uint8_t *)memchr(text.data, '.', text.len);
+    int64_t seconds = 0;
+    int64_t ms = 0;
+    if (point == NULL || !parse_length(slice_of(text.data, (size_t)(point - text.data)), &seconds) ||
+        !parse_length(slice_of(point + 1, text.len - (size_t)(point - text.data) - 1), &ms) || seconds < 0 || ms < 0 ||
+        seconds > INT64_MAX / MS_PER_SECOND / US_PER_MS || ms >= MS_PER_SECOND) {
+        return 0;
+    }
+    int64_t waited = clock_wall_us() / US_PER_MS - (seconds * MS_PER_SECOND + ms);
+    return waited > 0 && waited < LONGEST_WAIT_MS ? waited : 0;
+}
+
+/* A write's time begins with nginx. False: it is over already. */
+static bool begin_deadline(struct worker *w, struct status *st) {
+    int64_t waited = w->intake.has_place ? waited_ms(&w->request) : 0;
+    if (waited >= (int64_t)w->config.write_deadline_ms) {
+        (void)add_relaxed_u64(&w->page->overdue, 1);
+        return status_set(st, STATUS_BUSY, "the write waited %lld ms for its turn; it was not done", (long long)waited);
+    }
+    worker_link_begin(&w->link, waited);
+    return true;
 }
 
 /* Reads the body to its end, at most `most` bytes. */
@@ -265,7 +282,7 @@ static void answer_request(struct worker *w) {
     uint64_t body_max = 0;
     bool body_read = false;
     api_response_reset(&w->response);
-    if (!read_head(&w->request, &request, &st)) {
+    if (!read_head(&w->request, &request, &st) || !begin_deadline(w, &st)) {
         api_fail(w->api, &request, &st, &w->response);
     } else if (!api_begin(w->api, &request, &w->response, &body_max)) {
         body_read = read_body(w, request.content_length, body_max, &st);
@@ -314,92 +331,11 @@ static void serve(struct worker *w, int fd) {
     store_relaxed_u64(&w->page->busy_since_us, 0);
 }
 
-/* --- connections ------------------------------------------------------------------------------------------------------ */
-
-static bool peer_allowed(const struct worker *w, int fd) {
-    struct ucred who;
-    socklen_t len = sizeof who;
-    if (w->peers.anyone) {
-        return true;
-    }
-    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) != 0) {
-        return false;
-    }
-    if (!peers_allow(&w->peers, who.uid)) {
-        log_warn("user %lu may not connect (socket_peers)", (unsigned long)who.uid);
-        return false;
-    }
-    return true;
-}
-
-static bool set_timeouts(const struct worker *w, int fd) {
-    uint64_t ms = w->config.peer_timeout_ms;
-    struct timeval limit = {.tv_sec = (time_t)(ms / MS_PER_SECOND), .tv_usec = (suseconds_t)(ms % MS_PER_SECOND * US_PER_MS)};
-    return setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) == 0 &&
-           setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit) == 0;
-}
-
-/* Waits until the peer has sent something, with signals let in. One that has just connected when the worker is told to go has a
- * moment left to send its request. */
-static bool wait_for_bytes(const struct worker *w, int fd) {
-    struct pollfd p = {.fd = fd, .events = POLLIN};
-    struct timespec limit = {.tv_sec = (time_t)(w->config.peer_timeout_ms / MS_PER_SECOND),
-                             .tv_nsec = (long)(w->config.peer_timeout_ms % MS_PER_SECOND) * NS_PER_MS};
-    int n = draining == 0 ? ppoll(&p, 1, &limit, &w->sleeping) : -1;
-    if (n < 0 && draining != 0) {
-        n = poll(&p, 1, LAST_MOMENT_MS);
-    }
-    return n == 1;
-}
-
-/* Whether the connection begins with the begin of a responder's request. Looks without taking: nginx has mostly sent it already.
- */
-static bool begins_well(const struct worker *w, int fd) {
-    union {
-        FCGI_BeginRequestRecord record;
-        uint8_t bytes[BEGIN_BYTES];
-    } first;
-    ssize_t n = recv(fd, first.bytes, sizeof first.bytes, MSG_PEEK | MSG_DONTWAIT);
-    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
-        if (!wait_for_bytes(w, fd)) {
-            return false;
-        }
-        n = recv(fd, first.bytes, sizeof first.bytes, MSG_PEEK | MSG_DONTWAIT);
-    }
-    return n == (ssize_t)sizeof first.bytes && first.record.header.version == FCGI_VERSION_1 &&
-           first.record.header.type == FCGI_BEGIN_REQUEST && first.record.body.roleB1 == 0 &&
-           first.record.body.roleB0 == FCGI_RESPONDER;
-}
-
-/* Takes one connection. False: there is none. */
-static bool take_connection(struct worker *w) {
-    int fd = accept4(HERITAGE_LISTEN, NULL, NULL, SOCK_CLOEXEC);
-    if (fd < 0) {
-        return errno == ECONNABORTED || errno == EINTR;
-    }
-    if (peer_allowed(w, fd) && set_timeouts(w, fd) && begins_well(w, fd)) {
+static void serve_all(struct worker *w) {
+    int fd = -1;
+    while (!w->link.broken && (fd = intake_next(&w->intake)) >= 0) {
         serve(w, fd);
-    } else {
-        (void)close(fd);
-    }
-    return true;
-}
-
-/* When the whole server stops, what already stands in the queue is answered first: nobody new can get in. */
-static bool may_go(const struct worker *w, bool queue_empty) {
-    bool server_stops = load_acquire_u32(&w->control->accepting) == 0; /* pairs with: CONTROL_STATE; else the queue is left */
-    return w->link.broken || (draining != 0 && (queue_empty || !server_stops));
-}
-
-static void accept_loop(struct worker *w) {
-    struct epoll_event event;
-    bool got = true;
-    while (!may_go(w, !got)) {
-        got = take_connection(w);
-        if (!got && !may_go(w, true)) {
-            (void)epoll_pwait(w->epoll_fd, &event, 1, -1, &w->sleeping);
-            got = true; /* perhaps; whoever is told to go looks once more */
-        }
+        intake_done(&w->intake);
     }
 }
 
@@ -441,27 +377,11 @@ static bool give_up_rights(const struct worker *w, struct status *st) {
 #endif
 }
 
-static void set_signals(struct worker *w) {
-    struct sigaction terminate = {.sa_handler = on_terminate};
-    sigset_t blocked;
-    (void)sigemptyset(&blocked);
-    (void)sigaddset(&blocked, SIGTERM);
-    (void)sigprocmask(SIG_BLOCK, &blocked, &w->sleeping);
-    (void)sigdelset(&w->sleeping, SIGTERM);
-    (void)sigaction(SIGTERM, &terminate, NULL);
-    (void)signal(SIGPIPE, SIG_IGN); /* libfcgi has set a handler of its own */
+/* libfcgi has set handlers of its own. */
+static void ignore_signals(void) {
+    (void)signal(SIGPIPE, SIG_IGN);
     (void)signal(SIGUSR1, SIG_IGN);
     (void)signal(SIGUSR2, SIG_IGN);
-}
-
-/* One of the sleeping workers is woken for a connection, not all. */
-static bool watch_listener(struct worker *w, struct status *st) {
-    struct epoll_event event = {.events = EPOLLIN | EPOLLEXCLUSIVE};
-    w->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    if (w->epoll_fd < 0 || epoll_ctl(w->epoll_fd, EPOLL_CTL_ADD, HERITAGE_LISTEN, &event) != 0) {
-        return status_set_errno(st, errno, "cannot watch the socket");
-    }
-    return true;
 }
 
 static bool open_store(struct worker *w, struct status *st) {
@@ -501,27 +421,27 @@ static bool begin_log(struct worker *w, struct status *st) {
 }
 
 static bool set_up(struct worker *w, struct status *st) {
+    static const int sockets[INTAKE_SOCKETS] = {[INTAKE_MAIN] = HERITAGE_LISTEN, [INTAKE_WRITES] = HERITAGE_LISTEN_WRITES};
     char kernel[CONFIG_CHOICE_MAX];
     bool armed = false;
     (void)mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD);
     if (!read_heritage_config(w, st) || !begin_log(w, st) || !io_fault_from_environment(&armed, st) || !clock_shift_from_environment(&armed, st) ||
-        !give_up_rights(w, st) ||
-        !peers_parse(w->config.socket_peers, &w->peers, st)) {
+        !give_up_rights(w, st) || !peers_parse(w->config.socket_peers, &w->intake.peers, st)) {
         return false;
     }
     config_kernel_name(&w->config, kernel);
     if (!distance_init(kernel[0] == '\0' ? NULL : kernel)) {
         return status_set(st, STATUS_CONFIG, "this CPU cannot run the distance kernel %s", kernel);
     }
-    if (!embed_registry_init(&w->models, w->config.default_model, st) || !open_store(w, st) || !open_api(w, st) ||
-        !watch_listener(w, st)) {
+    if (!embed_registry_init(&w->models, w->config.default_model, st) || !open_store(w, st) || !open_api(w, st)) {
         return false;
     }
     if (FCGX_Init() != 0 || FCGX_InitRequest(&w->request, -1, 0) != 0) {
         return status_set(st, STATUS_INTERNAL, "libfcgi does not start");
     }
-    set_signals(w);
-    return true;
+    ignore_signals();
+    w->intake.peer_timeout_ms = w->config.peer_timeout_ms;
+    return intake_begin(&w->intake, w->control, w->slot, sockets, st);
 }
 
 static void tear_down(struct worker *w) {
@@ -531,7 +451,7 @@ static void tear_down(struct worker *w) {
     store_reader_free(w->reader);
     embed_registry_fini(&w->models);
     buf_fini(&w->body);
-    io_close(&w->epoll_fd);
+    intake_end(&w->intake);
     io_close(&w->vectors_fd);
     io_close(&w->snapshots_fd);
     control_unmap(w->control);
@@ -545,7 +465,7 @@ static bool parse_number(const char *text, long *ret) {
 }
 
 int worker_main(const char *slot, const char *parent) {
-    static struct worker w = {.vectors_fd = -1, .snapshots_fd = -1, .epoll_fd = -1};
+    static struct worker w = {.vectors_fd = -1, .snapshots_fd = -1, .intake = {.epoll_fd = -1}};
     struct status st;
     long number = 0;
     long pid = 0;
@@ -565,7 +485,7 @@ int worker_main(const char *slot, const char *parent) {
     if (set_up(&w, &st)) {
         store_release_u32(&w.page->state, WORKER_IDLE);
         store_release_u64(&w.page->ready, 1);
-        accept_loop(&w);
+        serve_all(&w);
     } else {
         log_status(LOG_LEVEL_ERROR, "the worker cannot start", &st);
         code = st.code == STATUS_CONFIG ? EX_CONFIG : EX_OSERR;

@@ -1,7 +1,7 @@
 /*
  * worker_link.c - the worker's end of its channel (worker_link.h).
  *
- * One frame at a time: it is written, then the answer of the same request number is awaited, all within the write deadline. What
+ * One frame at a time: it is written, then the answer of the same request number is awaited, all frames of a request within the write deadline. What
  * does not come in time is unknown (the write may still be done), and its answer, when it comes after all, is recognised by its
  * number and dropped before the next one is looked for.
  *
@@ -24,6 +24,11 @@ void worker_link_init(struct worker_link *l, int fd, const struct control *contr
                       uint64_t deadline_ms) {
     *l = (struct worker_link){
         .fd = fd, .control = control, .max_bytes = channel_max_bytes(limits), .deadline_ms = (int64_t)deadline_ms};
+}
+
+void worker_link_begin(struct worker_link *l, int64_t waited_ms) {
+    l->waited_ms = waited_ms;
+    l->deadline_us = 0;
 }
 
 void worker_link_fini(struct worker_link *l) {
@@ -134,12 +139,14 @@ static void slim(struct buf *b) {
 }
 
 static bool exchange(struct worker_link *l, struct channel_frame *ret, size_t *ret_used, struct status *st) {
-    int64_t deadline_us = clock_monotonic_us() + l->deadline_ms * US_PER_MS;
+    if (l->deadline_us == 0) {
+        l->deadline_us = clock_monotonic_us() + (l->deadline_ms - l->waited_ms) * US_PER_MS;
+    }
     channel_frame_end(&l->out);
-    bool ok = buf_check(&l->out, st) && send_frame(l, deadline_us, st);
+    bool ok = buf_check(&l->out, st) && send_frame(l, l->deadline_us, st);
     buf_reset(&l->out);
     slim(&l->out);
-    return ok && await_answer(l, deadline_us, ret, ret_used, st);
+    return ok && await_answer(l, l->deadline_us, ret, ret_used, st);
 }
 
 /* The supervisor refused the frame as a whole: each op has that reason. */

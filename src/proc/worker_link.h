@@ -8,7 +8,9 @@ struct worker_link {
     int fd;
     const struct control *control;
     uint64_t max_bytes;
-    int64_t deadline_ms; /* for one submit or command */
+    int64_t deadline_ms; /* for all that one request sends */
+    int64_t waited_ms;   /* of it gone before the request came here */
+    int64_t deadline_us; /* of the request under way; 0: nothing was sent yet */
     uint64_t request;    /* the number of the last frame sent */
     bool broken;         /* a frame was cut short: nothing more can be sent */
     struct buf out;
@@ -18,6 +20,9 @@ struct worker_link {
 void worker_link_init(struct worker_link *l, int fd, const struct control *control, const struct limits *limits,
                       uint64_t deadline_ms);
 void worker_link_fini(struct worker_link *l);
+
+/* Another request, which has waited so long already. Its time here begins with what it sends first. */
+void worker_link_begin(struct worker_link *l, int64_t waited_ms);
 
 /* For struct api_host; ctx is the link. */
 MUST_CHECK bool worker_link_submit(void *ctx, const struct api_submission *ops, size_t count, struct api_op_result *results,

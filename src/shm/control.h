@@ -12,11 +12,13 @@
 #ifndef QUIRE_SHM_CONTROL_H
 #define QUIRE_SHM_CONTROL_H
 
+#include "shm/places.h"
 #include "shm/rwlock.h"
 
 #define CONTROL_MAGIC 0x4c525443455249ULL
 #define CONTROL_FORMAT 1
 #define CONTROL_MAX_WORKERS RWLOCK_MAX_READERS
+_Static_assert(CONTROL_MAX_WORKERS <= PLACES_MAX, "each worker can have a place");
 
 /* Latency histogram: bucket i counts durations below 2^i microseconds, i = 0..24; the last takes all above. */
 #define CONTROL_HISTOGRAM_BUCKETS 26
@@ -47,6 +49,7 @@ struct control_worker {
     uint64_t searches;
     uint64_t candidates; /* distances computed by searches */
     uint64_t embedded;   /* texts */
+    uint64_t overdue;    /* writes refused because they had waited for a place up to their deadline */
     struct control_histogram request_time;
     struct control_histogram search_time;
     struct control_histogram write_time;
@@ -69,6 +72,7 @@ struct control {
     /* written by: the supervisor's main thread (release); read by: workers (acquire). pairs with: CONTROL_STATE */
     uint32_t accepting;           /* 0: stopping, writes are refused with NOT_READY */
     uint32_t ready;               /* text is back: workers may answer */
+    struct places writers;        /* workers that have a connection of the socket for writes; what a dead one had, main gives back */
     struct rwlock lock;
     struct control_worker worker[CONTROL_MAX_WORKERS];
 };

@@ -35,3 +35,6 @@ one() {
 @test "processes: workers die with the supervisor" { one supervisor_death_takes_workers; }
 @test "processes: workers that cannot start are tried again" { one worker_that_cannot_start; }
 @test "processes: a late acknowledgement is not mistaken" { one write_deadline; }
+@test "processes: more writes than places leave workers to searches" { one writes_wait_apart; }
+@test "processes: the supervisor without descriptors tries again" { one supervisor_without_descriptors; }
+@test "processes: a worker without descriptors pauses" { one worker_without_descriptors; }

@@ -8,6 +8,7 @@ Each test starts its own server in a temporary directory and ends it.
 import os
 import pwd
 import random
+import resource
 import shutil
 import signal
 import socket
@@ -50,6 +51,7 @@ class Server:
     def __init__(self, *settings, environment=None, start=True):
         self.dir = tempfile.mkdtemp(prefix="quire-proc.")
         self.socket = os.path.join(self.dir, "run", "quired.sock")
+        self.write_socket = os.path.join(self.dir, "run", "quired-writes.sock")
         self.conf = os.path.join(self.dir, "quire.conf")
         self.log_path = os.path.join(self.dir, "quired.log")
         self.environment = dict(os.environ, **(environment or {}))
@@ -528,6 +530,96 @@ def test_full_queue():
             t.join()
         check(set(statuses) == {201, 503}, set(statuses))
         check(s.request("GET", "/v1/libraries").json()[0]["num_documents"] == statuses.count(201))
+        check(s.stop() == 0)
+
+
+def test_writes_wait_apart():
+    """more writes than places while the disk is slow: every search is answered, every write has its answer, those without a turn in time a 503"""
+    with Server("workers = 3", "write_workers = 2", "write_deadline_ms = 1500", "watchdog_request_ms = 60000", start=False) as s:
+        flag = s.dir + "/fault"
+        s.environment["QUIRE_IO_FAULT"] = "fdatasync:delay=1000,file=" + flag
+        s.start()
+        library = s.library()
+        check(s.put(library).status == 201)
+        open(flag, "w").close()
+        replies, searched = [], []
+        stop = threading.Event()
+
+        def write(number):
+            replies.append((number, request(s.write_socket, "POST", "/v1/libraries/%s/documents" % library, {"id": "w%d" % number, "title": "t", "texts": ["x"]},
+                                            {"QUIRE_SENT_AT": "%.3f" % time.time()})))
+
+        def search():
+            while not stop.is_set():
+                searched.append(s.search(library).status)
+
+        threads = [threading.Thread(target=write, args=(i,)) for i in range(12)]
+        searcher = threading.Thread(target=search)
+        for t in threads + [searcher]:
+            t.start()
+        until(lambda: s.metric("quire_workers_writing") == 2, "both places are taken")
+        for t in threads:
+            t.join()
+        stop.set()
+        searcher.join()
+        os.unlink(flag)
+        statuses = [r.status for _, r in replies]
+        check(set(statuses) == {201, 503} and set(searched) == {200}, statuses, set(searched))
+        for _, r in replies:
+            check(r.status == 201 or (r.json()["error_type"] == "OverloadedError" and "retry-after" in r.headers), r.body)
+        overdue = [n for n, r in replies if r.status == 503 and "it was not done" in r.json()["detail"]]
+        check(overdue and s.metric("quire_writes_overdue_total") == len(overdue), overdue, s.metric("quire_writes_overdue_total"))
+        check(s.request("PUT", "/v1/libraries/%s/documents/last" % library, {"title": "t", "texts": ["x"]}).status in (200, 201))
+        documents = {d["id"] for d in s.request("GET", "/v1/libraries/%s/documents?limit=1000" % library).json()}
+        check(not [n for n in overdue if "w%d" % n in documents], "a write that was said not to be done is there")
+        check(all("w%d" % n in documents for n, r in replies if r.status == 201), "an acknowledged one is not")
+        check(s.metric("quire_workers_writing") == 0)
+        check(s.stop() == 0)
+
+
+def test_supervisor_without_descriptors():
+    """EMFILE where a worker is to be started: it tries again after longer and longer pauses, and the others serve meanwhile"""
+    with Server("workers = 2") as s:
+        library = s.library()
+        until(lambda: len(s.workers()) == 2, "all workers")
+        pid = s.process.pid
+        before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, before[1]))
+        kill(s.workers()[0], signal.SIGKILL)
+        until(lambda: s.log().count("cannot make a channel") >= 3, "failing tries")
+        for _ in range(20):
+            check(s.search(library).status == 200)
+        tries = s.log().count("cannot make a channel")
+        check(tries <= 40, tries)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+        until(lambda: len(s.workers()) == 2, "the successor")
+        check(s.put(library).status == 201)
+        check(s.stop() == 0)
+
+
+def test_worker_without_descriptors():
+    """EMFILE where a worker accepts: it pauses instead of spinning, and serves who waits once there are descriptors again"""
+    with Server("workers = 1") as s:
+        library = s.library()
+        worker = s.workers()[0]
+        before = resource.prlimit(worker, resource.RLIMIT_NOFILE)
+        resource.prlimit(worker, resource.RLIMIT_NOFILE, (3, before[1]))
+        replies = []
+        t = threading.Thread(target=lambda: replies.append(s.search(library).status))
+        t.start()
+
+        def ticks():
+            with open("/proc/%d/stat" % worker) as f:
+                return sum(int(x) for x in f.read().rpartition(")")[2].split()[11:13])
+
+        used = ticks()
+        time.sleep(1)
+        used = ticks() - used
+        check(not replies and used <= os.sysconf("SC_CLK_TCK") // 10, replies, used)
+        resource.prlimit(worker, resource.RLIMIT_NOFILE, before)
+        t.join()
+        check(replies == [200], replies)
+        check(s.workers() == [worker])
         check(s.stop() == 0)
 
 

@@ -345,6 +345,32 @@ static void the_example_has_every_key_at_its_preset(void **state) {
     buf_fini(&bare);
 }
 
+/* The seconds of a directive of nginx, which stands once in its file. */
+static uint64_t nginx_seconds(const char *site, const char *directive) {
+    const char *at = strstr(site, directive);
+    if (at == NULL || strstr(at + 1, directive) != NULL) {
+        fail_msg("%s stands once in nginx/quire.conf.in", directive);
+    }
+    return strtoull(at + strlen(directive), NULL, 10);
+}
+
+/* Whoever gives up first says why. A worker knows more than nginx does. */
+static void a_worker_gives_up_before_nginx(void **state) {
+    struct buf site = {0};
+    struct config preset;
+    struct status st;
+    (void)state;
+    if (!io_read_file(AT_FDCWD, NGINX_SITE, 1048576, &site, &st)) {
+        fail_msg("%s", st.detail);
+    }
+    buf_put_u8(&site, 0);
+    config_default(&preset);
+    uint64_t patience_ms = 1000 * nginx_seconds((const char *)site.data, "\n    fastcgi_read_timeout ");
+    assert_true(preset.write_deadline_ms < preset.watchdog_request_ms);
+    assert_true(preset.watchdog_request_ms < patience_ms);
+    buf_fini(&site);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(presets_are_those_of_the_tables),
@@ -361,6 +387,7 @@ int main(void) {
         cmocka_unit_test(the_admin_key_file),
         cmocka_unit_test(paths_with_presets),
         cmocka_unit_test(the_example_has_every_key_at_its_preset),
+        cmocka_unit_test(a_worker_gives_up_before_nginx),
     };
     return cmocka_run_group_tests_name("proc_config", tests, NULL, NULL);
 }

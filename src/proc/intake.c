@@ -1,0 +1,272 @@
+/*
+ * intake.c - which connection a worker serves next (intake.h).
+ *
+ * nginx sends writes to a socket of their own. A worker takes a connection from it only when it has a place (control->writers), and
+ * there are fewer places than workers: writes that wait for a slow disk can occupy all places and never all workers. Those that
+ * find no place wait in the socket's queue, which the kernel keeps and bounds; being first in, first out, it gives each its turn by its
+ * own deadline, because whoever had the place before had an earlier one.
+ *
+ * Nobody who waits may be forgotten:
+ *
+ *   1. Both sockets are watched with EPOLLEXCLUSIVE, so that a connection wakes one of those who sleep. The main socket's event lasts
+ *      as long as somebody is in its queue. The writes' comes once for each newcomer (EPOLLET): else all who find no place would be
+ *      woken at once again and again.
+ *   2. So whoever gives a place back looks at the writes' queue after that. A worker that was turned away had seen the newcomer
+ *      before it found the place taken; so the other, which looks later, sees him, too (places.c).
+ *   3. Should that other die between the two, the one that was turned away still comes back every RETRY_MS while somebody waits.
+ *   4. A worker that is told to go stops watching first, and then takes one more of each queue: a wake-up may have been meant for it.
+ *      When the whole server stops it empties both queues instead: nobody new can get in, and nobody comes after it.
+ *
+ * When a connection cannot be taken for want of descriptors or memory, the event would come back at once: the worker pauses instead.
+ *
+ * SIGTERM is blocked except while the worker sleeps, because a socket with a timeout does not restart its read after a signal, and a
+ * request would be lost.
+ */
+#include "proc/intake.h"
+
+#include "base/io.h"
+#include "base/log.h"
+#include "shm/atomics.h"
+
+#include <errno.h>
+#include <fastcgi.h>
+#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+enum {
+    US_PER_MS = 1000,
+    NS_PER_MS = 1000000,
+    MS_PER_SECOND = 1000,
+    LAST_MOMENT_MS = 1000, /* for who has connected and said nothing yet when the worker is told to go */
+    RETRY_MS = 100,
+    PAUSE_MS = 50,
+    BEGIN_BYTES = 16 /* the first record: header and body */
+};
+
+static volatile sig_atomic_t told_to_go;
+
+static void on_terminate(int signal_number) {
+    (void)signal_number;
+    told_to_go = 1;
+}
+
+/* --- one connection ------------------------------------------------------------------------------------------------------ */
+
+static bool peer_allowed(const struct intake *in, int fd) {
+    struct ucred who;
+    socklen_t len = sizeof who;
+    if (in->peers.anyone) {
+        return true;
+    }
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) != 0) {
+        return false;
+    }
+    if (!peers_allow(&in->peers, who.uid)) {
+        log_warn("user %lu may not connect (socket_peers)", (unsigned long)who.uid);
+        return false;
+    }
+    return true;
+}
+
+static bool set_timeouts(const struct intake *in, int fd) {
+    uint64_t ms = in->peer_timeout_ms;
+    struct timeval limit = {.tv_sec = (time_t)(ms / MS_PER_SECOND), .tv_usec = (suseconds_t)(ms % MS_PER_SECOND * US_PER_MS)};
+    return setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) == 0 &&
+           setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit) == 0;
+}
+
+/* Waits until the peer has sent something, with signals let in. */
+static bool wait_for_bytes(const struct intake *in, int fd) {
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    struct timespec limit = {.tv_sec = (time_t)(in->peer_timeout_ms / MS_PER_SECOND),
+                             .tv_nsec = (long)(in->peer_timeout_ms % MS_PER_SECOND) * NS_PER_MS};
+    int n = told_to_go == 0 ? ppoll(&p, 1, &limit, &in->sleeping) : -1;
+    if (n < 0 && told_to_go != 0) {
+        n = poll(&p, 1, LAST_MOMENT_MS);
+    }
+    return n == 1;
+}
+
+/* Whether the connection begins with the begin of a responder's request. Looks without taking: nginx has mostly sent it already. */
+static bool begins_well(const struct intake *in, int fd) {
+    union {
+        FCGI_BeginRequestRecord record;
+        uint8_t bytes[BEGIN_BYTES];
+    } first;
+    ssize_t n = recv(fd, first.bytes, sizeof first.bytes, MSG_PEEK | MSG_DONTWAIT);
+    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+        if (!wait_for_bytes(in, fd)) {
+            return false;
+        }
+        n = recv(fd, first.bytes, sizeof first.bytes, MSG_PEEK | MSG_DONTWAIT);
+    }
+    return n == (ssize_t)sizeof first.bytes && first.record.header.version == FCGI_VERSION_1 &&
+           first.record.header.type == FCGI_BEGIN_REQUEST && first.record.body.roleB1 == 0 &&
+           first.record.body.roleB0 == FCGI_RESPONDER;
+}
+
+/* Takes one out of the queue. Passes over those that a worker does not talk to. -1: the queue is empty, or in->exhausted. */
+static int take_connection(struct intake *in, int socket) {
+    for (;;) {
+        int fd = accept4(socket, NULL, NULL, SOCK_CLOEXEC);
+        if (fd < 0) {
+            if (errno == ECONNABORTED || errno == EINTR) {
+                continue;
+            }
+            in->exhausted = errno != EAGAIN && errno != EWOULDBLOCK;
+            return -1;
+        }
+        if (peer_allowed(in, fd) && set_timeouts(in, fd) && begins_well(in, fd)) {
+            return fd;
+        }
+        (void)close(fd);
+    }
+}
+
+/* --- the two queues ------------------------------------------------------------------------------------------------------ */
+
+static int take_from_main(struct intake *in) {
+    in->news[INTAKE_MAIN] = false;
+    return take_connection(in, in->socket[INTAKE_MAIN]);
+}
+
+static bool writes_wait(const struct intake *in) {
+    struct pollfd p = {.fd = in->socket[INTAKE_WRITES], .events = POLLIN};
+    return poll(&p, 1, 0) == 1;
+}
+
+/* Looks once more after each place that it gives back without having used it. */
+static int take_from_writes(struct intake *in) {
+    in->turned_away = false;
+    while (!in->exhausted && writes_wait(in)) {
+        if (!places_take(&in->control->writers, in->slot)) {
+            in->turned_away = true;
+            break;
+        }
+        int fd = take_connection(in, in->socket[INTAKE_WRITES]);
+        if (fd >= 0) {
+            in->has_place = true;
+            return fd;
+        }
+        places_leave(&in->control->writers, in->slot);
+    }
+    in->news[INTAKE_WRITES] = false;
+    return -1;
+}
+
+/* Writes first: for them there may be no second wake-up. */
+static int take_any(struct intake *in) {
+    int fd = -1;
+    if (in->news[INTAKE_WRITES]) {
+        fd = take_from_writes(in);
+    }
+    if (fd < 0 && in->news[INTAKE_MAIN]) {
+        fd = take_from_main(in);
+    }
+    return fd;
+}
+
+void intake_done(struct intake *in) {
+    if (in->has_place) {
+        places_leave(&in->control->writers, in->slot);
+        in->has_place = false;
+        in->news[INTAKE_WRITES] = in->epoll_fd >= 0; /* who was turned away meanwhile; of one that goes, the others take care by rule 3 */
+    }
+}
+
+static void pause_exhausted(struct intake *in) {
+    const struct timespec pause = {.tv_nsec = (long)PAUSE_MS * NS_PER_MS};
+    (void)ppoll(NULL, 0, &pause, &in->sleeping);
+    in->exhausted = false;
+    in->news[INTAKE_MAIN] = true;
+    in->news[INTAKE_WRITES] = true;
+}
+
+static void wait_for_news(struct intake *in) {
+    struct epoll_event event[INTAKE_SOCKETS];
+    if (in->exhausted) {
+        pause_exhausted(in);
+        return;
+    }
+    int n = epoll_pwait(in->epoll_fd, event, INTAKE_SOCKETS, in->turned_away ? RETRY_MS : -1, &in->sleeping);
+    for (int i = 0; i < n; i++) {
+        in->news[event[i].data.u32] = true;
+    }
+    in->news[INTAKE_WRITES] |= in->turned_away;
+}
+
+/* Told to go: one more of each queue, or all of both. */
+static int take_last(struct intake *in) {
+    bool server_stops = load_acquire_u32(&in->control->accepting) == 0; /* pairs with: CONTROL_STATE; else the queues are left */
+    if (in->epoll_fd >= 0 || server_stops) {
+        io_close(&in->epoll_fd);
+        in->news[INTAKE_MAIN] = true;
+        in->news[INTAKE_WRITES] = true;
+    }
+    int fd = take_any(in);
+    in->news[INTAKE_WRITES] &= !in->has_place;
+    return fd;
+}
+
+/* A wait that finds news at once returns without having let the signal in; under load each does. */
+static void look_for_signal(void) {
+    sigset_t pending;
+    if (sigpending(&pending) == 0 && sigismember(&pending, SIGTERM) == 1) {
+        told_to_go = 1;
+    }
+}
+
+int intake_next(struct intake *in) {
+    look_for_signal();
+    while (told_to_go == 0) {
+        int fd = take_any(in);
+        if (fd >= 0) {
+            return fd;
+        }
+        if (told_to_go == 0) { /* one that said nothing may have been waited for */
+            wait_for_news(in);
+        }
+    }
+    return take_last(in);
+}
+
+/* --- birth --------------------------------------------------------------------------------------------------------------- */
+
+static void catch_signal(struct intake *in) {
+    struct sigaction terminate = {.sa_handler = on_terminate};
+    sigset_t blocked;
+    told_to_go = 0;
+    (void)sigemptyset(&blocked);
+    (void)sigaddset(&blocked, SIGTERM);
+    (void)sigprocmask(SIG_BLOCK, &blocked, &in->sleeping);
+    (void)sigdelset(&in->sleeping, SIGTERM);
+    (void)sigaction(SIGTERM, &terminate, NULL);
+}
+
+bool intake_begin(struct intake *in, struct control *control, uint32_t slot, const int sockets[INTAKE_SOCKETS], struct status *st) {
+    static const uint32_t how[INTAKE_SOCKETS] = {[INTAKE_MAIN] = EPOLLIN | EPOLLEXCLUSIVE,
+                                                 [INTAKE_WRITES] = EPOLLIN | EPOLLEXCLUSIVE | EPOLLET};
+    in->control = control;
+    in->slot = slot;
+    in->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (in->epoll_fd < 0) {
+        return status_set_errno(st, errno, "cannot watch the sockets");
+    }
+    for (uint32_t i = 0; i < INTAKE_SOCKETS; i++) {
+        struct epoll_event event = {.events = how[i], .data.u32 = i};
+        in->socket[i] = sockets[i];
+        if (epoll_ctl(in->epoll_fd, EPOLL_CTL_ADD, sockets[i], &event) != 0) {
+            io_close(&in->epoll_fd);
+            return status_set_errno(st, errno, "cannot watch the sockets");
+        }
+    }
+    catch_signal(in);
+    return true;
+}
+
+void intake_end(struct intake *in) {
+    io_close(&in->epoll_fd);
+}
