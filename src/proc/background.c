@@ -7,6 +7,9 @@
  * more.
  *
  * They run at nice 5: on a machine with nothing to spare, searches and commits go first.
+ *
+ * A linker that was woken waits a moment before it looks, so that a stream of small commits wakes it fifty times a second and not at each of them: what is not
+ * linked yet is scanned, and that much is soon scanned.
  */
 #include "proc/background.h"
 
@@ -25,17 +28,24 @@
 enum {
     NICE = 5,
     LINK_BATCH = 32,
+    LINK_GATHER_US = 20000,
     BATCHES_PER_VISIT = 16, /* of one library, before the next one has its turn */
     RETRY_US = 1000000,     /* after an error: a model that cannot be reached, memory that is short */
     COMPLAIN_US = 60000000
 };
 
+/* Under the mutex. */
+struct queue {
+    uint64_t wakes;
+    pthread_cond_t wake;
+};
+
 struct background {
     struct supervisor *s;
     struct lock mutex;
-    pthread_cond_t wake;
+    struct queue embed, link;
+    pthread_cond_t stop;
     /* under the mutex */
-    uint64_t embed_wakes, link_wakes;
     int64_t complained_us;
     uint32_t stopping; /* written under it, read without (atomic) by threads at work */
     pthread_t *threads;
@@ -52,21 +62,38 @@ static bool is_stopping(const struct background *b) {
     return load_relaxed_u32(&b->stopping) != 0;
 }
 
+static void wake_locked(struct queue *q) {
+    q->wakes++;
+    (void)pthread_cond_broadcast(&q->wake);
+}
+
 void background_wake(struct background *b, bool to_embed) {
     lock_take(&b->mutex);
-    b->link_wakes++;
-    b->embed_wakes += to_embed ? 1 : 0;
-    (void)pthread_cond_broadcast(&b->wake);
+    wake_locked(&b->link);
+    if (to_embed) {
+        wake_locked(&b->embed);
+    }
     lock_release(&b->mutex);
 }
 
-/* Sleeps until *counter has passed *seen. False: stop. */
-static bool wait_for(struct background *b, const uint64_t *counter, uint64_t *seen) {
-    lock_take(&b->mutex);
-    while (*counter == *seen && b->stopping == 0) {
-        lock_wait(&b->mutex, &b->wake);
+/* Waits that long, whatever wakes. */
+static void pause_locked(struct background *b, int64_t us) {
+    int64_t until = clock_monotonic_us() + us;
+    while (b->stopping == 0 && lock_wait_until(&b->mutex, &b->stop, until)) {
+        /* woken for nothing */
     }
-    *seen = *counter;
+}
+
+/* Sleeps until something was published since *seen, and `gather_us` longer. False: stop. */
+static bool wait_for(struct background *b, struct queue *q, int64_t gather_us, uint64_t *seen) {
+    lock_take(&b->mutex);
+    while (q->wakes == *seen && b->stopping == 0) {
+        lock_wait(&b->mutex, &q->wake);
+    }
+    if (gather_us > 0) {
+        pause_locked(b, gather_us);
+    }
+    *seen = q->wakes;
     bool go_on = b->stopping == 0;
     lock_release(&b->mutex);
     return go_on;
@@ -80,9 +107,7 @@ static void pause_after(struct background *b, const char *what, const struct sta
     if (complain) {
         b->complained_us = now;
     }
-    while (b->stopping == 0 && lock_wait_until(&b->mutex, &b->wake, now + RETRY_US)) {
-        /* woken for other work; the pause goes on */
-    }
+    pause_locked(b, RETRY_US);
     lock_release(&b->mutex);
     if (complain) {
         log_status(LOG_LEVEL_WARN, what, st);
@@ -168,7 +193,7 @@ static void *run_embedder(void *arg) {
     struct background *b = (struct background *)arg;
     uint64_t seen = 0;
     thread_set_nice(NICE);
-    while (wait_for(b, &b->embed_wakes, &seen)) {
+    while (wait_for(b, &b->embed, 0, &seen)) {
         work_until_done(b, embed_batch, NULL, "embeddings are delayed");
     }
     return NULL;
@@ -179,7 +204,7 @@ static void *run_linker(void *arg) {
     uint64_t seen = 0;
     struct backlog_linker *linker = backlog_linker_new();
     thread_set_nice(NICE);
-    while (linker != NULL && wait_for(b, &b->link_wakes, &seen)) {
+    while (linker != NULL && wait_for(b, &b->link, LINK_GATHER_US, &seen)) {
         work_until_done(b, link_batch, linker, "linking is delayed");
     }
     if (linker == NULL) {
@@ -212,10 +237,14 @@ bool background_new(struct supervisor *s, struct background **ret, struct status
         return status_no_memory(st);
     }
     b->s = s;
-    b->embed_wakes = 1; /* what recovery left is waiting already */
-    b->link_wakes = 1;
+    b->embed.wakes = 1; /* what recovery left is waiting already */
+    b->link.wakes = 1;
     lock_init(&b->mutex, LOCK_BACKGROUND);
-    if (!thread_cond_init(&b->wake, st)) {
+    (void)pthread_cond_init(&b->embed.wake, NULL);
+    (void)pthread_cond_init(&b->link.wake, NULL);
+    if (!thread_cond_init(&b->stop, st)) {
+        (void)pthread_cond_destroy(&b->embed.wake);
+        (void)pthread_cond_destroy(&b->link.wake);
         lock_fini(&b->mutex);
         free(b);
         return false;
@@ -233,7 +262,9 @@ bool background_new(struct supervisor *s, struct background **ret, struct status
 void background_stop(struct background *b) {
     lock_take(&b->mutex);
     store_relaxed_u32(&b->stopping, 1);
-    (void)pthread_cond_broadcast(&b->wake);
+    (void)pthread_cond_broadcast(&b->embed.wake);
+    (void)pthread_cond_broadcast(&b->link.wake);
+    (void)pthread_cond_broadcast(&b->stop);
     lock_release(&b->mutex);
     for (size_t i = 0; i < b->started; i++) {
         (void)pthread_join(b->threads[i], NULL);
@@ -247,7 +278,9 @@ void background_free(struct background *b) {
     }
     background_stop(b);
     free(b->threads);
-    (void)pthread_cond_destroy(&b->wake);
+    (void)pthread_cond_destroy(&b->embed.wake);
+    (void)pthread_cond_destroy(&b->link.wake);
+    (void)pthread_cond_destroy(&b->stop);
     lock_fini(&b->mutex);
     free(b);
 }
