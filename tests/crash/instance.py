@@ -58,7 +58,7 @@ class Instance:
         self.settings = list(settings)
         self.kept = False
         self.process = None
-        self.port = self.context = None
+        self.port = self.url = self.context = None
         self.data = os.path.join(self.dir, "data")
         self.socket = os.path.join(self.dir, "run", "quired.sock")
 
@@ -105,7 +105,8 @@ class Instance:
         if done.returncode != 0:
             raise StartFailed(done.returncode, done.stderr)
         self.settings = []
-        self.port = int(done.stdout.strip().splitlines()[-1].rsplit(":", 1)[1])
+        self.url = done.stdout.strip().splitlines()[-1]
+        self.port = int(self.url.rsplit(":", 1)[1])
         self.context = ssl.create_default_context(cafile=os.path.join(self.dir, "tls", "cert.pem"))
 
     def start_bare(self, environment, arguments):
