@@ -7,12 +7,14 @@
  *
  *   1. a node's code is that of its vector, its upper lists are where the order of slots puts them    its block is made anew, without links
  *   2. each link leads to another slot in use that reaches the layer, none twice                      the link goes
- *   3. each link leads to a linked node                                                               the link goes
+ *   3. each link leads to a node that is linked at this layer                                         the link goes
  *   4. the first link of a list leads to a node whose list holds this one (the parent)                the node loses all links
- *   5. parents lead to the root to which most parents lead                                            the node loses all links
+ *   5. a node that has no list at a layer has none above                                              the lists above go
+ *   6. parents lead to the root to which most parents of the layer lead                               the node loses the links of this layer and above
  *
- * A list that loses its first link loses its parent, so 4 follows. 3 to 5 go round until nothing changes: a node that is taken out takes along those
- * whose parent it was. They are linked again by the indexers, searches scan them until then (the watermark is lowered), and a lost neighbour costs a
+ * A list that loses its first link loses its parent, so 4 follows. 3 to 6 go round until nothing changes: a node that is taken out takes along those
+ * whose parent it was. A node whose upper lists were lost while others still link to it there must lose those links (3), because the first who is linked
+ * with it would become its parent without being asked to keep it. They are linked again by the indexers, searches scan them until then (the watermark is lowered), and a lost neighbour costs a
  * little recall, never a wrong distance.
  *
  * The work is split by slots over all cores; words that several threads look at are loaded and stored relaxed. Nobody else is at work on the graph.
@@ -60,9 +62,9 @@ static uint32_t range_end(const struct repair *r, size_t range) {
 
 /* --- lists --- */
 
-static void clear_lists(const struct repair *r, uint32_t slot) {
+static void clear_lists(const struct repair *r, uint32_t slot, uint32_t first_layer) {
     uint32_t level = hnsw_level_of(slot, r->walk.m);
-    for (uint32_t layer = 0; layer <= level; layer++) {
+    for (uint32_t layer = first_layer; layer <= level; layer++) {
         struct link_list list = hnsw_links(&r->walk, slot, layer);
         for (uint32_t i = 0; i < list.room; i++) {
             store_relaxed_u32(&list.words[i], HNSW_NONE);
@@ -109,9 +111,8 @@ static bool can_be(const struct repair *r, uint32_t link, uint32_t layer) {
     return link < r->walk.slots && (layer == 0 || hnsw_level_of(link, r->walk.m) >= layer);
 }
 
-static bool leads_to_linked(const struct repair *r, uint32_t link, uint32_t layer) {
-    (void)layer;
-    return is_linked(r, link);
+static bool has_list(const struct repair *r, uint32_t slot, uint32_t layer) {
+    return is_linked(r, slot) && (layer == 0 || load_relaxed_u32(&hnsw_links(&r->walk, slot, layer).words[0]) != HNSW_NONE);
 }
 
 /* --- blocks: steps 1 and 2 --- */
@@ -171,14 +172,15 @@ static void repair_blocks(void *ctx, size_t range) {
     for (uint32_t slot = (uint32_t)range * RANGE_SLOTS; slot < range_end(r, range); slot++) {
         uint32_t level = hnsw_level_of(slot, r->walk.m);
         bool before = had_links(r, slot);
-        bool stands = block_stands(r, slot, upper, fresh) && lists_stand(r, slot, level);
+        /* Links only above layer 0 are what is left of lists whose lower part was lost. */
+        bool stands = block_stands(r, slot, upper, fresh) && lists_stand(r, slot, level) && had_links(r, slot);
         if (!stands) {
-            clear_lists(r, slot);
+            clear_lists(r, slot, 0);
             if (before) {
                 count(&r->dropped);
             }
         }
-        set_linked(r, slot, stands && had_links(r, slot));
+        set_linked(r, slot, stands);
         upper += (uint64_t)level * r->walk.m;
     }
     free(fresh);
@@ -186,10 +188,13 @@ static void repair_blocks(void *ctx, size_t range) {
 
 /* --- links: steps 3 and 4 --- */
 
-static void take_out(struct repair *r, uint32_t slot) {
-    clear_lists(r, slot);
-    set_linked(r, slot, false);
-    count(&r->dropped);
+/* At layer 0: wholly. */
+static void take_out(struct repair *r, uint32_t slot, uint32_t layer) {
+    clear_lists(r, slot, layer);
+    if (layer == 0) {
+        set_linked(r, slot, false);
+        count(&r->dropped);
+    }
     __atomic_store_n(&r->changed, 1, __ATOMIC_RELAXED);
 }
 
@@ -203,19 +208,25 @@ static bool has_parent(const struct repair *r, uint32_t slot, uint32_t layer) {
     return stands_before(list, list.room, slot);
 }
 
+/* False: a list has lost its parent. */
+static bool repair_lists(struct repair *r, uint32_t slot) {
+    uint32_t level = hnsw_level_of(slot, r->walk.m);
+    for (uint32_t layer = 0; layer <= level; layer++) {
+        if (layer > 1 && has_list(r, slot, layer) && !has_list(r, slot, layer - 1)) {
+            take_out(r, slot, layer);
+        }
+        if (!keep_links(r, slot, layer, has_list) || !has_parent(r, slot, layer)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static void repair_links(void *ctx, size_t range) {
     struct repair *r = (struct repair *)ctx;
     for (uint32_t slot = (uint32_t)range * RANGE_SLOTS; slot < range_end(r, range); slot++) {
-        if (!is_linked(r, slot)) {
-            continue;
-        }
-        uint32_t level = hnsw_level_of(slot, r->walk.m);
-        bool stands = true;
-        for (uint32_t layer = 0; stands && layer <= level; layer++) {
-            stands = keep_links(r, slot, layer, leads_to_linked) && has_parent(r, slot, layer);
-        }
-        if (!stands) {
-            take_out(r, slot);
+        if (is_linked(r, slot) && !repair_lists(r, slot)) {
+            take_out(r, slot, 0);
         }
     }
 }
@@ -227,70 +238,117 @@ static void repair_all_links(struct repair *r, size_t ranges) {
     } while (r->changed != 0);
 }
 
-/* --- the entry point and its component: step 5 --- */
+/* --- the entry point and its component: step 6 --- */
 
-static uint32_t parent_of(const struct repair *r, uint32_t slot) {
-    return load_relaxed_u32(&hnsw_links(&r->walk, slot, 0).words[0]);
+/* Working memory: the nodes of a layer, and by slot. */
+struct components {
+    uint32_t *nodes;
+    uint32_t count;
+    uint32_t *roots;
+    uint32_t *sizes;
+};
+
+static uint32_t parent_of(const struct repair *r, uint32_t slot, uint32_t layer) {
+    return load_relaxed_u32(&hnsw_links(&r->walk, slot, layer).words[0]);
 }
 
 /* Follows parents to where the root is known, or to a circle, which is one: the oldest node and its first child are one another's parents. */
-static uint32_t find_root(const struct repair *r, uint32_t *roots, uint32_t slot) {
+static uint32_t find_root(const struct repair *r, uint32_t *roots, uint32_t slot, uint32_t layer) {
     uint32_t at = slot;
     while (roots[at] == ROOT_UNKNOWN) {
         roots[at] = ROOT_GOING;
-        at = parent_of(r, at);
+        at = parent_of(r, at, layer);
     }
     uint32_t root = roots[at] == ROOT_GOING ? at : roots[at];
-    for (at = slot; roots[at] == ROOT_GOING; at = parent_of(r, at)) {
+    for (at = slot; roots[at] == ROOT_GOING; at = parent_of(r, at, layer)) {
         roots[at] = root;
     }
     return root;
 }
 
-/* The root that most linked nodes have. sizes: zeros. */
-static uint32_t largest_component(const struct repair *r, uint32_t *roots, uint32_t *sizes) {
-    uint32_t largest = 0;
-    for (uint32_t slot = 0; slot < r->walk.slots; slot++) {
-        if (is_linked(r, slot)) {
-            uint32_t root = find_root(r, roots, slot);
-            sizes[root]++;
-            largest = sizes[root] > sizes[largest] ? root : largest;
+/* Takes out what does not hang together with most of a layer. */
+static void repair_layer(struct repair *r, struct components *c, uint32_t layer) {
+    uint32_t largest = c->nodes[0];
+    for (uint32_t i = 0; i < c->count; i++) {
+        c->roots[c->nodes[i]] = ROOT_UNKNOWN;
+        c->sizes[c->nodes[i]] = 0;
+    }
+    for (uint32_t i = 0; i < c->count; i++) {
+        uint32_t root = find_root(r, c->roots, c->nodes[i], layer);
+        c->sizes[root]++;
+        largest = c->sizes[root] > c->sizes[largest] ? root : largest;
+    }
+    for (uint32_t i = 0; i < c->count; i++) {
+        if (c->roots[c->nodes[i]] != largest) {
+            take_out(r, c->nodes[i], layer);
         }
     }
-    return largest;
 }
 
-/* A linked node of the highest level; the one that is the entry point already, if it can be. */
+/* Leaves the nodes that have a list at this layer, too. */
+static void go_up(const struct repair *r, struct components *c, uint32_t layer) {
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < c->count; i++) {
+        if (hnsw_level_of(c->nodes[i], r->walk.m) >= layer && has_list(r, c->nodes[i], layer)) {
+            c->nodes[count++] = c->nodes[i];
+        }
+    }
+    c->count = count;
+}
+
+static void repair_layers(struct repair *r, struct components *c) {
+    for (uint32_t slot = 0; slot < r->walk.slots; slot++) {
+        if (is_linked(r, slot)) {
+            c->nodes[c->count++] = slot;
+        }
+    }
+    for (uint32_t layer = 0; c->count > 0; layer++, go_up(r, c, layer)) {
+        repair_layer(r, c, layer);
+    }
+}
+
+/* The highest layer at which it has links. */
+static uint32_t reach_of(const struct repair *r, uint32_t slot, uint32_t level) {
+    uint32_t layer = 0;
+    while (layer < level && has_list(r, slot, layer + 1)) {
+        layer++;
+    }
+    return layer;
+}
+
+/* A linked node that reaches the highest layer that has links; of those one of the highest level; the one that is the entry point already, if it can be. */
 static uint64_t best_entry(const struct repair *r) {
     uint64_t now = r->walk.g->head->entry;
     uint64_t best = HNSW_NO_ENTRY;
+    uint64_t best_rank = 0;
     for (uint32_t slot = 0; slot < r->walk.slots; slot++) {
-        uint32_t level = is_linked(r, slot) ? hnsw_level_of(slot, r->walk.m) : 0;
-        if (is_linked(r, slot) && (best == HNSW_NO_ENTRY || level > hnsw_entry_level(best) ||
-                                   (level == hnsw_entry_level(best) && now == hnsw_entry_of(level, slot)))) {
-            best = hnsw_entry_of(level, slot);
+        if (!is_linked(r, slot)) {
+            continue;
+        }
+        uint32_t level = hnsw_level_of(slot, r->walk.m);
+        uint64_t entry = hnsw_entry_of(level, slot);
+        uint64_t rank = (uint64_t)reach_of(r, slot, level) << 32 | (uint64_t)level << 1 | (entry == now ? 1 : 0);
+        if (best == HNSW_NO_ENTRY || rank > best_rank) {
+            best = entry;
+            best_rank = rank;
         }
     }
     return best;
 }
 
-/* Takes out what does not hang together with most of the graph. False: no memory. */
-static bool repair_component(struct repair *r) {
-    uint32_t *roots = (uint32_t *)malloc(((size_t)r->walk.slots + 1) * sizeof *roots);
-    uint32_t *sizes = (uint32_t *)calloc((size_t)r->walk.slots + 1, sizeof *sizes);
-    bool ok = roots != NULL && sizes != NULL;
-    for (uint32_t slot = 0; ok && slot < r->walk.slots; slot++) {
-        roots[slot] = ROOT_UNKNOWN;
+/* False: no memory. */
+static bool repair_components(struct repair *r) {
+    size_t bytes = ((size_t)r->walk.slots + 1) * sizeof(uint32_t);
+    struct components c = {
+        .nodes = (uint32_t *)malloc(bytes), .roots = (uint32_t *)malloc(bytes), .sizes = (uint32_t *)malloc(bytes)};
+    bool ok = c.nodes != NULL && c.roots != NULL && c.sizes != NULL;
+    if (ok) {
+        repair_layers(r, &c);
+        r->walk.g->head->entry = best_entry(r);
     }
-    uint32_t root = ok ? largest_component(r, roots, sizes) : 0;
-    for (uint32_t slot = 0; ok && slot < r->walk.slots; slot++) {
-        if (is_linked(r, slot) && roots[slot] != root) {
-            take_out(r, slot);
-        }
-    }
-    r->walk.g->head->entry = ok ? best_entry(r) : HNSW_NO_ENTRY;
-    free(roots);
-    free(sizes);
+    free(c.nodes);
+    free(c.roots);
+    free(c.sizes);
     return ok;
 }
 
@@ -315,7 +373,7 @@ static bool repair_nodes(struct repair *r, size_t ranges) {
     do {
         repair_all_links(r, ranges);
         r->changed = 0;
-        if (!repair_component(r)) {
+        if (!repair_components(r)) {
             return false;
         }
     } while (r->changed != 0);
