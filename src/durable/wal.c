@@ -45,6 +45,10 @@
  * told from a torn tail: damage in the last batch of all, when nothing was written after it. The end marker of an orderly stop
  * (LOG_CLOSE) is such a last batch, so after an orderly stop every record but that one is guarded.
  *
+ * What a start reads it may show, so it must stay, whatever happens to the machine later. The process that wrote the last batch may have died before its
+ * sync, or of it. So a start writes that batch once more (after a failed sync the kernel takes pages for written that are not), before an empty
+ * segment the end marker, too, and syncs both and the names.
+ *
  * A crash leaves, beside a torn tail: a named segment without records (its predecessor gets its end marker at the next start), or
  * files under temporary names (wal_spare.c).
  *

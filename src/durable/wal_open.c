@@ -244,7 +244,7 @@ static bool scan_found(struct opening *o, size_t i, int fd, struct status *st) {
     return ok;
 }
 
-static bool write_lost_marker(struct opening *o, size_t i, struct status *st);
+static bool write_marker(struct opening *o, size_t i, struct status *st);
 
 static bool judge_records(struct opening *o, size_t i, int fd, struct status *st) {
     if (!scan_found(o, i, fd, st)) {
@@ -254,7 +254,7 @@ static bool judge_records(struct opening *o, size_t i, int fd, struct status *st
         judge_marker(o, i);
         if (o->fault.kind != FAULT_NONE && o->options->repair) {
             o->fault.kind = FAULT_NONE; /* no record is lost with it */
-            return write_lost_marker(o, i - 1, st);
+            return write_marker(o, i - 1, st);
         }
     }
     return true;
@@ -291,7 +291,7 @@ static bool refuse(const char *what, struct status *st) {
 
 /* --- repair --- */
 
-static bool write_lost_marker(struct opening *o, size_t i, struct status *st) {
+static bool write_marker(struct opening *o, size_t i, struct status *st) {
     const struct found *f = &o->found[i];
     int fd = -1;
     if (!io_open_at(o->options->dir_fd, f->segment.name, O_RDWR | O_NOFOLLOW, 0, &fd, st)) {
@@ -450,12 +450,41 @@ static bool cut(struct opening *o, struct wal_report *report, struct status *st)
 
 /* --- standing ready --- */
 
+/* The last batch was perhaps never synced, or in vain: the process that wrote it may have died before, or because that failed. Now that it was found and will be
+ * shown, it must stay. It is written once more, because the kernel may have forgotten that it is not on the disk. All before it is durable, or it would
+ * not have been written. */
+static bool settle_batch(const struct found *f, int fd, struct status *st) {
+    uint64_t end = f->scan.ended ? f->scan.marker : f->scan.end;
+    struct wal_window window;
+    const uint8_t *data = NULL;
+    size_t have = 0;
+    if (f->scan.last_batch >= end) {
+        return true;
+    }
+    wal_window_init(&window, fd, end);
+    bool ok = wal_window_get(&window, f->scan.last_batch, (size_t)(end - f->scan.last_batch), &data, &have, st) &&
+              io_pwrite_full(fd, data, have, (off_t)f->scan.last_batch, st) && wal_sync(fd, f->segment.name, st);
+    wal_window_fini(&window);
+    return ok;
+}
+
+/* The end marker of the segment before one without records: the first record there would say that it is durable. It is written anew where it stands, or was
+ * lost. */
+static bool settle_marker(struct opening *o, size_t i, struct status *st) {
+    struct found *f = &o->found[i];
+    if (f->scan.ended) {
+        f->scan.end = f->scan.marker;
+        f->tail.tail_end = f->scan.marker;
+    }
+    return write_marker(o, i, st);
+}
+
 /* Cuts the torn tail off, gives the file its whole size again, and opens it for appending. */
 static bool enter_last(struct opening *o, struct wal *w, struct status *st) {
     const struct found *f = &o->found[o->count - 1];
     const char *name = f->segment.name;
     if (!io_open_at(w->dir_fd, name, O_RDWR | O_NOFOLLOW, 0, &w->fd, st) ||
-        !wal_erase(w->fd, f->scan.end, f->tail.tail_end, name, st) ||
+        !settle_batch(f, w->fd, st) || !wal_erase(w->fd, f->scan.end, f->tail.tail_end, name, st) ||
         !wal_erase(w->fd, f->size, f->segment.header.bytes, name, st)) {
         return false;
     }
@@ -601,10 +630,10 @@ static bool stand_ready(struct opening *o, struct wal *w, struct status *st) {
         return enter_first(o, w, st);
     }
     size_t last = o->count - 1;
-    if (last > 0 && !o->found[last - 1].scan.ended && o->found[last].scan.records == 0 && !write_lost_marker(o, last - 1, st)) {
+    if (last > 0 && o->found[last].scan.records == 0 && !settle_marker(o, last - 1, st)) {
         return false;
     }
-    return enter_last(o, w, st);
+    return enter_last(o, w, st) && wal_sync_dir(w->dir_fd, st); /* names, too, may have been seen by nobody but us */
 }
 
 bool wal_open(const struct wal_options *options, struct oplog **ret, struct wal_report *ret_report, struct status *st) {

@@ -97,7 +97,7 @@ static bool follows(const struct wal_record *r, const struct wal_scan *scan, uin
 
 bool wal_scan_segment(struct wal_window *w, const struct wal_header *h, uint64_t from, oplog_record_fn fn, void *ctx,
                       struct wal_scan *ret, struct status *st) {
-    struct wal_scan scan = {.end = WAL_HEADER_BYTES, .next_lsn = h->first_lsn};
+    struct wal_scan scan = {.end = WAL_HEADER_BYTES, .last_batch = WAL_HEADER_BYTES, .next_lsn = h->first_lsn};
     uint64_t next_in_batch = 0;
     for (;;) {
         struct wal_record r;
@@ -119,6 +119,7 @@ bool wal_scan_segment(struct wal_window *w, const struct wal_header *h, uint64_t
         if (fn != NULL && r.lsn >= from && !fn(&record, ctx, st)) {
             return false;
         }
+        scan.last_batch = r.batch_index == 0 ? scan.end : scan.last_batch;
         scan.last_op = r.length > 0 ? record.op.data[0] : 0;
         scan.end += r.head + r.length;
         scan.next_lsn++;

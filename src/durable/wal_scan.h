@@ -25,6 +25,7 @@ MUST_CHECK bool wal_window_get(struct wal_window *w, uint64_t at, size_t want, c
 /* What reading a segment in order found. */
 struct wal_scan {
     uint64_t end;      /* offset behind the last valid record */
+    uint64_t last_batch; /* offset of the last batch's first record; `end` when there is none */
     uint64_t next_lsn; /* of the record that would stand there */
     uint64_t records;  /* ops */
     bool ended;        /* there is a WAL_RECORD_END; `end` is behind it, `marker` before it */

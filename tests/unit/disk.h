@@ -48,11 +48,13 @@ void disk_free(struct disk *d); /* takes NULL */
 /* From now on, until disk_stop, all calls through the seam that lie below the directory are recorded, by whichever thread. One disk at a time. */
 void disk_start(struct disk *d);
 void disk_stop(struct disk *d);
-void disk_note(struct disk *d, struct disk_mark mark);
+void disk_note(struct disk *d, struct disk_mark mark); /* before the first change: it is the beginning's */
 
 /* Moments at which the power may fail: after disk_first .. disk_changes changes. Those before disk_first are what the directory held at the beginning. */
 size_t disk_first(const struct disk *d);
 size_t disk_changes(const struct disk *d);
+/* One of them: every other time any, else one right before a sync or a change of names, when most is at stake. */
+size_t disk_moment(const struct disk *d, uint64_t random);
 /* The last note before the moment; zeros before the first. */
 struct disk_mark disk_mark_at(const struct disk *d, size_t moment);
 

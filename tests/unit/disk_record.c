@@ -568,7 +568,9 @@ void disk_stop(struct disk *d) {
 void disk_note(struct disk *d, struct disk_mark mark) {
     (void)pthread_mutex_lock(&d->mutex);
     look_at_maps(d);
+    bool beginning = d->change_count == d->first;
     add_change(d, CHANGE_NOTE, 0)->mark = mark;
+    d->first += beginning ? 1 : 0;
     (void)pthread_mutex_unlock(&d->mutex);
 }
 
@@ -578,6 +580,26 @@ size_t disk_first(const struct disk *d) {
 
 size_t disk_changes(const struct disk *d) {
     return d->change_count;
+}
+
+static bool settles(const struct change *c) {
+    return c->kind == CHANGE_SYNC || c->kind == CHANGE_MSYNC || c->kind == CHANGE_NAMES;
+}
+
+size_t disk_moment(const struct disk *d, uint64_t random) {
+    size_t moment = d->first + (size_t)((random >> 1) % (d->change_count - d->first + 1));
+    size_t count = 0;
+    for (size_t i = d->first; i < d->change_count; i++) {
+        count += settles(&d->changes[i]) ? 1 : 0;
+    }
+    if (random % 2 == 0 || count == 0) {
+        return moment;
+    }
+    size_t wanted = (size_t)((random >> 1) % count);
+    for (moment = d->first; wanted > 0 || !settles(&d->changes[moment]); moment++) {
+        wanted -= settles(&d->changes[moment]) ? 1 : 0;
+    }
+    return moment;
 }
 
 struct disk_mark disk_mark_at(const struct disk *d, size_t moment) {
