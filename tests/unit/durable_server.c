@@ -3,6 +3,8 @@
 
 #include "base/hash.h"
 #include "index/distance.h"
+#include "store/backlog.h"
+#include "store/compact.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -12,7 +14,7 @@
 
 static const struct snapshot_options ordinary = {.compression = SNAPSHOT_ZSTD};
 
-enum { WORKERS = 4, CATALOG_CAPACITY = 64, PATIENCE_US = 1000000, BROUGHT_DIMENSION = 7 };
+enum { WORKERS = 4, CATALOG_CAPACITY = 64, PATIENCE_US = 1000000, BROUGHT_DIMENSION = 7, PENDING_EVERY = 5 };
 
 /* --- the script --- */
 
@@ -216,18 +218,20 @@ static void put_key(uint32_t step, struct buf *out) {
 }
 
 /* What is remembered are the keys of the steps that were done. */
-static void check_keys(struct server *s, uint32_t steps) {
+static bool keys_are(struct server *s, uint32_t steps) {
     struct buf copy = {0};
+    bool right = true;
     for (uint32_t step = 0; step < SCRIPT_MAX; step += 3) {
         uint8_t scope[IDEMPOTENCY_HASH_BYTES];
         struct idempotency_entry e;
         const struct slice what = slice_of(&step, sizeof step);
         idempotency_hash(&what, 1, scope);
         bool known = idempotency_find(s->keys, scope, 0, &copy, &e);
-        assert_int_equal(known, step < steps);
-        assert_true(!known || (e.clock == 1763935200000000 + step && memcmp(e.id.body, scope, sizeof scope) == 0));
+        right = right && known == (step < steps);
+        right = right && (!known || (e.clock == 1763935200000000 + step && memcmp(e.id.body, scope, sizeof scope) == 0));
     }
     buf_fini(&copy);
+    return right;
 }
 
 /* The record of a step: its op, or a group of it and its entry. */
@@ -253,6 +257,12 @@ static void note_key(struct server *s, uint32_t step, uint64_t lsn) {
     buf_fini(&entry);
 }
 
+static void tell(const struct server *s) {
+    if (s->noted != NULL) {
+        s->noted(s->noted_ctx, s->account);
+    }
+}
+
 uint32_t server_check(struct server *s) {
     struct oplog_position p;
     uint32_t chunks = 0;
@@ -260,16 +270,36 @@ uint32_t server_check(struct server *s) {
     oplog_position_get(s->log, &p);
     uint32_t steps = s->account->steps_at_lsn[p.durable_lsn];
     assert_true(steps >= s->account->acknowledged);
-    assert_true(steps <= s->account->steps);
+    assert_true(steps <= s->account->begun);
     assert_true(catalog_digest(s->catalog, &chunks, &with_vector) == oracle_digest(steps));
     assert_int_equal(catalog_published_lsn(s->catalog), p.durable_lsn);
     verify_texts(s->catalog);
-    check_keys(s, steps);
+    assert_true(keys_are(s, steps));
     /* From here on the script goes on behind what is there. */
     s->account->steps = steps;
     s->account->acknowledged = steps;
+    s->account->begun = steps;
     s->account->next_lsn = p.durable_lsn + 1;
+    tell(s);
     return chunks - with_vector;
+}
+
+bool server_find(struct server *s, uint32_t promised, uint32_t begun) {
+    struct oplog_position p;
+    uint32_t chunks = 0;
+    uint32_t with_vector = 0;
+    uint64_t digest = catalog_digest(s->catalog, &chunks, &with_vector);
+    uint32_t steps = promised;
+    while (steps <= begun && (oracle_digest(steps) != digest || !keys_are(s, steps))) {
+        steps++;
+    }
+    oplog_position_get(s->log, &p);
+    s->account->steps = steps;
+    s->account->acknowledged = steps;
+    s->account->begun = steps;
+    s->account->steps_at_lsn[p.durable_lsn] = steps;
+    s->account->next_lsn = p.durable_lsn + 1;
+    return steps <= begun;
 }
 
 /* --- the server --- */
@@ -285,10 +315,8 @@ static bool embed_texts(const struct embedder *e, enum embed_role role, const st
     return true;
 }
 
-void server_make(struct server *s) {
-    *s = (struct server){.vectors_fd = -1, .snapshots_fd = -1, .control_fd = -1};
+static void make_rest(struct server *s) {
     (void)oracle_digest(0);
-    scratch_make(&s->data);
     limits_default(&s->limits);
     s->models.count = 1;
     s->models.model[0] = (struct embedder){
@@ -299,10 +327,26 @@ void server_make(struct server *s) {
     s->account->next_lsn = 1;
 }
 
+static const struct server closed = {.vectors_fd = -1, .snapshots_fd = -1, .control_fd = -1};
+
+void server_make(struct server *s) {
+    *s = closed;
+    scratch_make(&s->data);
+    make_rest(s);
+}
+
+void server_make_in(struct server *s, int data_dir_fd) {
+    *s = closed;
+    s->data.fd = data_dir_fd;
+    make_rest(s);
+}
+
 void server_remove(struct server *s) {
     fault_disarm();
     (void)munmap(s->account, sizeof *s->account);
-    scratch_remove(&s->data);
+    if (s->data.path[0] != '\0') {
+        scratch_remove(&s->data);
+    }
 }
 
 static void note_progress(void *ctx, const char *what, double fraction) {
@@ -320,7 +364,7 @@ bool server_start(struct server *s, struct status *st) {
         return false;
     }
     struct catalog_options c = {
-        .vectors_dir_fd = s->vectors_fd, .control = s->control, .limits = &s->limits, .models = &s->models};
+        .vectors_dir_fd = s->vectors_fd, .control = s->control, .limits = &s->limits, .models = &s->models, .keep_replaced = true};
     struct recovery_options r = {.data_dir_fd = s->data.fd,
                                  .wal_segment_bytes = 8192,
                                  .max_record_bytes = 1 << 20,
@@ -348,46 +392,92 @@ void server_start_ok(struct server *s) {
     }
 }
 
-static bool append(struct server *s, struct slice bytes, struct status *st) {
+struct step {
+    struct buf bytes;  /* the op */
+    struct buf record; /* what is logged */
+    struct op op;
+};
+
+/* Steps that can go into one batch, checked and reserved. *ret_count 0: the first of them could not be reserved. */
+static void form_batch(struct server *s, struct step *steps, uint32_t most, uint32_t *ret_count, struct status *st) {
+    struct op_set *touched = op_set_new();
+    uint32_t count = 0;
+    assert_non_null(touched);
+    while (count < most && s->account->steps + count < SCRIPT_MAX) {
+        struct step *step = &steps[count];
+        script_op(s->account->steps + count, &step->bytes);
+        assert_true(op_decode(buf_slice(&step->bytes), &s->limits, &step->op, st));
+        if (op_set_conflicts_or_add(touched, &step->op)) {
+            break;
+        }
+        if (!catalog_check(s->catalog, &step->op, st)) {
+            fail_msg("step %u: %s", s->account->steps + count, st->detail);
+        }
+        if (!catalog_reserve(s->catalog, &step->op, st)) {
+            break;
+        }
+        make_record(s->account->steps + count, buf_slice(&step->bytes), &step->record);
+        count++;
+    }
+    op_set_free(touched);
+    *ret_count = count;
+}
+
+static bool append_batch(struct server *s, const struct step *steps, uint32_t count, struct status *st) {
     struct account *a = s->account;
-    struct oplog_record record = {.lsn = a->next_lsn, .time_us = 1763935200000000 + (int64_t)a->next_lsn, .op = bytes};
-    return oplog_append(s->log, &record, 1, st);
+    struct oplog_record records[SERVER_BATCH_MAX];
+    for (uint32_t i = 0; i < count; i++) {
+        records[i] = (struct oplog_record){.lsn = a->next_lsn + i,
+                                           .time_us = 1763935200000000 + (int64_t)(a->next_lsn + i),
+                                           .op = buf_slice(&steps[i].record)};
+        a->steps_at_lsn[a->next_lsn + i] = a->steps + i + 1;
+    }
+    a->steps += count;
+    a->begun = a->steps > a->begun ? a->steps : a->begun;
+    tell(s);
+    if (!oplog_append(s->log, records, count, st)) {
+        a->steps -= count;
+        return false;
+    }
+    return true;
+}
+
+static void apply_batch(struct server *s, const struct step *steps, uint32_t count) {
+    struct account *a = s->account;
+    for (uint32_t i = 0; i < count; i++) {
+        bool pending = s->some_pending && (a->steps - count + i) % PENDING_EVERY == 0;
+        float *vectors = pending ? NULL : vectors_for(&steps[i].op);
+        note_key(s, a->steps - count + i, a->next_lsn + i);
+        catalog_apply(s->catalog, &steps[i].op, a->next_lsn + i, 0, vectors, NULL);
+        free(vectors);
+    }
+    a->next_lsn += count;
+    catalog_publish(s->catalog, a->next_lsn - 1, PATIENCE_US, NULL, NULL);
+    a->acknowledged = a->steps;
+    a->begun = a->steps;
+    tell(s);
+}
+
+bool server_batch(struct server *s, uint32_t most, struct status *st) {
+    struct step steps[SERVER_BATCH_MAX] = {{.bytes = {0}}};
+    uint32_t count = 0;
+    assert_true(most > 0 && most <= SERVER_BATCH_MAX && s->account->steps < SCRIPT_MAX);
+    form_batch(s, steps, most, &count, st);
+    bool ok = count > 0 && append_batch(s, steps, count, st);
+    if (ok) {
+        apply_batch(s, steps, count);
+    } else {
+        catalog_abandon(s->catalog);
+    }
+    for (uint32_t i = 0; i < SERVER_BATCH_MAX; i++) {
+        buf_fini(&steps[i].bytes);
+        buf_fini(&steps[i].record);
+    }
+    return ok;
 }
 
 bool server_step(struct server *s, struct status *st) {
-    struct account *a = s->account;
-    struct buf bytes = {0}, record = {0};
-    struct op op;
-    bool ok = false;
-    script_op(a->steps, &bytes);
-    assert_true(op_decode(buf_slice(&bytes), &s->limits, &op, st));
-    make_record(a->steps, buf_slice(&bytes), &record);
-    if (!catalog_check(s->catalog, &op, st)) {
-        fail_msg("step %u: %s", a->steps, st->detail);
-    }
-    if (!catalog_reserve(s->catalog, &op, st)) {
-        catalog_abandon(s->catalog);
-        goto out;
-    }
-    a->steps_at_lsn[a->next_lsn] = a->steps + 1;
-    a->steps++;
-    if (!append(s, buf_slice(&record), st)) {
-        catalog_abandon(s->catalog);
-        a->steps--;
-        goto out;
-    }
-    note_key(s, a->steps - 1, a->next_lsn);
-    float *vectors = vectors_for(&op);
-    catalog_apply(s->catalog, &op, a->next_lsn, 0, vectors, NULL);
-    catalog_publish(s->catalog, a->next_lsn, PATIENCE_US, NULL, NULL);
-    free(vectors);
-    a->next_lsn++;
-    a->acknowledged = a->steps;
-    ok = true;
-out:
-    buf_fini(&bytes);
-    buf_fini(&record);
-    return ok;
+    return server_batch(s, 1, st);
 }
 
 void server_steps_ok(struct server *s, uint32_t until) {
@@ -405,12 +495,19 @@ static uint64_t floor_of(const struct server *s, uint64_t lsn) {
     return floor != 0 && floor < lsn ? floor : lsn;
 }
 
+/* One that fails ends them: what it has to say is said by the next step of the test. */
+static void steps_between(struct server *s) {
+    struct status ignored;
+    bool ok = true;
+    for (uint32_t i = 0; ok && i < s->steps_between && s->account->steps < s->steps_most; i++) {
+        ok = server_step(s, &ignored);
+    }
+}
+
 static bool call_between_steps(void *host, live_fn fn, void *ctx, struct status *st) {
     struct server *s = (struct server *)host;
     bool ok = fn(ctx, st);
-    for (uint32_t i = 0; i < s->steps_between && s->account->steps < s->steps_most; i++) {
-        server_steps_ok(s, s->account->steps + 1);
-    }
+    steps_between(s);
     return ok;
 }
 
@@ -443,6 +540,88 @@ bool server_snapshot(struct server *s, struct snapshot_info *ret, struct status 
     return ok;
 }
 
+/* --- behind the commits --- */
+
+typedef bool (*library_fn)(struct server *s, struct library *lib, void *ctx, struct status *st);
+
+static bool for_all_libraries(struct server *s, library_fn fn, void *ctx, struct status *st) {
+    struct library **libraries = NULL;
+    size_t count = 0;
+    if (!catalog_acquire_linkable(s->catalog, &libraries, &count, st)) {
+        return false;
+    }
+    bool ok = true;
+    for (size_t i = 0; i < count; i++) {
+        ok = ok && fn(s, libraries[i], ctx, st);
+        catalog_release(s->catalog, libraries[i]);
+    }
+    free(libraries);
+    return ok;
+}
+
+static bool embed_library(struct server *s, struct library *lib, void *ctx, struct status *st) {
+    size_t done = 1;
+    bool ok = true;
+    (void)ctx;
+    while (ok && done > 0) {
+        ok = backlog_embed_some(lib, &s->models, 32, &done, st);
+    }
+    return ok;
+}
+
+bool server_embed(struct server *s, struct status *st) {
+    bool ok = for_all_libraries(s, embed_library, NULL, st);
+    catalog_publish(s->catalog, s->account->next_lsn - 1, PATIENCE_US, NULL, NULL);
+    return ok;
+}
+
+static bool link_library(struct server *s, struct library *lib, void *ctx, struct status *st) {
+    size_t done = 1;
+    bool ok = true;
+    (void)s;
+    while (ok && done > 0) {
+        ok = backlog_link_some(lib, (struct backlog_linker *)ctx, 32, &done, st);
+    }
+    return ok;
+}
+
+bool server_link(struct server *s, struct status *st) {
+    struct backlog_linker *linker = backlog_linker_new();
+    bool ok = linker != NULL ? for_all_libraries(s, link_library, linker, st) : status_no_memory(st);
+    backlog_linker_free(linker);
+    return ok;
+}
+
+static bool carry_compaction(struct server *s, struct compaction *k, struct status *st) {
+    bool ready = false;
+    while (!ready) {
+        uint64_t done = 0;
+        uint64_t total = 0;
+        bool more = false;
+        if (!compaction_step(k, 8, &more, st) || !server_link(s, st)) {
+            return false;
+        }
+        steps_between(s);
+        compaction_progress(k, &done, &total, &ready);
+    }
+    return compaction_switch(k, st);
+}
+
+bool server_compact(struct server *s, const struct uuid *library, struct status *st) {
+    struct library *lib = catalog_acquire(s->catalog, library);
+    struct compaction *k = NULL;
+    if (lib == NULL) {
+        return true;
+    }
+    bool ok = compaction_new(s->catalog, lib, &k, st) && compaction_begin(k, st) && carry_compaction(s, k, st);
+    catalog_publish(s->catalog, s->account->next_lsn - 1, PATIENCE_US, NULL, NULL);
+    compaction_end(k);
+    catalog_release(s->catalog, lib);
+    return ok;
+}
+
+/* --- ends --- */
+
 void server_crash(struct server *s) {
     live_checkpointer_free(s->live);
     s->live = NULL;
@@ -467,7 +646,8 @@ bool server_stop(struct server *s, struct status *st) {
     struct buf bytes = {0};
     op_encode_log_close(&bytes);
     a->steps_at_lsn[a->next_lsn] = a->steps;
-    bool ok = append(s, buf_slice(&bytes), st);
+    const struct oplog_record close = {.lsn = a->next_lsn, .time_us = 1763935200000000 + (int64_t)a->next_lsn, .op = buf_slice(&bytes)};
+    bool ok = oplog_append(s->log, &close, 1, st);
     if (ok) {
         a->next_lsn++;
         ok = checkpoint_write(s->data.fd, s->catalog, s->keys, a->next_lsn - 1, st);

@@ -11,18 +11,19 @@
 #include "durable/recovery.h"
 #include "store/op_group.h"
 
-enum { SCRIPT_MAX = 400, LSN_MAX = 1024 };
+enum { SCRIPT_MAX = 400, LSN_MAX = 1024, SERVER_BATCH_MAX = 16 };
 
 /* What must outlive the server, even one that is killed: shared memory. */
 struct account {
     uint32_t steps;        /* of the script, begun */
     uint32_t acknowledged; /* of the script */
+    uint32_t begun;        /* the most that may be on the disk: those begun and not acknowledged since the last acknowledgement count */
     uint64_t next_lsn;
     uint32_t steps_at_lsn[LSN_MAX]; /* steps whose effect a log that ends with this LSN has */
 };
 
 struct server {
-    struct scratch data;
+    struct scratch data; /* path "": it is somebody else's */
     int vectors_fd;
     int snapshots_fd;
     int control_fd;
@@ -39,10 +40,15 @@ struct server {
     struct live_checkpointer *live; /* made with the first live checkpoint after a start */
     uint32_t steps_between;         /* so many steps are done after each call that a live checkpoint makes, up to steps_most */
     uint32_t steps_most;
+    bool some_pending;              /* some documents come without vectors, for server_embed */
+    void (*noted)(void *ctx, const struct account *a); /* told before a batch is appended and after it was published; may be NULL */
+    void *noted_ctx;
 };
 
 /* An empty data directory. */
 void server_make(struct server *s);
+/* The same on a directory of the caller's, with what it holds; server_remove leaves it. */
+void server_make_in(struct server *s, int data_dir_fd);
 void server_remove(struct server *s); /* closed before */
 
 bool server_start(struct server *s, struct status *st);
@@ -50,9 +56,16 @@ void server_start_ok(struct server *s);
 /* Does the next step of the script. false: it was not acknowledged. */
 bool server_step(struct server *s, struct status *st);
 void server_steps_ok(struct server *s, uint32_t until);
+/* Up to `most` steps (at most SERVER_BATCH_MAX) in one batch, fewer where they depend on each other: as the committer does it. */
+bool server_batch(struct server *s, uint32_t most, struct status *st);
 bool server_snapshot(struct server *s, struct snapshot_info *ret, struct status *st); /* also tells the log */
 /* A live checkpoint, with steps of the script between its calls; also tells the log. */
 bool server_live_checkpoint(struct server *s, struct live_report *ret, struct status *st);
+/* What threads of the supervisor do behind commits: make missing vectors, link. */
+bool server_embed(struct server *s, struct status *st);
+bool server_link(struct server *s, struct status *st);
+/* Makes a library's arena anew without what is deleted, with steps between as above. */
+bool server_compact(struct server *s, const struct uuid *library, struct status *st);
 /* Closes everything and leaves the files as they are, like a kill. */
 void server_crash(struct server *s);
 /* LOG_CLOSE and a checkpoint, then as above. */
@@ -67,5 +80,8 @@ uint64_t catalog_digest(struct catalog *c, uint32_t *ret_chunks, uint32_t *ret_w
 /* The libraries are what some number of steps, at least as many as were acknowledged, makes of them; every vector that is there
  * is right. Returns the chunks without a vector. */
 uint32_t server_check(struct server *s);
+/* The same for a start on files whose account is known only in part: finds the number of steps, between `promised` and `begun`, whose effect is there, and
+ * goes on from it. false: there is none. */
+bool server_find(struct server *s, uint32_t promised, uint32_t begun);
 
 #endif

@@ -2,7 +2,6 @@
 #include "durable_server.h"
 
 #include "durable/check.h"
-#include "store/backlog.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -48,23 +47,11 @@ static struct live_report live_ok(struct server *s) {
     return report;
 }
 
-/* Links whatever can be linked. */
 static void link_all(struct server *s) {
-    struct backlog_linker *l = backlog_linker_new();
-    struct library **libraries = NULL;
-    size_t count = 0;
     struct status st = {0};
-    assert_non_null(l);
-    assert_true(catalog_acquire_all(s->catalog, &libraries, &count, &st));
-    for (size_t i = 0; i < count; i++) {
-        size_t done = 1;
-        while (done > 0) {
-            assert_true(backlog_link_some(libraries[i], l, 32, &done, &st));
-        }
-        catalog_release(s->catalog, libraries[i]);
+    if (!server_link(s, &st)) {
+        fail_msg("link: %s", st.detail);
     }
-    free(libraries);
-    backlog_linker_free(l);
 }
 
 /* Everything is there and in order: by the oracle, and after a stop by the check of all files. */
