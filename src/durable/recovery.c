@@ -654,6 +654,20 @@ static bool bad_record(const struct oplog_record *record, const struct status *w
                       "the log's record %" PRIu64 ": %.250s", record->lsn, why->detail);
 }
 
+/* Up to which LSN a library has everything already. */
+static uint64_t covered_lsn(const struct recovery *r, const struct uuid *library) {
+    return is_resumed(r, library) ? r->live.lsn : r->report.snapshot_lsn;
+}
+
+/* Up to which LSN all have. */
+static uint64_t all_covered_lsn(const struct recovery *r) {
+    uint64_t snapshot = r->report.snapshot_lsn;
+    if (!r->from_live) {
+        return snapshot;
+    }
+    return r->report.rebuilt == 0 || r->live.lsn < snapshot ? r->live.lsn : snapshot;
+}
+
 static bool replay_record(const struct oplog_record *record, void *ctx, struct status *st) {
     struct recovery *r = (struct recovery *)ctx;
     struct idempotency *keys = r->options->idempotency;
@@ -665,7 +679,7 @@ static bool replay_record(const struct oplog_record *record, void *ctx, struct s
         return bad_record(record, &failed, st);
     }
     while (op_walk_next(&walk, &op)) {
-        if (op.type == OP_LOG_CLOSE || (r->from_live && record->lsn <= r->live.lsn && is_resumed(r, &op.library))) {
+        if (op.type == OP_LOG_CLOSE || record->lsn <= covered_lsn(r, &op.library)) {
             continue;
         }
         r->report.replayed_ops++;
@@ -679,7 +693,7 @@ static bool replay_record(const struct oplog_record *record, void *ctx, struct s
 
 static bool replay(struct recovery *r, struct status *st) {
     int64_t begin = clock_monotonic_us();
-    uint64_t from = (r->from_live && r->report.rebuilt == 0 ? r->live.lsn : r->report.snapshot_lsn) + 1;
+    uint64_t from = all_covered_lsn(r) + 1;
     r->done = 0;
     r->total = last_lsn(r) >= from ? last_lsn(r) - from + 1 : 0;
     r->doing = "replaying the log";

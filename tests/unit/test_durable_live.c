@@ -284,6 +284,29 @@ static void the_one_before(void **state) {
     must_be_sound(s);
 }
 
+/* One library is made anew from a snapshot that is newer than the checkpoint from which the others go on. */
+static void a_snapshot_newer_than_the_checkpoint(void **state) {
+    struct server *s = (struct server *)*state;
+    struct uuid id = fixture_library_id(1);
+    char path[PATH_BYTES];
+    char text[UUID_TEXT + 1];
+    server_start_ok(s);
+    server_steps_ok(s, 60);
+    (void)live_ok(s);
+    server_steps_ok(s, 90);
+    snapshot_ok(s);
+    server_steps_ok(s, 100);
+    server_crash(s);
+    uuid_format(&id, text);
+    (void)snprintf(path, sizeof path, "vectors/%s/records.mmap", text);
+    file_flip(s->data.fd, path, 0, 1);
+    server_start_ok(s);
+    assert_true(s->report.from_live);
+    assert_true(s->report.resumed > 0);
+    assert_int_equal(s->report.rebuilt, 1);
+    must_be_sound(s);
+}
+
 /* A log that is put back from an older copy, or another server's, has nothing to do with the checkpoint that lies beside it. */
 static void another_log(void **state) {
     struct server *s = (struct server *)*state;
@@ -427,6 +450,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(flipped_bytes, set_up, tear_down),
         cmocka_unit_test_setup_teardown(missing_files, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_one_before, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_snapshot_newer_than_the_checkpoint, set_up, tear_down),
         cmocka_unit_test_setup_teardown(another_log, set_up, tear_down),
         cmocka_unit_test_setup_teardown(killed_while_taking, set_up, tear_down),
         cmocka_unit_test_setup_teardown(killed_while_going_on, set_up, tear_down),
