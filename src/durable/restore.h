@@ -6,7 +6,8 @@
  *   2. The parent believes none of them: each is decoded and held against what came before (restore_state.c), and goes into a new log in
  *      DIR/restore.new/, under a quota.
  *   3. DIR/restore.new becomes DIR/restore.ready: from that rename on the directory is the new one, whoever completes it (restore_switch.c). What was there
- *      stays under DIR/replaced.<time>/ until the first good start: the server has been up on the new state and has put a snapshot of it on disk.
+ *      stays under DIR/replaced.<time>/ until the first good start: the server has been up on the new state and has put a snapshot of it on disk. (One that
+ *      it took at a stop counts at the next start.)
  *
  * The new log begins with LSN 1 and is a log of its own (another instance): what clients remember of LSNs is of no use with it.
  */

@@ -29,6 +29,7 @@ struct snapshotter {
     struct supervisor *s;
     pthread_t thread;
     bool started;
+    bool proven; /* at the start there was a snapshot of this state */
     struct lock mutex;
     pthread_cond_t wake;
     /* under the mutex */
@@ -115,7 +116,8 @@ static void clean_up(struct snapshotter *sn, uint64_t lsn) {
     }
 }
 
-/* A state that serves and is in a snapshot is good: what `quire restore` put it in the place of may go. */
+/* A state that serves and is in a snapshot is good: what `quire restore` put it in the place of may go. The snapshot of a stop does not count before the next
+ * start: who looks at what was restored, and stops to have it otherwise, can still go back. */
 static void accept_restore(struct snapshotter *sn) {
     struct status st;
     uint32_t removed = 0;
@@ -173,7 +175,6 @@ static bool take(struct snapshotter *sn, struct snapshot_info *ret, struct statu
              ret->libraries, (unsigned long long)ret->documents, (unsigned long long)ret->chunks, (unsigned long long)ret->bytes,
              (unsigned long long)ret->lsn, (long long)(took / US_PER_MS));
     clean_up(sn, ret->lsn);
-    accept_restore(sn);
     return true;
 }
 
@@ -200,6 +201,9 @@ static void take_and_tell(struct snapshotter *sn, const struct uuid *task) {
     set_task(sn, task);
     bool ok = take(sn, &info, &st);
     set_task(sn, NULL);
+    if (ok) {
+        accept_restore(sn);
+    }
     bool cancelled = !ok && st.code == STATUS_BUSY;
     if (cancelled) {
         status_clear(&st);
@@ -244,6 +248,9 @@ static enum reason wait_for_reason(struct snapshotter *sn, uint64_t *seen) {
 static void *run(void *arg) {
     struct snapshotter *sn = (struct snapshotter *)arg;
     uint64_t seen = 0;
+    if (sn->proven) {
+        accept_restore(sn);
+    }
     for (;;) {
         struct uuid task;
         struct uuid library;
@@ -274,6 +281,7 @@ bool snapshotter_new(struct supervisor *s, const struct snapshot_info *latest, b
         free(sn);
         return false;
     }
+    sn->proven = latest != NULL;
     if (latest != NULL) {
         store_relaxed_u64(&s->figures->snapshot_lsn, latest->lsn);
         store_relaxed_u64(&s->figures->snapshot_bytes, latest->bytes);

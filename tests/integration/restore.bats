@@ -225,7 +225,7 @@ content_of() {
     [ "$(jq -r 'length' <<<"$body")" = 4 ]
 }
 
-@test "what a restore replaces stays until the server has put the new state into a snapshot; --undo puts it back" {
+@test "what a restore replaces stays until the server has served and put the new state into a snapshot; --undo puts it back" {
     start_instance --set workers=2 --set snapshot_interval=0 --set snapshot_every_ops=0
     fill
     stop_instance
@@ -251,12 +251,27 @@ content_of() {
     [ -d "$(echo "$instance"/data/replaced.2*)" ]
     kill_server
     [ -d "$(echo "$instance"/data/replaced.2*)" ]
+    # The snapshot of a stop counts at the next start only.
     start_instance
-    api POST /v1/snapshots '{}'
+    stop_instance
+    restore --undo --into "$instance/data"
+    start_instance
+    content | diff "$BATS_TEST_TMPDIR/newer" -
+    stop_instance
+    restore "$instance/old" --into "$instance/data"
+    start_instance
+    stop_instance
+    [ -d "$(echo "$instance"/data/replaced.2*)" ]
+    start_instance
     gone() { [ -z "$(find "$instance/data" -maxdepth 1 -name 'replaced.2*')" ]; }
     until_true 20 gone
     until_true 10 grep -q 'the restored state has started well' "$instance/logs/quired.log"
     [ -e "$instance/data/replaced.by-me" ]
+    stop_instance
+    restore "$instance/old" --into "$instance/data"
+    start_instance
+    api POST /v1/snapshots '{}'
+    until_true 20 gone
     api GET "/v1/libraries/$library/documents/d9"
     expect 404
 }
