@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# The documents stay true: what docs/api.md and README.md say to type is typed, and what they list is held against the code.
+# The documents stay true: what docs/api.md, docs/operations.md and README.md say to type is typed, and what they list is held against the code.
 #
 # Every fenced block that opens with ```sh is run, in the order of the file, in one bash in which an error ends it. A line "#> text" in a block is
 # output that the block must print, line by line and in that order.
@@ -55,6 +55,40 @@ listed() {
 @test "docs/api.md: the same with a key" {
     start_instance --set workers=2 --set auth=on
     run_blocks "$root/docs/api.md"
+}
+
+# What a machine has that the page speaks of, played by an instance.
+as_on_a_machine() {
+    # shellcheck disable=SC2016 # for the bash that runs the blocks
+    printf '```sh\nsystemctl() { %q %q "$1"; }\nsudo() { shift 2; "$@"; }\ncd %q\n```\n' "$root/scripts/serve" "$instance" "$BATS_TEST_TMPDIR"
+    sed -e '/^## Restore/,/^## When/!d' -e "s|/var/lib/quire|$instance/data|g" -e "s|/backup|$instance/backup|g" -e "s|2026-11-24T05:00:00Z|$1|" \
+        -e '/^#> from edited.tar/d' "$root/docs/operations.md"
+}
+
+@test "docs/operations.md: the section on restoring runs, and does what it says" {
+    start_instance --set workers=2 --set snapshot_interval=0 --set snapshot_every_ops=0
+    api POST /v1/libraries '{"name":"recipes"}'
+    expect 201
+    library=$(field .id)
+    api POST "/v1/libraries/$library/documents" '{"id":"bread","title":"Bread","texts":["The dough rises slowly."]}'
+    expect 201
+    sleep 0.01
+    moment=$(date -u +%Y-%m-%dT%H:%M:%S.%6NZ)
+    stop_instance
+    cp -r "$instance/data" "$instance/backup"
+    start_instance
+    as_on_a_machine "$moment" >"$BATS_TEST_TMPDIR/operations.md"
+    run_blocks "$BATS_TEST_TMPDIR/operations.md"
+    api GET /v1/libraries
+    [ "$(jq -r '[.[].name] | sort | join(",")' <<<"$body")" = "recipes,recipes of monday" ]
+    api GET "/v1/libraries/$library/documents/bread"
+    expect 200
+    stop_instance
+    rm -r "$instance/data"
+    mv "$BATS_TEST_TMPDIR/edited.data" "$instance/data"
+    start_instance
+    api GET "/v1/libraries/$library/documents/bread"
+    [ "$(field '.chunks[0].text')" = "The dough rises overnight." ]
 }
 
 @test "README.md: the tour runs" {
