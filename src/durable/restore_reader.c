@@ -18,6 +18,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -59,6 +60,55 @@ void restore_note(struct restore_reader *r, const char *fmt, ...) {
     (void)vsnprintf(text, sizeof text, fmt, args);
     va_end(args);
     (void)!restore_send(r, FRAME_NOTE, 0, 0, 0, slice_str(text), &ignored);
+}
+
+/* --- giving up what it inherited --- */
+
+static int by_number(const void *a, const void *b) {
+    return *(const int *)a - *(const int *)b;
+}
+
+static void close_between(int from, int end) {
+    if (from < end) {
+        (void)close_range((unsigned)from, (unsigned)end - 1, 0);
+    }
+}
+
+/* Closes all descriptors but those that it reads from, the pipe, and the first three: the directory's LOCK above all, which would outlive the parent with it. */
+static bool close_others(const struct restore_source *s, int pipe) {
+    size_t count = 0;
+    int *kept = (int *)calloc(s->archive_count + s->segment_count + 2, sizeof *kept);
+    if (kept == NULL) {
+        return false;
+    }
+    kept[count++] = pipe;
+    kept[count++] = s->snapshots_fd;
+    for (size_t i = 0; i < s->archive_count; i++) {
+        kept[count++] = s->archives[i].fd;
+    }
+    for (size_t i = 0; i < s->segment_count; i++) {
+        kept[count++] = s->segments[i].fd;
+    }
+    qsort(kept, count, sizeof *kept, by_number);
+    int from = STDERR_FILENO + 1;
+    for (size_t i = 0; i < count; i++) {
+        close_between(from, kept[i]);
+        from = kept[i] >= from ? kept[i] + 1 : from;
+    }
+    free(kept);
+    return close_range((unsigned)from, UINT_MAX, 0) == 0;
+}
+
+/* Nothing but the pipe is there to be written to. */
+static bool silence(void) {
+    int nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
+    for (int fd = STDIN_FILENO; nothing >= 0 && fd <= STDERR_FILENO; fd++) {
+        if (dup2(nothing, fd) < 0) {
+            return false;
+        }
+    }
+    io_close(&nothing);
+    return true;
 }
 
 /* --- opening without the right to --- */
@@ -192,14 +242,11 @@ static bool confine(const struct restore_source *s, struct status *st) {
     return confine_self(&c, st);
 }
 
-static _Noreturn void run_child(struct restore_reader *r) {
+static _Noreturn void run_child(struct restore_reader *r, pid_t parent) {
     struct status st = {0};
-    /* Nothing but the pipe is there to be written to. */
-    int nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
-    for (int fd = STDIN_FILENO; nothing >= 0 && fd <= STDERR_FILENO; fd++) {
-        (void)dup2(nothing, fd);
+    if (!close_others(r->source, r->pipe) || prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0 || getppid() != parent || !silence()) {
+        _exit(1);
     }
-    (void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
     (void)signal(SIGPIPE, SIG_DFL);
     warm_up();
     bool ok = confine(r->source, &st);
@@ -221,11 +268,11 @@ bool restore_reader_start(const struct restore_source *source, const struct rest
         return status_set_errno(st, errno, "cannot make a pipe");
     }
     (void)fcntl(ends[1], F_SETPIPE_SZ, 1 << 20); /* fewer switches; less is no failure */
+    pid_t parent = getpid();
     pid_t pid = fork();
     if (pid == 0) {
         struct restore_reader reader = {.source = source, .target = *target, .pipe = ends[1]};
-        io_close(&ends[0]);
-        run_child(&reader);
+        run_child(&reader, parent);
     }
     io_close(&ends[1]);
     if (pid < 0) {
