@@ -6,7 +6,10 @@
  * again.
  *
  * A snapshot is cut on the committer's thread, between two batches, so it holds one LSN wholly; the counts of what is new begin
- * again there. It is written here while commits go on. Only when it is durable may older records of the log go (log_floor.h).
+ * again there. It is written here while commits go on, and at nice 10, since packing keeps a core busy. Only when it is durable may older records of the log
+ * go (log_floor.h).
+ *
+ * A stop waits for no large one: log and checkpoint have everything, and the next start goes on where this one ends.
  */
 #include "proc/snapshotter.h"
 
@@ -22,7 +25,7 @@
 
 #include <stdlib.h>
 
-enum { RETRY_SECONDS = 30, US_PER_MS = 1000 };
+enum { RETRY_SECONDS = 30, US_PER_MS = 1000, NICE = 10 };
 #define US_PER_SECOND INT64_C(1000000)
 
 struct snapshotter {
@@ -248,6 +251,7 @@ static enum reason wait_for_reason(struct snapshotter *sn, uint64_t *seen) {
 static void *run(void *arg) {
     struct snapshotter *sn = (struct snapshotter *)arg;
     uint64_t seen = 0;
+    thread_set_nice(NICE);
     if (sn->proven) {
         accept_restore(sn);
     }
@@ -310,9 +314,38 @@ void snapshotter_stop(struct snapshotter *sn) {
     set_cancel(sn, false);
 }
 
+/* The bytes of the records of all libraries that changed since the last snapshot: what a new one would have to read, about. */
+static bool changed_bytes(const struct snapshotter *sn, uint64_t *ret, struct status *st) {
+    struct library **libraries = NULL;
+    size_t count = 0;
+    uint64_t since = load_relaxed_u64(&sn->s->figures->snapshot_lsn);
+    *ret = 0;
+    if (!catalog_acquire_all(sn->s->catalog, &libraries, &count, st)) {
+        return false;
+    }
+    for (size_t i = 0; i < count; i++) {
+        struct reading rd;
+        library_reading(libraries[i], &rd);
+        *ret += rd.view.lsn > since ? rd.view.records_used : 0;
+        catalog_release(sn->s->catalog, libraries[i]);
+    }
+    free(libraries);
+    return true;
+}
+
 bool snapshotter_final(struct snapshotter *sn, bool *ret_taken, struct snapshot_info *ret, struct status *st) {
+    uint64_t bytes = 0;
     *ret_taken = false;
     if (sn->ops == 0) {
+        log_info("final snapshot: not needed, nothing has changed since the last one");
+        return true;
+    }
+    if (!changed_bytes(sn, &bytes, st)) {
+        return false;
+    }
+    if (bytes > load_relaxed_u64(&sn->s->tunables.snapshot_stop_max_bytes)) {
+        log_info("final snapshot: left out, %llu bytes have changed since the last one (snapshot_stop_max_bytes)",
+                 (unsigned long long)bytes);
         return true;
     }
     *ret_taken = take(sn, ret, st);

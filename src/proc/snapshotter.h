@@ -15,7 +15,7 @@ void snapshotter_wake(struct snapshotter *sn);
 void snapshotter_cancel(struct snapshotter *sn, const struct uuid *task);
 /* Ends the thread; one that is being written is given up. */
 void snapshotter_stop(struct snapshotter *sn);
-/* At an orderly stop, after the committer: takes one if there is something new. *ret_taken. */
+/* At an orderly stop, after the committer: takes one if there is something new, and not too much of it. *ret_taken. */
 MUST_CHECK bool snapshotter_final(struct snapshotter *sn, bool *ret_taken, struct snapshot_info *ret, struct status *st);
 void snapshotter_free(struct snapshotter *sn); /* stops first; takes NULL */
 

@@ -57,7 +57,7 @@ struct tasks;
 /* [reload] keys that other threads than main look at: written by main, read by all, relaxed. */
 struct tunables {
     uint64_t checkpoint_interval, checkpoint_ops;
-    uint64_t snapshot_interval, snapshot_every_ops, snapshot_keep, snapshot_compression, snapshot_level;
+    uint64_t snapshot_interval, snapshot_every_ops, snapshot_keep, snapshot_compression, snapshot_level, snapshot_stop_max_bytes;
     uint64_t watchdog_lock_ms;
 };
 

@@ -86,6 +86,7 @@ void supervisor_set_tunables(struct supervisor *s) {
     store_relaxed_u64(&s->tunables.snapshot_keep, s->config.snapshot_keep);
     store_relaxed_u64(&s->tunables.snapshot_compression, s->config.snapshot_compression);
     store_relaxed_u64(&s->tunables.snapshot_level, s->config.snapshot_level);
+    store_relaxed_u64(&s->tunables.snapshot_stop_max_bytes, s->config.snapshot_stop_max_bytes);
     store_relaxed_u64(&s->tunables.watchdog_lock_ms, s->config.watchdog_lock_ms);
 }
 

@@ -2,7 +2,7 @@
  * supervisor_stop.c - the ends of the process.
  *
  *   in order     nobody new can connect; workers finish what they have in hand and what stands in the socket's queue; what
- *                waits is committed; final snapshot, LOG_CLOSE, checkpoint of the arenas
+ *                waits is committed; final snapshot, unless it would be large, LOG_CLOSE, checkpoint of the arenas
  *   at once      QUIT, or a second TERM: nothing is saved, because everything that was acknowledged is in the log
  *   log failed   the clients that wait are told, then exit code EX_IOERR: only a start can find out what is really on the disk
  */
@@ -58,9 +58,7 @@ static bool save_all(struct run *r, struct status *st) {
     log_info("saving: %zu librar%s", catalog_library_count(s->catalog), catalog_library_count(s->catalog) == 1 ? "y" : "ies");
     if (!snapshotter_final(s->snapshotter, &taken, &info, &why)) {
         log_status(LOG_LEVEL_ERROR, "no final snapshot; the log keeps everything", &why);
-    } else if (!taken) {
-        log_info("final snapshot: not needed, nothing has changed since the last one");
-    } else {
+    } else if (taken) {
         log_info("final snapshot: %s", info.name);
     }
     log_info("flushing the log");
