@@ -59,7 +59,9 @@ struct service_figures {
     uint64_t checkpoints_taken, checkpoint_failures, checkpoint_lsn, checkpoint_bytes; /* live ones; bytes of pages */
     int64_t checkpoint_at, checkpoint_us;
     uint64_t snapshots_taken, snapshot_failures;
+    uint64_t snapshots_incremental;
     int64_t snapshot_at, snapshot_us;
+    int64_t snapshot_cut_us_max; /* the longest that a cut kept the committer */
     uint64_t snapshot_lsn, snapshot_bytes;
     /* backlog */
     uint64_t pending_vectors, tail, linked;

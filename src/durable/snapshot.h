@@ -93,7 +93,18 @@ typedef bool (*snapshot_op_fn)(const struct snapshot_op *op, void *ctx, struct s
 MUST_CHECK bool snapshot_load(int snapshots_dir_fd, const char *name, const struct limits *limits, snapshot_op_fn fn, void *ctx,
                               struct snapshot_info *ret, struct status *st);
 
-/* Keeps the newest `keep` (at least 1), removes the others and stale temporary files. */
-MUST_CHECK bool snapshot_prune(int snapshots_dir_fd, uint32_t keep, uint32_t *ret_removed, struct status *st);
+/* What stays: the newest `keep` (at least 1), of each of the last keep_days days the newest, the last one that verified; and all that one of these rests on.
+ * By LSN what is newer, by the record's clock what is a day (snapshot_record.h). Removes the others and stale temporary files. */
+struct snapshot_record;
+struct snapshot_retention {
+    uint32_t keep, keep_days;
+    struct snapshot_record *record; /* NULL: days and verifications are not known, and only `keep` counts */
+};
+struct snapshot_pruned {
+    uint32_t removed;
+    uint32_t kept;
+    uint64_t oldest_lsn; /* of those that stay; 0: there is none */
+};
+MUST_CHECK bool snapshot_prune(int snapshots_dir_fd, const struct snapshot_retention *retention, struct snapshot_pruned *ret, struct status *st);
 
 #endif

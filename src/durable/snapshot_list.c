@@ -1,7 +1,9 @@
 /* snapshot_list.c - which snapshots there are, and which of them are kept. Looks at names and manifests; a snapshot's manifest is
  * its first entry, so that is quick. */
 #include "base/io.h"
+#include "base/log.h"
 #include "durable/snapshot_archive.h"
+#include "durable/snapshot_record.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -11,6 +13,7 @@
 #include <unistd.h>
 
 enum { LIST_FIRST_CAP = 16 };
+#define US_PER_DAY INT64_C(86400000000)
 
 /* --- names --- */
 
@@ -177,24 +180,114 @@ static bool remove_all_stale(int dir_fd, uint32_t *removed, struct status *st) {
     return ok;
 }
 
-bool snapshot_prune(int snapshots_dir_fd, uint32_t keep, uint32_t *ret_removed, struct status *st) {
+/* --- which stay --- */
+
+struct keeping {
+    const struct snapshot_retention *retention;
+    const struct snapshot_info *infos; /* the newest first */
+    size_t count;
+    bool *kept;
+};
+
+static size_t find_info(const struct keeping *k, const char *name) {
+    size_t i = 0;
+    while (i < k->count && strcmp(k->infos[i].name, name) != 0) {
+        i++;
+    }
+    return i;
+}
+
+/* With all that it rests on. One that stays already has had that done. */
+static void keep_chain(struct keeping *k, size_t i) {
+    while (i < k->count && !k->kept[i]) {
+        k->kept[i] = true;
+        i = k->infos[i].base[0] != '\0' ? find_info(k, k->infos[i].base) : k->count;
+    }
+}
+
+/* A number for its day, or -1: it is too old, or of no known age. */
+static int64_t day_of(const struct keeping *k, size_t i, int64_t now_us) {
+    struct snapshot_note note;
+    if (!snapshot_record_find(k->retention->record, k->infos[i].name, &note) ||
+        now_us - note.seen_us >= (int64_t)k->retention->keep_days * US_PER_DAY) {
+        return -1;
+    }
+    return note.seen_us / US_PER_DAY;
+}
+
+static void keep_days(struct keeping *k) {
+    int64_t now = snapshot_record_now(k->retention->record);
+    for (size_t i = 0; i < k->count; i++) {
+        int64_t day = day_of(k, i, now);
+        bool newest = day >= 0;
+        for (size_t newer = 0; newest && newer < i; newer++) {
+            newest = day_of(k, newer, now) != day;
+        }
+        if (newest) {
+            keep_chain(k, i);
+        }
+    }
+}
+
+static void choose(struct keeping *k) {
+    uint32_t least = k->retention->keep > 0 ? k->retention->keep : 1;
+    for (size_t i = 0; i < k->count && i < least; i++) {
+        keep_chain(k, i);
+    }
+    struct snapshot_note good;
+    if (k->retention->record != NULL) {
+        keep_days(k);
+        if (snapshot_record_last_good(k->retention->record, &good)) {
+            keep_chain(k, find_info(k, good.name));
+        }
+    }
+}
+
+/* What rests on others goes before them, so that none is left behind without its base. */
+static bool remove_others(int dir_fd, const struct keeping *k, struct snapshot_pruned *pruned, struct status *st) {
+    bool ok = true;
+    for (size_t i = 0; ok && i < k->count; i++) {
+        if (k->kept[i]) {
+            uint64_t lsn = k->infos[i].lsn;
+            pruned->kept++;
+            pruned->oldest_lsn = pruned->oldest_lsn == 0 || lsn < pruned->oldest_lsn ? lsn : pruned->oldest_lsn;
+        } else {
+            ok = io_unlink_at(dir_fd, k->infos[i].name, st);
+            pruned->removed += ok ? 1 : 0;
+        }
+    }
+    return ok;
+}
+
+static bool prune_list(int dir_fd, struct keeping *k, struct snapshot_pruned *pruned, struct status *st) {
+    k->kept = (bool *)calloc(k->count + 1, sizeof *k->kept);
+    if (k->kept == NULL) {
+        return status_no_memory(st);
+    }
+    struct status why;
+    /* What cannot be saved on a full disk must not keep old archives there. */
+    if (k->retention->record != NULL && !snapshot_record_see(k->retention->record, k->infos, k->count, &why)) {
+        log_status(LOG_LEVEL_WARN, "how old snapshots are is not saved", &why);
+    }
+    choose(k);
+    bool ok = remove_others(dir_fd, k, pruned, st);
+    free(k->kept);
+    return ok;
+}
+
+bool snapshot_prune(int snapshots_dir_fd, const struct snapshot_retention *retention, struct snapshot_pruned *ret, struct status *st) {
     struct snapshot_info *infos = NULL;
+    struct snapshot_pruned pruned = {0};
     size_t count = 0;
-    uint32_t removed = 0;
-    keep = keep > 0 ? keep : 1;
     if (!snapshot_list(snapshots_dir_fd, &infos, &count, st)) {
         return false;
     }
-    bool ok = true;
-    /* The oldest first: whatever fails in between, the newest stay. */
-    for (size_t i = count; ok && i > keep; i--) {
-        ok = io_unlink_at(snapshots_dir_fd, infos[i - 1].name, st);
-        removed += ok ? 1 : 0;
-    }
+    struct keeping k = {.retention = retention, .infos = infos, .count = count};
+    bool ok = prune_list(snapshots_dir_fd, &k, &pruned, st) && remove_all_stale(snapshots_dir_fd, &pruned.removed, st) &&
+              (pruned.removed == 0 || io_fsync(snapshots_dir_fd, "snapshots/", st));
     free(infos);
-    ok = ok && remove_all_stale(snapshots_dir_fd, &removed, st) && (removed == 0 || io_fsync(snapshots_dir_fd, "snapshots/", st));
-    if (ok && ret_removed != NULL) {
-        *ret_removed = removed;
+    if (ok) {
+        *ret = pruned;
     }
     return ok;
 }

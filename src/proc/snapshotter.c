@@ -9,12 +9,19 @@
  * again there. It is written here while commits go on, and at nice 10, since packing keeps a core busy. Only when it is durable may older records of the log
  * go (log_floor.h).
  *
+ * It rests on the one before it, where that is sure to be an earlier state of the same history: written by this process, or found at the start and then
+ *   - loaded by the recovery, or written by this server before (its sum is on record, so nobody edited it), not above the LSN that the log reached, and cut
+ *     in a stretch of the log that this log has: a copy that was put back may have gone another way since;
+ *   - verified with all that it rests on, before the first that rests on it is written.
+ * In every other case the next one is whole.
+ *
  * A stop waits for no large one: log and checkpoint have everything, and the next start goes on where this one ends.
  */
 #include "proc/snapshotter.h"
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "durable/snapshot_record.h"
 #include "durable/restore.h"
 #include "proc/committer.h"
 #include "proc/lock.h"
@@ -42,8 +49,13 @@ struct snapshotter {
     int64_t not_before_us;
     uint64_t wakes;
     bool stopping;
+    bool distrust;    /* a verification found fault with what the next one would rest on */
     struct uuid task; /* that the one under way is for; zero: none */
     bool cancel;      /* atomic: snapshot_write looks at it */
+    /* of the thread, then of the stop */
+    struct snapshot_base *base;          /* that the next one rests on; NULL: none */
+    char candidate[SNAPSHOT_NAME_MAX];   /* found at the start, to be verified first; "": none */
+    bool candidate_loaded;               /* by the recovery */
 };
 
 static void set_cancel(struct snapshotter *sn, bool value) {
@@ -88,14 +100,19 @@ struct cutting {
     struct snapshotter *sn;
     struct snapshot_cut cut;
     uint64_t ops, library_ops; /* what the cut covers: put back when it comes to nothing */
+    int64_t kept_us;           /* how long the committer was kept */
 };
 
 static bool take_cut(void *ctx, struct status *st) {
     struct cutting *c = (struct cutting *)ctx;
     struct snapshotter *sn = c->sn;
+    struct oplog_position position;
+    int64_t begun = clock_monotonic_us();
     if (!snapshot_cut_take(sn->s->catalog, &c->cut, st)) {
         return false;
     }
+    oplog_position_get(sn->s->log, &position);
+    c->cut.log_place = position.place;
     c->cut.keys = sn->s->idempotency;
     lock_take(&sn->mutex);
     c->ops = sn->ops;
@@ -104,18 +121,23 @@ static bool take_cut(void *ctx, struct status *st) {
     sn->library_ops = 0;
     sn->cut_us = clock_monotonic_us();
     lock_release(&sn->mutex);
+    c->kept_us = clock_monotonic_us() - begun;
     return true;
 }
 
 /* What may go after a snapshot goes. A failure costs room on the disk and nothing else. */
 static void clean_up(struct snapshotter *sn, uint64_t lsn) {
+    const struct tunables *t = &sn->s->tunables;
+    struct snapshot_retention retention = {.keep = (uint32_t)load_relaxed_u64(&t->snapshot_keep),
+                                           .keep_days = (uint32_t)load_relaxed_u64(&t->snapshot_keep_days),
+                                           .record = sn->s->snapshot_record};
+    struct snapshot_pruned pruned = {0};
     struct status st;
-    uint32_t removed = 0;
     log_floor_set(sn->s->log_floor, LOG_NEED_SNAPSHOT, lsn);
-    if (!snapshot_prune(sn->s->snapshots_dir_fd, (uint32_t)load_relaxed_u64(&sn->s->tunables.snapshot_keep), &removed, &st)) {
+    if (!snapshot_prune(sn->s->snapshots_dir_fd, &retention, &pruned, &st)) {
         log_status(LOG_LEVEL_WARN, "old snapshots stay", &st);
-    } else if (removed > 0) {
-        log_debug("removed %u old snapshots", removed);
+    } else if (pruned.removed > 0) {
+        log_debug("removed %u old snapshots", pruned.removed);
     }
 }
 
@@ -131,8 +153,12 @@ static void accept_restore(struct snapshotter *sn) {
     }
 }
 
-static void show(struct snapshotter *sn, const struct snapshot_info *info, int64_t took_us) {
+static void show(struct snapshotter *sn, const struct snapshot_info *info, int64_t took_us, int64_t kept_us) {
     struct service_figures *f = sn->s->figures;
+    if (kept_us > __atomic_load_n(&f->snapshot_cut_us_max, __ATOMIC_RELAXED)) {
+        __atomic_store_n(&f->snapshot_cut_us_max, kept_us, __ATOMIC_RELAXED);
+    }
+    (void)add_relaxed_u64(&f->snapshots_incremental, info->base[0] != '\0' ? 1 : 0);
     (void)add_relaxed_u64(&f->snapshots_taken, 1);
     __atomic_store_n(&f->snapshot_at, info->created_at, __ATOMIC_RELAXED);
     __atomic_store_n(&f->snapshot_us, took_us, __ATOMIC_RELAXED);
@@ -155,28 +181,90 @@ _Static_assert((int)CONFIG_COMPRESSION_NONE == (int)SNAPSHOT_PLAIN && (int)CONFI
 static struct snapshot_options options_now(const struct snapshotter *sn) {
     const struct tunables *t = &sn->s->tunables;
     return (struct snapshot_options){.compression = (enum snapshot_compression)load_relaxed_u64(&t->snapshot_compression),
-                                     .level = (unsigned)load_relaxed_u64(&t->snapshot_level)};
+                                     .level = (unsigned)load_relaxed_u64(&t->snapshot_level),
+                                     .include_embeddings = load_relaxed_u64(&t->snapshot_include_embeddings) == CONFIG_ON,
+                                     .chain_max = (uint32_t)load_relaxed_u64(&t->snapshot_chain_max),
+                                     .base = sn->base};
+}
+
+/* Whether what was found at the start is still what it was then. */
+static bool is_candidate_meant(const struct snapshotter *sn, const struct snapshot_base *base) {
+    struct snapshot_note note;
+    return sn->candidate_loaded || (snapshot_record_find(sn->s->snapshot_record, sn->candidate, &note) && note.written &&
+                                    memcmp(note.sum, snapshot_base_sum(base), sizeof note.sum) == 0);
+}
+
+static void try_candidate(struct snapshotter *sn) {
+    struct snapshot_base *base = NULL;
+    struct status st;
+    if (sn->candidate[0] == '\0' || load_relaxed_u64(&sn->s->tunables.snapshot_chain_max) == 0) {
+        return;
+    }
+    if (!snapshot_base_open(sn->s->snapshots_dir_fd, sn->candidate, &base, &st)) {
+        log_status(LOG_LEVEL_WARN, "the last snapshot does not verify; the next one does not rest on it", &st);
+    } else if (is_candidate_meant(sn, base)) {
+        sn->base = base;
+        base = NULL;
+    }
+    snapshot_base_free(base);
+    sn->candidate[0] = '\0';
+}
+
+void snapshotter_distrust(struct snapshotter *sn) {
+    lock_take(&sn->mutex);
+    sn->distrust = true;
+    lock_release(&sn->mutex);
+}
+
+static void find_base(struct snapshotter *sn) {
+    lock_take(&sn->mutex);
+    bool distrust = sn->distrust;
+    sn->distrust = false;
+    lock_release(&sn->mutex);
+    if (distrust) {
+        snapshot_base_free(sn->base);
+        sn->base = NULL;
+        sn->candidate[0] = '\0';
+    }
+    try_candidate(sn);
+}
+
+/* What was written is the base of the next. */
+static void go_on_from(struct snapshotter *sn, const struct snapshot_info *info, struct snapshot_base *next) {
+    struct status st;
+    snapshot_base_free(sn->base);
+    sn->base = next;
+    if (next != NULL && !snapshot_record_written(sn->s->snapshot_record, info, snapshot_base_sum(next), &st)) {
+        log_status(LOG_LEVEL_WARN, "the record of snapshots is not saved", &st);
+    }
+}
+
+static void tell(const struct snapshot_info *info, int64_t took_us) {
+    log_info("snapshot %s (%s%s): %u libraries, %llu documents, %llu chunks, %llu bytes, up to LSN %llu, in %lld ms", info->name,
+             info->base[0] != '\0' ? "what changed since " : "whole", info->base, info->libraries, (unsigned long long)info->documents,
+             (unsigned long long)info->chunks, (unsigned long long)info->bytes, (unsigned long long)info->lsn, (long long)(took_us / US_PER_MS));
 }
 
 static bool take(struct snapshotter *sn, struct snapshot_info *ret, struct status *st) {
     struct cutting c = {.sn = sn};
+    struct snapshot_base *next = NULL;
+    find_base(sn);
     int64_t begun = clock_monotonic_us();
     if (!committer_call(sn->s->committer, take_cut, &c, st)) {
         put_back(sn, &c);
         return false;
     }
     struct snapshot_options options = options_now(sn);
-    bool ok = snapshot_write(sn->s->snapshots_dir_fd, &c.cut, &options, &sn->cancel, ret, NULL, st);
+    bool ok = snapshot_write(sn->s->snapshots_dir_fd, &c.cut, &options, &sn->cancel, ret, &next, st);
     snapshot_cut_release(sn->s->catalog, &c.cut);
     if (!ok) {
         put_back(sn, &c);
         return false;
     }
     int64_t took = clock_monotonic_us() - begun;
-    show(sn, ret, took);
-    log_info("snapshot %s: %u libraries, %llu documents, %llu chunks, %llu bytes, up to LSN %llu, in %lld ms", ret->name,
-             ret->libraries, (unsigned long long)ret->documents, (unsigned long long)ret->chunks, (unsigned long long)ret->bytes,
-             (unsigned long long)ret->lsn, (long long)(took / US_PER_MS));
+    show(sn, ret, took, c.kept_us);
+    tell(ret, took);
+    go_on_from(sn, ret, next);
     clean_up(sn, ret->lsn);
     return true;
 }
@@ -270,14 +358,16 @@ static void *run(void *arg) {
     }
 }
 
-bool snapshotter_new(struct supervisor *s, const struct snapshot_info *latest, bool news, struct snapshotter **ret,
-                     struct status *st) {
+bool snapshotter_new(struct supervisor *s, const struct snapshot_info *latest, bool news, const struct snapshot_candidate *candidate,
+                     struct snapshotter **ret, struct status *st) {
     struct snapshotter *sn = (struct snapshotter *)calloc(1, sizeof *sn);
     if (sn == NULL) {
         return status_no_memory(st);
     }
     sn->s = s;
     sn->ops = news ? 1 : 0;
+    memcpy(sn->candidate, candidate->name, sizeof sn->candidate);
+    sn->candidate_loaded = candidate->loaded;
     sn->cut_us = clock_monotonic_us();
     lock_init(&sn->mutex, LOCK_SNAPSHOTTER);
     if (!thread_cond_init(&sn->wake, st)) {
@@ -314,11 +404,18 @@ void snapshotter_stop(struct snapshotter *sn) {
     set_cancel(sn, false);
 }
 
-/* The bytes of the records of all libraries that changed since the last snapshot: what a new one would have to read, about. */
+/* The LSN from which on the next snapshot holds what changed; 0: it will be whole. */
+static uint64_t holds_since(const struct snapshotter *sn) {
+    uint64_t most = load_relaxed_u64(&sn->s->tunables.snapshot_chain_max);
+    bool at_bound = sn->base != NULL ? snapshot_base_info(sn->base)->depth >= most : sn->candidate[0] == '\0' || most == 0;
+    return at_bound ? 0 : load_relaxed_u64(&sn->s->figures->snapshot_lsn);
+}
+
+/* The bytes of the records of all libraries that a snapshot would have to read, about. */
 static bool changed_bytes(const struct snapshotter *sn, uint64_t *ret, struct status *st) {
     struct library **libraries = NULL;
     size_t count = 0;
-    uint64_t since = load_relaxed_u64(&sn->s->figures->snapshot_lsn);
+    uint64_t since = holds_since(sn);
     *ret = 0;
     if (!catalog_acquire_all(sn->s->catalog, &libraries, &count, st)) {
         return false;
@@ -357,6 +454,7 @@ void snapshotter_free(struct snapshotter *sn) {
         return;
     }
     snapshotter_stop(sn);
+    snapshot_base_free(sn->base);
     (void)pthread_cond_destroy(&sn->wake);
     lock_fini(&sn->mutex);
     free(sn);

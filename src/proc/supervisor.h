@@ -51,13 +51,15 @@ struct checkpointer;
 struct committer;
 struct log_floor;
 struct rebuilder;
+struct snapshot_record;
 struct snapshotter;
 struct tasks;
 
 /* [reload] keys that other threads than main look at: written by main, read by all, relaxed. */
 struct tunables {
     uint64_t checkpoint_interval, checkpoint_ops;
-    uint64_t snapshot_interval, snapshot_every_ops, snapshot_keep, snapshot_compression, snapshot_level, snapshot_stop_max_bytes;
+    uint64_t snapshot_interval, snapshot_every_ops, snapshot_keep, snapshot_keep_days, snapshot_chain_max;
+    uint64_t snapshot_compression, snapshot_level, snapshot_include_embeddings, snapshot_stop_max_bytes;
     uint64_t watchdog_lock_ms;
 };
 
@@ -84,6 +86,7 @@ struct supervisor {
     struct background *background;
     struct rebuilder *rebuilder;
     struct snapshotter *snapshotter;
+    struct snapshot_record *snapshot_record; /* has a lock of its own */
     struct checkpointer *checkpointer;
     struct tasks *tasks;
 

@@ -12,6 +12,7 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "durable/restore.h"
+#include "durable/snapshot_record.h"
 #include "index/distance.h"
 #include "proc/background.h"
 #include "proc/channels.h"
@@ -84,6 +85,9 @@ void supervisor_set_tunables(struct supervisor *s) {
     store_relaxed_u64(&s->tunables.snapshot_interval, s->config.snapshot_interval);
     store_relaxed_u64(&s->tunables.snapshot_every_ops, s->config.snapshot_every_ops);
     store_relaxed_u64(&s->tunables.snapshot_keep, s->config.snapshot_keep);
+    store_relaxed_u64(&s->tunables.snapshot_keep_days, s->config.snapshot_keep_days);
+    store_relaxed_u64(&s->tunables.snapshot_chain_max, s->config.snapshot_chain_max);
+    store_relaxed_u64(&s->tunables.snapshot_include_embeddings, s->config.snapshot_include_embeddings);
     store_relaxed_u64(&s->tunables.snapshot_compression, s->config.snapshot_compression);
     store_relaxed_u64(&s->tunables.snapshot_level, s->config.snapshot_level);
     store_relaxed_u64(&s->tunables.snapshot_stop_max_bytes, s->config.snapshot_stop_max_bytes);
@@ -169,15 +173,29 @@ static bool log_has_news(struct supervisor *s, uint64_t snapshot_lsn, uint64_t l
     return !oplog_read_from(s->log, snapshot_lsn + 1, stop_at_first, &news, &ignored) || news;
 }
 
+/* The one that the recovery came from, or else the newest, when it is one of this log. */
+static void find_candidate(struct run *r, const struct snapshot_info *list, size_t count, struct snapshot_candidate *ret) {
+    size_t i = 0;
+    ret->loaded = r->report.snapshot[0] != '\0';
+    while (ret->loaded && i < count && strcmp(list[i].name, r->report.snapshot) != 0) {
+        i++;
+    }
+    if (i < count && list[i].lsn <= r->report.last_lsn && list[i].log_place != 0 && oplog_knows(r->s.log, list[i].log_place)) {
+        memcpy(ret->name, list[i].name, sizeof ret->name);
+    }
+}
+
 static bool start_snapshotter(struct run *r, struct status *st) {
     struct supervisor *s = &r->s;
     struct snapshot_info *list = NULL;
+    struct snapshot_candidate candidate = {0};
     size_t count = 0;
-    if (!snapshot_list(s->snapshots_dir_fd, &list, &count, st)) {
+    if (!snapshot_record_open(s->snapshots_dir_fd, &s->snapshot_record, st) || !snapshot_list(s->snapshots_dir_fd, &list, &count, st)) {
         return false;
     }
+    find_candidate(r, list, count, &candidate);
     bool news = log_has_news(s, count > 0 ? list[0].lsn : 0, r->report.last_lsn);
-    bool ok = snapshotter_new(s, count > 0 ? &list[0] : NULL, news, &s->snapshotter, st);
+    bool ok = snapshotter_new(s, count > 0 ? &list[0] : NULL, news, &candidate, &s->snapshotter, st);
     free(list);
     return ok;
 }
@@ -422,6 +440,7 @@ void supervisor_tear_down(struct run *r) {
     reembed_free(r->reembed);
     rebuilder_free(s->rebuilder);
     snapshotter_free(s->snapshotter);
+    snapshot_record_free(s->snapshot_record);
     checkpointer_free(s->checkpointer);
     background_free(s->background);
     if (s->committer != NULL) {

@@ -73,8 +73,9 @@ static bool act_batches(struct history *h, struct server *s, struct status *st) 
 }
 
 static bool act_snapshot(struct history *h, struct server *s, struct status *st) {
-    uint32_t removed = 0;
-    return server_snapshot(s, NULL, st) && (below(h, 2) == 0 || snapshot_prune(s->snapshots_fd, 1 + below(h, 2), &removed, st));
+    struct snapshot_retention retention = {.keep = 1 + below(h, 2)};
+    struct snapshot_pruned pruned;
+    return server_snapshot(s, NULL, st) && (below(h, 2) == 0 || snapshot_prune(s->snapshots_fd, &retention, &pruned, st));
 }
 
 static bool act_live(struct history *h, struct server *s, struct status *st) {

@@ -337,7 +337,7 @@ static void names_do_not_collide(void **state) {
     struct snapshots *s = (struct snapshots *)*state;
     char names[NAMES_MAX][64];
     struct status st;
-    uint32_t removed = 0;
+    struct snapshot_pruned pruned;
     fill(s->store);
     for (int i = 0; i < 5; i++) {
         struct uuid more = fixture_library_id(100U + (unsigned)i);
@@ -355,13 +355,13 @@ static void names_do_not_collide(void **state) {
     for (size_t i = 1; i < count; i++) {
         assert_true(infos[i - 1].lsn > infos[i].lsn);
     }
-    assert_true(snapshot_prune(s->dir.fd, 2, &removed, &st));
-    assert_int_equal(removed, 4);
+    assert_true(snapshot_prune(s->dir.fd, &(struct snapshot_retention){.keep = 2}, &pruned, &st));
+    assert_int_equal(pruned.removed, 4);
     assert_true(file_exists(s->dir.fd, infos[0].name) && file_exists(s->dir.fd, infos[1].name));
     assert_false(file_exists(s->dir.fd, infos[2].name));
     assert_false(file_exists(s->dir.fd, ".snapshot_20200101_000000.tar.zst.tmp"));
     assert_true(file_exists(s->dir.fd, "notes.txt"));
-    assert_true(snapshot_prune(s->dir.fd, 0, &removed, &st));
+    assert_true(snapshot_prune(s->dir.fd, &(struct snapshot_retention){0}, &pruned, &st));
     assert_true(file_exists(s->dir.fd, infos[0].name));
     free(infos);
 }
@@ -535,7 +535,8 @@ static void killed_at_every_call(void **state) {
             struct snapshot_info info;
             assert_true(snapshot_verify(s->dir.fd, names[i], &info, &st));
         }
-        assert_true(snapshot_prune(s->dir.fd, 1, NULL, &st));
+        struct snapshot_pruned pruned;
+        assert_true(snapshot_prune(s->dir.fd, &(struct snapshot_retention){.keep = 1}, &pruned, &st));
         assert_int_equal(names_with(s->dir.fd, ".snapshot_", names, NAMES_MAX), 0);
         if (WIFEXITED(status)) {
             assert_int_equal(WEXITSTATUS(status), 0);
