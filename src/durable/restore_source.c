@@ -90,8 +90,10 @@ static bool open_regular(int dir_fd, const char *path, const char *as, struct re
     struct restore_file file = {.dir_fd = dir_fd, .fd = -1};
     struct stat about;
     (void)snprintf(file.name, sizeof file.name, "%s", as);
-    if (!io_open_at(dir_fd, path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0, &file.fd, st)) {
-        return false;
+    struct status failed = {0};
+    if (!io_open_at(dir_fd, path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0, &file.fd, &failed)) {
+        *st = failed;
+        return failed.sys_errno == ELOOP ? status_set(st, STATUS_MALFORMED, "%.200s is a link, and no file", path) : false;
     }
     if (fstat(file.fd, &about) != 0 || !S_ISREG(about.st_mode)) {
         io_close(&file.fd);
@@ -235,12 +237,13 @@ static bool open_directory_source(struct restore_source *s, const char *path, in
     return open_snapshots(s, fd, ".", st) && open_log(s, fd, ".", st);
 }
 
-/* One archive, and those beside it, because it may need them. */
-static bool open_archive_source(struct restore_source *s, const char *path, struct status *st) {
+/* One archive, and those beside it, because it may need them. It may be given by a link. */
+static bool open_archive_source(struct restore_source *s, const char *given, struct status *st) {
+    char path[PATH_MAX];
     char directory[PATH_MAX];
     char file[PATH_MAX];
-    if (strlen(path) >= PATH_MAX) {
-        return status_set(st, STATUS_INVALID, "the path is too long");
+    if (realpath(given, path) == NULL) {
+        return status_set_errno(st, errno, "cannot read %.200s", given);
     }
     (void)snprintf(directory, sizeof directory, "%s", path);
     (void)snprintf(file, sizeof file, "%s", path);

@@ -297,9 +297,10 @@ content_of() {
     tar -czf "$instance/by.tar.gz" .
     tar -cJf "$instance/by.tar.xz" ./*
     tar --format=gnu --zstd -cf "$instance/by.tar.zst" libraries manifest.json SHA256SUMS
+    tar --format=pax --zstd -cf "$instance/pax.tar.zst" libraries manifest.json SHA256SUMS
     tar --format=ustar --owner=7 --mtime=2001-01-01 --zstd -cf "$instance/ustar.tar.zst" libraries manifest.json SHA256SUMS
     cd "$instance"
-    for file in by.tar.zst ustar.tar.zst; do
+    for file in by.tar.zst pax.tar.zst ustar.tar.zst; do
         restore "$file" --into "made.$file"
         content_of "$instance/made.$file" >"$BATS_TEST_TMPDIR/content"
         grep -q '"A crane, by hand."' "$BATS_TEST_TMPDIR/content"
