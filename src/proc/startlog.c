@@ -66,6 +66,13 @@ static void log_library(const struct recovered_library *l) {
              l->vectors_pending);
 }
 
+/* After a kill there is nothing to say: no arenas were saved then. */
+static void log_why_not(const struct recovery_report *r) {
+    if (r->why_not_checkpoint[0] != '\0') {
+        log_warn("the saved arenas were not taken as they are: %s", r->why_not_checkpoint);
+    }
+}
+
 static void log_source(const struct recovery_report *r) {
     if (r->from_checkpoint) {
         log_info("restoring %zu librar%s from the arenas as they were saved at the last stop", r->library_count,
@@ -78,14 +85,13 @@ static void log_source(const struct recovery_report *r) {
                  r->library_count, r->library_count == 1 ? "y" : "ies", (unsigned long long)r->live_lsn,
                  (unsigned long long)r->replayed_ops, plural(r->replayed_ops), r->resumed, r->rebuilt, r->rebuilt > 0 ? ": " : "",
                  r->rebuilt > 0 ? r->why_not_checkpoint : "");
+        log_why_not(r);
         return;
     }
     log_info("restoring %zu librar%s from %s and %llu operation%s of the log", r->library_count,
              r->library_count == 1 ? "y" : "ies", r->snapshot[0] != '\0' ? r->snapshot : "no snapshot",
              (unsigned long long)r->replayed_ops, plural(r->replayed_ops));
-    if (r->why_not_checkpoint[0] != '\0') {
-        log_info("the saved arenas were not taken as they are: %s", r->why_not_checkpoint);
-    }
+    log_why_not(r);
 }
 
 static void log_losses(const struct recovery_report *r) {
