@@ -110,7 +110,12 @@ static bool open_log(struct recovery *r, uint64_t expect_lsn, struct status *st)
     bool ok = wal_open(&options, &r->log, &report, st);
     r->report.wal_open_us += clock_monotonic_us() - begin;
     r->report.torn_bytes += report.torn_bytes;
+    r->report.repaired = r->report.repaired || report.repaired;
     r->report.lost_records_bound += report.lost_records_bound;
+    if (report.lost_first > 0) {
+        r->report.lost_first = r->report.lost_first == 0 || report.lost_first < r->report.lost_first ? report.lost_first : r->report.lost_first;
+        r->report.lost_last = report.lost_last > r->report.lost_last ? report.lost_last : r->report.lost_last;
+    }
     return ok;
 }
 

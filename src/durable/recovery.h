@@ -56,7 +56,9 @@ struct recovery_report {
     int64_t wal_open_us, checkpoint_us, resume_us, snapshot_us, replay_us, graph_us;
     struct recovered_library *libraries; /* malloc'd */
     size_t library_count;
+    bool repaired; /* the log */
     uint64_t lost_records_bound;
+    uint64_t lost_first, lost_last; /* as in wal_report */
 };
 
 /* Creates what is missing in the data directory (wal/, snapshots/, vectors/). The catalog is empty before and published after.

@@ -28,7 +28,9 @@ struct wal_report {
     uint64_t torn_bytes;          /* cut off at the end */
     char torn_at[96];             /* "wal_...log:12345", or "" */
     bool closed_in_order;         /* the last record is LOG_CLOSE */
+    bool repaired;                /* something was set aside or cut off */
     uint64_t lost_records_bound;  /* with repair: LSNs known to have existed and now gone */
+    uint64_t lost_first, lost_last; /* they lie between these; last 0: so does what followed, whatever it was; both 0: none */
 };
 
 /* Scans the segments, cuts a torn tail off (makes that durable), and stands ready to append after the last record. Damage before

@@ -5,12 +5,14 @@
  * Without `repair` a fault is refused and nothing on disk has changed. With it, a segment that does not belong where it is or
  * cannot be read at all is set aside, which may leave a gap; at a gap or at damaged records the log is cut. What is set aside or
  * cut off is kept beside the log, under a name that ends in
- * ".damaged.<time>", because even a damaged segment may hold text that somebody can still read. The rules are those of wal.c.
+ * ".damaged.<time>", because even a damaged segment may hold text that somebody can still read. Each such step, and the LSNs that are gone with it, is
+ * a line of the server's log. The rules are those of wal.c.
  */
 #include "durable/wal_internal.h"
 
 #include "base/clock.h"
 #include "base/io.h"
+#include "base/log.h"
 #include "durable/wal_scan.h"
 #include "store/op.h"
 
@@ -55,9 +57,11 @@ struct opening {
     size_t cap;
     struct fault fault;
     /* with repair */
-    uint64_t lost_in_front; /* records missing before the oldest segment */
-    uint64_t highest;       /* LSN that a segment that was set aside speaks of */
-    bool changed;           /* names in the directory */
+    uint64_t front_lost_until; /* LSN before the oldest segment, where what it builds on is missing; 0: nothing is */
+    uint64_t highest;          /* LSN that a segment that was set aside speaks of */
+    uint64_t successor_of;     /* the last segment, when all are set aside: a live checkpoint may have its place there */
+    bool changed;              /* names in the directory */
+    bool repaired;
 };
 
 static void set_fault(struct opening *o, enum fault_kind kind, size_t index, uint64_t lsn, const char *fmt, ...)
@@ -311,7 +315,24 @@ static bool set_aside(struct opening *o, size_t i, struct status *st) {
     char name[DAMAGED_NAME_MAX];
     damaged_name(o->found[i].segment.name, name);
     o->changed = true;
-    return io_rename_at(o->options->dir_fd, o->found[i].segment.name, o->options->dir_fd, name, st);
+    if (!io_rename_at(o->options->dir_fd, o->found[i].segment.name, o->options->dir_fd, name, st)) {
+        return false;
+    }
+    o->repaired = true;
+    log_warn("repair: %s does not count any more; it is kept as wal/%s", o->found[i].segment.name, name);
+    return true;
+}
+
+/* LSNs that have existed, and are nowhere now. */
+static void note_lost(struct wal_report *report, uint64_t first, uint64_t last) {
+    uint64_t count = last >= first ? last - first + 1 : 0;
+    if (count == 0) {
+        return;
+    }
+    report->lost_records_bound += count;
+    report->lost_first = report->lost_first == 0 || first < report->lost_first ? first : report->lost_first;
+    report->lost_last = last > report->lost_last ? last : report->lost_last;
+    log_error("repair: LSN %" PRIu64 " to %" PRIu64 " are lost, %" PRIu64 " operations", first, last, count);
 }
 
 static bool copy_bytes(int from, int to, const char *name, struct status *st) {
@@ -333,7 +354,7 @@ static bool rewrite_front(struct opening *o, int fd, struct status *st) {
     struct found *f = &o->found[0];
     uint8_t page[WAL_HEADER_BYTES];
     int to = -1;
-    o->lost_in_front = f->segment.header.first_lsn - o->options->expect_lsn - 1;
+    o->front_lost_until = f->segment.header.first_lsn - 1;
     f->segment.header.needs_lsn = o->options->expect_lsn;
     wal_header_encode(&f->segment.header, page);
     bool ok = io_unlink_at(o->options->dir_fd, WAL_LARGE_NAME, st) &&
@@ -351,6 +372,7 @@ static bool remove_stray(struct opening *o, struct status *st) {
     size_t i = o->fault.index;
     uint64_t before = o->found[i].name_lsn - 1; /* a segment is created when all before it is durable */
     o->highest = before > o->highest ? before : o->highest;
+    log_warn("repair: %s", o->fault.what);
     if (!set_aside(o, i, st)) {
         return false;
     }
@@ -371,6 +393,11 @@ static bool keep_copy(struct opening *o, size_t i, struct status *st) {
               copy_bytes(from, to, name, st);
     io_close(&from);
     io_close(&to);
+    if (ok) {
+        o->repaired = true;
+        log_warn("repair: %s is cut off at byte %" PRIu64 ", behind LSN %" PRIu64 "; as it was it is kept as wal/%s", o->found[i].segment.name,
+                 o->found[i].scan.end, o->fault.lsn - 1, name);
+    }
     return ok;
 }
 
@@ -423,12 +450,17 @@ static bool cut(struct opening *o, struct wal_report *report, struct status *st)
     if (!look_behind(o, st)) {
         return false;
     }
-    uint64_t highest = highest_known(o);
-    uint64_t still_there = next - 1 > expect ? next - 1 : expect;
-    report->lost_records_bound = highest > still_there ? highest - still_there : 0;
+    log_warn("repair: %s", o->fault.what);
+    uint64_t first_lost = next > expect ? next : expect + 1;
+    note_lost(report, first_lost, highest_known(o));
+    if (o->fault.kind == FAULT_MISSING && report->lost_last == 0) {
+        report->lost_first = first_lost;
+        log_error("repair: what was logged from LSN %" PRIu64 " on is lost; how much that was cannot be told", first_lost);
+    }
     /* What is kept ends below what a snapshot covers: all of it is superfluous, and its LSNs must not be given out again. */
     if (next <= expect) {
         keep = 0;
+        o->successor_of = o->found[o->count - 1].segment.header.segment_id;
     }
     for (; o->count > keep; o->count--) {
         if (!set_aside(o, o->count - 1, st)) {
@@ -503,7 +535,11 @@ static bool enter_first(struct opening *o, struct wal *w, struct status *st) {
     uint64_t expect = o->options->expect_lsn;
     uint64_t first_lsn = (o->highest > expect ? o->highest : expect) + 1;
     struct wal_segment segment = {
-        .header = {.first_lsn = first_lsn, .needs_lsn = expect, .created_at = clock_wall_us(), .bytes = w->segment_bytes}};
+        .header = {.previous_id = o->successor_of,
+                   .first_lsn = first_lsn,
+                   .needs_lsn = expect,
+                   .created_at = clock_wall_us(),
+                   .bytes = w->segment_bytes}};
     uuid_make(&segment.header.instance);
     if (!wal_spare_take(w, &w->fd, &segment.header.zeroed, &segment.header.seed, st)) {
         return false;
@@ -516,7 +552,7 @@ static bool enter_first(struct opening *o, struct wal *w, struct status *st) {
 }
 
 static void fill_report(const struct opening *o, struct wal_report *report) {
-    report->lost_records_bound += o->lost_in_front;
+    report->repaired = o->repaired;
     for (size_t i = 0; i < o->count; i++) {
         report->records += o->found[i].scan.records;
     }
@@ -572,6 +608,9 @@ static bool judge(struct opening *o, struct wal_report *report, struct status *s
     }
     if (!judge_all(o, st)) {
         return false;
+    }
+    if (o->front_lost_until > 0) {
+        note_lost(report, o->options->expect_lsn + 1, o->front_lost_until);
     }
     if (o->fault.kind != FAULT_NONE && !(o->options->repair ? cut(o, report, st) : refuse(o->fault.what, st))) {
         return false;

@@ -179,8 +179,9 @@ bool checkpointer_new(struct supervisor *s, struct recovery_report *report, stru
     }
     c->s = s;
     c->cut_us = clock_monotonic_us();
-    /* What was made anew or replayed is worth a checkpoint, and so is the first after an orderly stop when anything comes. */
-    c->urgent = !report->from_checkpoint && (report->replayed_ops > 0 || report->library_count > 0);
+    /* What was made anew or replayed is worth a checkpoint, and so is the first after an orderly stop when anything comes. After a repair the arenas may hold
+     * what no log has any more. */
+    c->urgent = report->repaired || (!report->from_checkpoint && (report->replayed_ops > 0 || report->library_count > 0));
     lock_init(&c->mutex, LOCK_SNAPSHOTTER);
     if (!thread_cond_init(&c->wake, st) || !make_live(c, report, st)) {
         lock_fini(&c->mutex);

@@ -99,9 +99,13 @@ static void log_losses(const struct recovery_report *r) {
         log_warn("cut %llu bytes off the end of the log: a write that was not finished, nor acknowledged, when the server died",
                  (unsigned long long)r->torn_bytes);
     }
+    if (r->lost_first > 0 && r->lost_last == 0) {
+        log_error("--repair gave up what was logged from LSN %llu on; how much that was cannot be told", (unsigned long long)r->lost_first);
+    }
     if (r->lost_records_bound > 0) {
-        log_error("--repair gave up at most %llu operations of the log that once were durable",
-                  (unsigned long long)r->lost_records_bound);
+        log_error("--repair gave up at most %llu operation%s of the log that once were durable, LSN %llu to %llu; what was cut off is kept in wal/*.damaged.*",
+                  (unsigned long long)r->lost_records_bound, plural(r->lost_records_bound), (unsigned long long)r->lost_first,
+                  (unsigned long long)r->lost_last);
     }
 }
 

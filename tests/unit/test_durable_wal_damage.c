@@ -116,6 +116,7 @@ static void must_repair(struct specimen *x, uint64_t expect, uint64_t last, uint
     oplog_position_get(log, &p);
     assert_int_equal(p.durable_lsn, last);
     assert_int_equal(report.lost_records_bound, lost);
+    assert_int_equal(report.lost_last, lost == 0 ? 0 : report.lost_first + lost - 1);
     if (p.oldest_lsn <= last) {
         assert_int_equal(log_check(log, p.oldest_lsn, NULL), last);
     }
@@ -396,6 +397,31 @@ static void damage_in_the_middle_is_repaired(void **state) {
     oplog_close(log);
 }
 
+/* All of a damaged log lies below what arenas hold, so it begins anew. A live checkpoint that lies beside it, with its place in the last segment, is still one
+ * of this log: else nothing would cover what the old log has lost, once the arenas have gone on. */
+static void begun_anew_it_knows_its_past(void **state) {
+    struct specimen *x = (struct specimen *)*state;
+    struct wal_options o = log_options(&x->live);
+    struct wal_report report = {0};
+    struct oplog_position p;
+    struct oplog *log = log_open_ok(&o, &report);
+    oplog_position_get(log, &p);
+    oplog_close(log);
+    file_flip(x->live.fd, x->names[x->count - 1], (size_t)x->begins[3] + 20, 1);
+    o.expect_lsn = x->last_lsn;
+    o.repair = true;
+    log = log_open_ok(&o, &report);
+    assert_true(report.repaired);
+    assert_int_equal(report.lost_records_bound, 0);
+    assert_true(oplog_knows(log, p.place));
+    oplog_close(log);
+    o.repair = false;
+    log = log_open_ok(&o, &report);
+    assert_false(report.repaired);
+    assert_true(oplog_knows(log, p.place));
+    oplog_close(log);
+}
+
 static void lost_end_marker(void **state) {
     struct specimen *x = (struct specimen *)*state;
     struct buf content = {0};
@@ -416,6 +442,17 @@ static void lost_end_marker(void **state) {
 }
 
 /* --- segments that are missing, doubled, swapped, foreign --- */
+
+/* How much a last segment held that is gone nobody can tell, but from where on. */
+static void says_that_more_is_lost(struct specimen *x) {
+    struct wal_options o = log_options(&x->live);
+    struct wal_report report = {0};
+    o.repair = true;
+    oplog_close(log_open_ok(&o, &report));
+    assert_int_equal(report.lost_records_bound, 0);
+    assert_int_equal(report.lost_first, x->first_in_last);
+    assert_int_equal(report.lost_last, 0);
+}
 
 static void missing_segments(void **state) {
     struct specimen *x = (struct specimen *)*state;
@@ -440,6 +477,9 @@ static void missing_segments(void **state) {
     assert_int_equal(unlinkat(x->live.fd, x->names[x->count - 1], 0), 0);
     must_refuse(x, 0, x->names[x->count - 2]);
     must_repair(x, 0, x->first_in_last - 1, 0);
+    restore(x);
+    assert_int_equal(unlinkat(x->live.fd, x->names[x->count - 1], 0), 0);
+    says_that_more_is_lost(x);
     restore(x);
     /* all of them */
     for (size_t i = 0; i < x->count; i++) {
@@ -571,6 +611,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(every_flipped_byte_is_noticed, set_up_small, tear_down),
         cmocka_unit_test(flips_in_a_recycled_segment),
         cmocka_unit_test_setup_teardown(damage_in_the_middle_is_repaired, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(begun_anew_it_knows_its_past, set_up, tear_down),
         cmocka_unit_test_setup_teardown(lost_end_marker, set_up, tear_down),
         cmocka_unit_test_setup_teardown(missing_segments, set_up, tear_down),
         cmocka_unit_test_setup_teardown(swapped_and_doubled_segments, set_up, tear_down),
