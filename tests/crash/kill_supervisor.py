@@ -130,7 +130,8 @@ class Supervised:
             for t in threads:
                 t.start()
         if how == "aimed":
-            if wait_gone([self.instance.supervisor()], LOAD_MAX_S):
+            # Checkpoints come by time, too.
+            if wait_gone([self.instance.supervisor()], 5 * LOAD_MAX_S if self.aimed_at == "checkpoint" else LOAD_MAX_S):
                 how = "not reached"
             else:
                 how = "in mid " + self.aimed_at
