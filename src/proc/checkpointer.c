@@ -1,7 +1,7 @@
 /*
  * checkpointer.c - when live checkpoints are taken.
  *
- * Due are: checkpoint_ops operations since the last cut, so that a replay after a crash is short; checkpoint_interval seconds since the last cut, when
+ * Due are: checkpoint_ops operations and chunks since the last cut, so that a replay after a crash is short; checkpoint_interval seconds since the last cut, when
  * anything was committed or embedded since; an arena that was exchanged. Between two of them lies at least PAUSE_TIMES as long as the last one took, so that a
  * mass import on a slow disk does not spend itself on checkpoints. After a failure the next try waits.
  */
@@ -28,7 +28,7 @@ struct checkpointer {
     struct lock mutex;
     pthread_cond_t wake;
     /* under the mutex */
-    uint64_t ops;    /* committed since the last cut */
+    uint64_t ops;    /* and chunks, committed since the last cut */
     uint64_t wanted; /* vectors that were pending at the last cut */
     int64_t cut_us;  /* when the last one was begun, monotonic; at the start: now */
     int64_t not_before_us;

@@ -6,7 +6,7 @@
 
 /* After recovery, whose report says what to go on from (its `live` is taken over). */
 MUST_CHECK bool checkpointer_new(struct supervisor *s, struct recovery_report *report, struct checkpointer **ret, struct status *st);
-/* Committer: that many ops were committed. */
+/* Committer: that many ops and chunks were committed. */
 void checkpointer_note(struct checkpointer *c, uint64_t ops);
 /* An arena was exchanged: take one soon. Any thread. */
 void checkpointer_wake(struct checkpointer *c);

@@ -60,6 +60,7 @@ struct batch {
     size_t room;
     uint64_t bytes;
     uint64_t library_ops;
+    uint64_t chunks; /* that applying it adds */
     bool to_embed;
     bool met_full_disk; /* an op of it was refused for want of space */
 };
@@ -301,6 +302,7 @@ static void form_batch(struct committer *c) {
     b->count = 0;
     b->bytes = 0;
     b->library_ops = 0;
+    b->chunks = 0;
     b->to_embed = false;
     b->met_full_disk = false;
     op_set_clear(c->touched);
@@ -402,6 +404,7 @@ static void apply_batch(struct committer *c) {
         const float *vectors = vectors_for(c, o);
         catalog_apply(c->s->catalog, &o->op, record->lsn, record->time_us, vectors, &item->effect);
         b->to_embed |= o->op.type == OP_DOCUMENT_PUT && vectors == NULL && o->op.as.document.vector_dimension == 0;
+        b->chunks += item->effect.chunks_added;
         *result = (struct api_op_result){.lsn = record->lsn,
                                          .replaced = item->effect.replaced,
                                          .chunks_added = item->effect.chunks_added,
@@ -436,7 +439,7 @@ static void commit_taken(struct committer *c) {
     if (committed) {
         show_commit(c, begun);
         snapshotter_note(c->s->snapshotter, c->batch.count, c->batch.library_ops);
-        checkpointer_note(c->s->checkpointer, c->batch.count);
+        checkpointer_note(c->s->checkpointer, c->batch.count + c->batch.chunks);
         background_wake(c->s->background, c->batch.to_embed);
     }
 }
