@@ -37,8 +37,10 @@
 #include <unistd.h>
 
 enum {
-    WORKERS_PER_CORE = 4,
-    WORKERS_PRESET_MOST = 16,
+    WORKERS_PER_CORE = 16,
+    WORKERS_PRESET_MOST = 64,
+    READERS_PER_CORE = 4,
+    READERS_PRESET_MOST = 16,
     SPARE_SHARE = 4, /* a spare slot for so many workers */
     WRITERS_SHARE = 3, /* three of four workers may have a write */
     WRITERS_OF = 4,
@@ -89,6 +91,14 @@ uint32_t children_writers(const struct config *c) {
     uint32_t writers = c->write_workers > 0 ? (uint32_t)c->write_workers : workers * WRITERS_SHARE / WRITERS_OF;
     writers = writers < workers ? writers : workers - 1;
     return writers > 0 ? writers : 1;
+}
+
+uint32_t children_readers(const struct config *c) {
+    uint32_t workers = children_wanted(c);
+    uint64_t readers = (uint64_t)background_cores() * READERS_PER_CORE;
+    readers = readers < READERS_PRESET_MOST ? readers : READERS_PRESET_MOST;
+    readers = c->read_workers > 0 ? c->read_workers : readers;
+    return readers < workers ? (uint32_t)readers : workers;
 }
 
 uint32_t children_slots(uint64_t workers) {
@@ -480,6 +490,7 @@ void children_reap(struct children *ch) {
         if (slot != UINT32_MAX) {
             rwlock_reader_gone(&ch->s->control->lock, slot);
             places_leave(&ch->s->control->writers, slot);
+            places_leave(&ch->s->control->readers, slot);
             log_death(&dead, slot, &info);
             plan_successor(ch, &dead, now_us);
         }

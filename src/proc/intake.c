@@ -1,17 +1,17 @@
 /*
  * intake.c - which connection a worker serves next (intake.h).
  *
- * nginx sends writes to a socket of their own. A worker takes a connection from it only when it has a place (control->writers), and
- * there are fewer places than workers: writes that wait for a slow disk can occupy all places and never all workers. Those that
- * find no place wait in the socket's queue, which the kernel keeps and bounds; being first in, first out, it gives each its turn by its
- * own deadline, because whoever had the place before had an earlier one.
+ * nginx sends writes to a socket of their own. A worker takes a connection only when it has a place: one of control->writers for a write, one
+ * of control->readers for all else. There are many workers, since a write keeps one only waiting, and as many writes as wait together are made durable
+ * together; but no more searches at a time than keep the cores busy, else each would only take longer. There are fewer places for writes than workers, so
+ * writes that wait for a slow disk can occupy all of those and never all workers. Who finds no place waits in the socket's queue, which the
+ * kernel keeps and bounds; being first in, first out, it gives each its turn by its own deadline, because whoever had the place before had an earlier one.
  *
  * Nobody who waits may be forgotten:
  *
- *   1. Both sockets are watched with EPOLLEXCLUSIVE, so that a connection wakes one of those who sleep. The main socket's event lasts
- *      as long as somebody is in its queue. The writes' comes once for each newcomer (EPOLLET): else all who find no place would be
- *      woken at once again and again.
- *   2. So whoever gives a place back looks at the writes' queue after that. A worker that was turned away had seen the newcomer
+ *   1. Both sockets are watched with EPOLLEXCLUSIVE, so that a connection wakes one of those who sleep. The event comes once for each
+ *      newcomer (EPOLLET): else all who find no place would be woken at once again and again.
+ *   2. So whoever gives a place back looks at that queue after it. A worker that was turned away had seen the newcomer
  *      before it found the place taken; so the other, which looks later, sees him, too (places.c).
  *   3. Should that other die between the two, the one that was turned away still comes back every RETRY_MS while somebody waits.
  *   4. A worker that is told to go stops watching first, and then takes one more of each queue: a wake-up may have been meant for it.
@@ -128,52 +128,52 @@ static int take_connection(struct intake *in, int socket) {
 
 /* --- the two queues ------------------------------------------------------------------------------------------------------ */
 
-static int take_from_main(struct intake *in) {
-    in->news[INTAKE_MAIN] = false;
-    return take_connection(in, in->socket[INTAKE_MAIN]);
+static struct places *places_of(const struct intake *in, enum intake_socket which) {
+    return which == INTAKE_WRITES ? &in->control->writers : &in->control->readers;
 }
 
-static bool writes_wait(const struct intake *in) {
-    struct pollfd p = {.fd = in->socket[INTAKE_WRITES], .events = POLLIN};
+static bool somebody_waits(const struct intake *in, enum intake_socket which) {
+    struct pollfd p = {.fd = in->socket[which], .events = POLLIN};
     return poll(&p, 1, 0) == 1;
 }
 
 /* Looks once more after each place that it gives back without having used it. */
-static int take_from_writes(struct intake *in) {
-    in->turned_away = false;
-    while (!in->exhausted && writes_wait(in)) {
-        if (!places_take(&in->control->writers, in->slot)) {
-            in->turned_away = true;
+static int take_from(struct intake *in, enum intake_socket which) {
+    in->turned_away[which] = false;
+    while (!in->exhausted && somebody_waits(in, which)) {
+        if (!places_take(places_of(in, which), in->slot)) {
+            in->turned_away[which] = true;
             break;
         }
-        int fd = take_connection(in, in->socket[INTAKE_WRITES]);
+        int fd = take_connection(in, in->socket[which]);
         if (fd >= 0) {
-            in->has_place = true;
+            in->has_place[which] = true;
             return fd;
         }
-        places_leave(&in->control->writers, in->slot);
+        places_leave(places_of(in, which), in->slot);
     }
-    in->news[INTAKE_WRITES] = false;
+    in->news[which] = false;
     return -1;
 }
 
-/* Writes first: for them there may be no second wake-up. */
 static int take_any(struct intake *in) {
     int fd = -1;
     if (in->news[INTAKE_WRITES]) {
-        fd = take_from_writes(in);
+        fd = take_from(in, INTAKE_WRITES);
     }
     if (fd < 0 && in->news[INTAKE_MAIN]) {
-        fd = take_from_main(in);
+        fd = take_from(in, INTAKE_MAIN);
     }
     return fd;
 }
 
 void intake_done(struct intake *in) {
-    if (in->has_place) {
-        places_leave(&in->control->writers, in->slot);
-        in->has_place = false;
-        in->news[INTAKE_WRITES] = in->epoll_fd >= 0; /* who was turned away meanwhile; of one that goes, the others take care by rule 3 */
+    for (enum intake_socket i = 0; i < INTAKE_SOCKETS; i++) {
+        if (in->has_place[i]) {
+            places_leave(places_of(in, i), in->slot);
+            in->has_place[i] = false;
+            in->news[i] = in->epoll_fd >= 0; /* who was turned away meanwhile; of one that goes, the others take care by rule 3 */
+        }
     }
 }
 
@@ -191,11 +191,13 @@ static void wait_for_news(struct intake *in) {
         pause_exhausted(in);
         return;
     }
-    int n = epoll_pwait(in->epoll_fd, event, INTAKE_SOCKETS, in->turned_away ? RETRY_MS : -1, &in->sleeping);
+    bool again = in->turned_away[INTAKE_MAIN] || in->turned_away[INTAKE_WRITES];
+    int n = epoll_pwait(in->epoll_fd, event, INTAKE_SOCKETS, again ? RETRY_MS : -1, &in->sleeping);
     for (int i = 0; i < n; i++) {
         in->news[event[i].data.u32] = true;
     }
-    in->news[INTAKE_WRITES] |= in->turned_away;
+    in->news[INTAKE_MAIN] |= in->turned_away[INTAKE_MAIN];
+    in->news[INTAKE_WRITES] |= in->turned_away[INTAKE_WRITES];
 }
 
 /* Told to go: one more of each queue, or all of both. */
@@ -207,7 +209,8 @@ static int take_last(struct intake *in) {
         in->news[INTAKE_WRITES] = true;
     }
     int fd = take_any(in);
-    in->news[INTAKE_WRITES] &= !in->has_place;
+    in->news[INTAKE_MAIN] &= !in->has_place[INTAKE_MAIN];
+    in->news[INTAKE_WRITES] &= !in->has_place[INTAKE_WRITES];
     return fd;
 }
 
@@ -247,8 +250,6 @@ static void catch_signal(struct intake *in) {
 }
 
 bool intake_begin(struct intake *in, struct control *control, uint32_t slot, const int sockets[INTAKE_SOCKETS], struct status *st) {
-    static const uint32_t how[INTAKE_SOCKETS] = {[INTAKE_MAIN] = EPOLLIN | EPOLLEXCLUSIVE,
-                                                 [INTAKE_WRITES] = EPOLLIN | EPOLLEXCLUSIVE | EPOLLET};
     in->control = control;
     in->slot = slot;
     in->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
@@ -256,7 +257,7 @@ bool intake_begin(struct intake *in, struct control *control, uint32_t slot, con
         return status_set_errno(st, errno, "cannot watch the sockets");
     }
     for (uint32_t i = 0; i < INTAKE_SOCKETS; i++) {
-        struct epoll_event event = {.events = how[i], .data.u32 = i};
+        struct epoll_event event = {.events = EPOLLIN | EPOLLEXCLUSIVE | EPOLLET, .data.u32 = i};
         in->socket[i] = sockets[i];
         if (epoll_ctl(in->epoll_fd, EPOLL_CTL_ADD, sockets[i], &event) != 0) {
             io_close(&in->epoll_fd);

@@ -1,4 +1,4 @@
-/* intake.h - which connection a worker serves next: the two sockets, the places for writes, the signal to go. */
+/* intake.h - which connection a worker serves next: the two sockets, the places, the signal to go. */
 #ifndef QUIRE_PROC_INTAKE_H
 #define QUIRE_PROC_INTAKE_H
 
@@ -18,8 +18,8 @@ struct intake {
     int epoll_fd;               /* -1: told to go, and new connections wake others */
     sigset_t sleeping;          /* the signal mask while it waits */
     bool news[INTAKE_SOCKETS];  /* somebody may wait there */
-    bool has_place;
-    bool turned_away; /* writes wait, and all places were taken */
+    bool has_place[INTAKE_SOCKETS]; /* of the socket that its connection came from */
+    bool turned_away[INTAKE_SOCKETS]; /* somebody waits there, and all places were taken */
     bool exhausted;   /* accepting failed for want of descriptors or memory */
 };
 
@@ -29,7 +29,7 @@ MUST_CHECK bool intake_begin(struct intake *in, struct control *control, uint32_
 void intake_end(struct intake *in);
 
 /* Waits for a connection that begins as FastCGI does. Returns its descriptor, the caller's from now on; -1: told to go, and nobody is
- * left whom only this worker would serve. in->has_place: it came from the socket for writes. */
+ * left whom only this worker would serve. in->has_place says from which socket it came. */
 int intake_next(struct intake *in);
 /* The connection is served: gives its place back. */
 void intake_done(struct intake *in);

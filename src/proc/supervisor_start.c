@@ -366,6 +366,7 @@ static bool make_control(struct supervisor *s, struct status *st) {
     struct service_figures *f = (struct service_figures *)control_figures(s->control);
     s->figures = f;
     places_init(&s->control->writers, children_writers(&s->config));
+    places_init(&s->control->readers, children_readers(&s->config));
     f->started_at = clock_wall_us();
     f->started_us = clock_monotonic_us();
     f->auth_on = s->config.auth == CONFIG_AUTH_OFF ? 0 : 1;

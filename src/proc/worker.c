@@ -172,7 +172,7 @@ static int64_t waited_ms(const FCGX_Request *r) {
 
 /* A write's time begins with nginx. False: it is over already. */
 static bool begin_deadline(struct worker *w, struct status *st) {
-    int64_t waited = w->intake.has_place ? waited_ms(&w->request) : 0;
+    int64_t waited = w->intake.has_place[INTAKE_WRITES] ? waited_ms(&w->request) : 0;
     if (waited >= (int64_t)w->config.write_deadline_ms) {
         (void)add_relaxed_u64(&w->page->overdue, 1);
         return status_set(st, STATUS_BUSY, "the write waited %lld ms for its turn; it was not done", (long long)waited);

@@ -72,7 +72,8 @@ struct control {
     /* written by: the supervisor's main thread (release); read by: workers (acquire). pairs with: CONTROL_STATE */
     uint32_t accepting;           /* 0: stopping, writes are refused with NOT_READY */
     uint32_t ready;               /* text is back: workers may answer */
-    struct places writers;        /* workers that have a connection of the socket for writes; what a dead one had, main gives back */
+    /* workers that have a connection of the socket for writes, and of the main one; what a dead one had, main gives back */
+    struct places writers, readers;
     struct rwlock lock;
     struct control_worker worker[CONTROL_MAX_WORKERS];
 };

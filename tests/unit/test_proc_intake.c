@@ -50,6 +50,7 @@ static int set_up(void **state) {
     io_close(&control_fd);
     f->control->accepting = 1;
     places_init(&f->control->writers, PLACES);
+    places_init(&f->control->readers, WORKERS);
     for (int i = 0; i < INTAKE_SOCKETS; i++) {
         f->socket[i] = listening(&f->address[i], &f->address_len[i]);
     }
@@ -111,13 +112,32 @@ static void waiting_writes_leave_a_worker_to_searches(void **state) {
     assert_int_equal(next(f, 1), 1);
     come(f, INTAKE_MAIN, 100);
     assert_int_equal(next(f, 2), 100);
-    assert_false(f->worker[2].has_place);
-    assert_true(f->worker[2].turned_away);
+    assert_false(f->worker[2].has_place[INTAKE_WRITES]);
+    assert_true(f->worker[2].turned_away[INTAKE_WRITES]);
     intake_done(&f->worker[2]);
     come(f, INTAKE_MAIN, 101);
     assert_int_equal(next(f, 2), 101);
     intake_done(&f->worker[2]);
     assert_int_equal(places_taken(&f->control->writers), PLACES);
+}
+
+static void as_many_searches_as_there_are_places(void **state) {
+    struct fixture *f = (struct fixture *)*state;
+    places_init(&f->control->readers, 1);
+    for (uint8_t i = 0; i < 3; i++) {
+        come(f, INTAKE_MAIN, i);
+    }
+    come(f, INTAKE_WRITES, 10);
+    assert_int_equal(next(f, 0), 10);
+    assert_int_equal(next(f, 1), 0);
+    come(f, INTAKE_WRITES, 11);
+    assert_int_equal(next(f, 2), 11); /* the place for searches is taken */
+    for (uint8_t i = 1; i < 3; i++) {
+        intake_done(&f->worker[1]);
+        assert_int_equal(next(f, 1), i);
+    }
+    intake_done(&f->worker[1]);
+    assert_int_equal(places_taken(&f->control->readers), 0);
 }
 
 static void who_gives_a_place_back_takes_the_next_write(void **state) {
@@ -129,7 +149,7 @@ static void who_gives_a_place_back_takes_the_next_write(void **state) {
     for (uint8_t i = 1; i < 4; i++) {
         intake_done(&f->worker[0]);
         assert_int_equal(next(f, 0), i); /* in the order in which they came */
-        assert_true(f->worker[0].has_place);
+        assert_true(f->worker[0].has_place[INTAKE_WRITES]);
     }
     intake_done(&f->worker[0]);
     assert_int_equal(places_taken(&f->control->writers), 0);
@@ -249,6 +269,7 @@ static void without_descriptors_it_pauses(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(waiting_writes_leave_a_worker_to_searches, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(as_many_searches_as_there_are_places, set_up, tear_down),
         cmocka_unit_test_setup_teardown(who_gives_a_place_back_takes_the_next_write, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_write_outlives_who_had_the_places, set_up, tear_down),
         cmocka_unit_test_setup_teardown(searches_and_writes_take_turns, set_up, tear_down),
