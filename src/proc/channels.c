@@ -372,8 +372,9 @@ static enum progress read_payload(struct channels *c, uint32_t slot, struct stat
     size_t n = 0;
     enum progress p = read_into(ch, ch->payload + ch->got, ch->header.payload_bytes - ch->got, &n);
     ch->got += n;
-    if (p == PROGRESS_MORE && ch->got == ch->header.payload_bytes && !take_frame(c, slot, st)) {
-        return PROGRESS_BROKEN;
+    if (p == PROGRESS_MORE && ch->got == ch->header.payload_bytes) {
+        /* It waits for the answer now: there is nothing more to read. Should there be, the next wake-up comes at once. */
+        return take_frame(c, slot, st) ? PROGRESS_EMPTY : PROGRESS_BROKEN;
     }
     return p;
 }
@@ -469,8 +470,8 @@ static void open_all_mail(struct channels *c) {
 }
 
 /* A frame that began and does not end would hold its room in the queue for ever. */
-static void kill_stalled(struct channels *c) {
-    int64_t deadline = clock_monotonic_us() - (int64_t)c->s->config.write_deadline_ms * US_PER_MS;
+static void kill_stalled(struct channels *c, int64_t now_us) {
+    int64_t deadline = now_us - (int64_t)c->s->config.write_deadline_ms * US_PER_MS;
     for (uint32_t i = 0; i < CONTROL_MAX_WORKERS; i++) {
         if (c->channel[i].since_us != 0 && c->channel[i].since_us < deadline) {
             kill_broken(c, i, "a frame that does not end");
@@ -498,13 +499,18 @@ static void handle(struct channels *c, const struct epoll_event *event) {
 static void *run(void *arg) {
     struct channels *c = (struct channels *)arg;
     struct epoll_event events[EVENTS_AT_ONCE];
+    int64_t stalled_us = clock_monotonic_us(); /* when such frames were looked for last */
     while (load_acquire_u32(&c->stopping) == 0) { /* pairs with: CHANNELS_STOPPING; else a stop is seen a wake-up late */
         int n = epoll_wait(c->epoll_fd, events, EVENTS_AT_ONCE, LOOK_MS);
         for (int i = 0; i < n; i++) {
             handle(c, &events[i]);
         }
-        kill_stalled(c);
-        store_relaxed_u64(&c->looked_us, (uint64_t)clock_monotonic_us());
+        int64_t now = clock_monotonic_us();
+        if (now - stalled_us >= (int64_t)LOOK_MS * US_PER_MS) {
+            kill_stalled(c, now);
+            stalled_us = now;
+        }
+        store_relaxed_u64(&c->looked_us, (uint64_t)now);
     }
     return NULL;
 }
