@@ -319,14 +319,12 @@ struct child {
     int pipe;
 };
 
-/* Waits for it, when it has said all, or ends it; how it ended. */
-static int end_child(struct child *c, bool let) {
+/* Ends it and says how it ended. One that has ended by itself keeps its own way; one that was made to do otherwise is not waited for. */
+static int end_child(struct child *c) {
     int how = 0;
     io_close(&c->pipe);
     if (c->pid > 0) {
-        if (!let) {
-            (void)kill(c->pid, SIGKILL);
-        }
+        (void)kill(c->pid, SIGKILL);
         while (waitpid(c->pid, &how, 0) < 0 && errno == EINTR) {
         }
     }
@@ -350,7 +348,7 @@ static bool take_all(struct restoring *r, struct child *c, struct status *st) {
     bool done = false;
     r->ops = 0;
     bool ok = take_frames(r, c->pipe, &done, st);
-    int how = end_child(c, done);
+    int how = end_child(c);
     if (ok && !done) {
         ok = reader_died(how, st);
     }
@@ -571,8 +569,8 @@ static bool build(struct restoring *r, const struct restore_source *source, cons
               take_own(r, &own, st);
     r->only = r->options->library != NULL;
     ok = ok && check_new_name(r, st) && take_all(r, &child, st) && seal(r, st);
-    (void)end_child(&own, false);
-    (void)end_child(&child, false);
+    (void)end_child(&own);
+    (void)end_child(&child);
     return ok;
 }
 
