@@ -433,15 +433,6 @@ void children_tend(struct children *ch, int64_t now_us) {
 
 /* --- death ------------------------------------------------------------------------------------------------------------ */
 
-static uint32_t slot_of(const struct children *ch, pid_t pid) {
-    for (uint32_t i = 0; i < ch->slots; i++) {
-        if (ch->child[i].pid == pid) {
-            return i;
-        }
-    }
-    return UINT32_MAX;
-}
-
 static void log_death(const struct child *c, uint32_t slot, const siginfo_t *info) {
     if (info->si_code != CLD_EXITED && !c->draining) {
         log_warn("worker %u [%ld] was killed by signal %d (%s)", slot, (long)c->pid, info->si_status, strsignal(info->si_status));
@@ -466,33 +457,31 @@ static void plan_successor(struct children *ch, const struct child *c, int64_t n
     pause_longer(ch, now_us);
 }
 
+/* One that has died, known by WNOWAIT and not reaped yet. */
+static void bury(struct children *ch, uint32_t slot, siginfo_t *info) {
+    struct child *c = &ch->child[slot];
+    /* It may have become ready since we last looked. */
+    c->ready |= load_relaxed_u64(&ch->s->control->worker[slot].ready) != 0;
+    struct child dead = *c;
+    clear_slot(&ch->s->control->worker[slot], 0, WORKER_ABSENT);
+    lock_take(&ch->mutex);
+    (void)waitid(P_PID, (id_t)dead.pid, info, WEXITED | WNOHANG);
+    *c = (struct child){0};
+    lock_release(&ch->mutex);
+    rwlock_reader_gone(&ch->s->control->lock, slot);
+    places_leave(&ch->s->control->writers, slot);
+    places_leave(&ch->s->control->readers, slot);
+    log_death(&dead, slot, info);
+    plan_successor(ch, &dead, clock_monotonic_us());
+}
+
+/* Each is asked for by its pid: the process has other children, which others wait for. */
 void children_reap(struct children *ch) {
-    for (;;) {
+    for (uint32_t i = 0; i < ch->slots; i++) {
         siginfo_t info = {0};
-        if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid == 0) {
-            return;
-        }
-        int64_t now_us = clock_monotonic_us();
-        uint32_t slot = slot_of(ch, info.si_pid);
-        struct child dead = {0};
-        if (slot != UINT32_MAX) {
-            /* It may have become ready since we last looked. */
-            ch->child[slot].ready |= load_relaxed_u64(&ch->s->control->worker[slot].ready) != 0;
-            dead = ch->child[slot];
-            clear_slot(&ch->s->control->worker[slot], 0, WORKER_ABSENT);
-        }
-        lock_take(&ch->mutex);
-        (void)waitid(P_PID, (id_t)info.si_pid, &info, WEXITED | WNOHANG);
-        if (slot != UINT32_MAX) {
-            ch->child[slot] = (struct child){0};
-        }
-        lock_release(&ch->mutex);
-        if (slot != UINT32_MAX) {
-            rwlock_reader_gone(&ch->s->control->lock, slot);
-            places_leave(&ch->s->control->writers, slot);
-            places_leave(&ch->s->control->readers, slot);
-            log_death(&dead, slot, &info);
-            plan_successor(ch, &dead, now_us);
+        pid_t pid = ch->child[i].pid;
+        if (pid != 0 && waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == pid) {
+            bury(ch, i, &info);
         }
     }
 }

@@ -70,11 +70,11 @@ static bool remove_stale(const char *path, struct status *st) {
 
 bool listener_bind(struct listener *l, const char *path, gid_t group, struct status *st) {
     struct listener fresh = LISTENER_CLOSED;
-    int length = snprintf(fresh.bound, sizeof fresh.bound, "%s.new", path);
+    int length = snprintf(fresh.bound, sizeof fresh.bound, "%s" LISTENER_BOUND_SUFFIX, path);
     if (length < 0 || (size_t)length >= sizeof fresh.bound) {
         return status_set(st, STATUS_CONFIG, "the socket's path is too long: %.160s", path);
     }
-    (void)snprintf(fresh.path, sizeof fresh.path, "%.*s", length - (int)(sizeof ".new" - 1), fresh.bound);
+    (void)snprintf(fresh.path, sizeof fresh.path, "%.*s", length - (int)(sizeof LISTENER_BOUND_SUFFIX - 1), fresh.bound);
     if (!remove_stale(fresh.path, st) || !io_unlink_at(AT_FDCWD, fresh.bound, st)) {
         return false;
     }
@@ -91,7 +91,15 @@ bool listener_bind(struct listener *l, const char *path, gid_t group, struct sta
     return true;
 }
 
+void listener_adopt(struct listener *l, int fd, bool held, const char *path) {
+    *l = (struct listener){.fd = fd, .published = true, .held = held};
+    (void)snprintf(l->path, sizeof l->path, "%s", path);
+}
+
 bool listener_publish(struct listener *l, struct status *st) {
+    if (l->published) {
+        return true;
+    }
     if (listen(l->fd, BACKLOG) != 0) {
         return status_set_errno(st, errno, "cannot listen on %s", l->path);
     }
@@ -105,7 +113,7 @@ bool listener_publish(struct listener *l, struct status *st) {
 void listener_close(struct listener *l) {
     if (l->fd >= 0) {
         struct status st;
-        if (!io_unlink_at(AT_FDCWD, l->published ? l->path : l->bound, &st)) {
+        if (!l->held && !io_unlink_at(AT_FDCWD, l->published ? l->path : l->bound, &st)) {
             log_status(LOG_LEVEL_WARN, "the socket stays behind", &st);
         }
         io_close(&l->fd);

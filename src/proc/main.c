@@ -44,7 +44,8 @@ static void print_help(void) {
                  "  -V, --version        shows the version\n"
                  "  -h, --help           shows this\n"
                  "\n"
-                 "Signals: TERM and INT stop in order, QUIT at once; HUP reloads; USR1 reopens the log.\n",
+                 "Signals: TERM and INT stop in order, QUIT at once; HUP reloads; USR1 reopens the log; USR2 hands over to the program\n"
+                 "that lies at this one's path now, without a failed request.\n",
                  PRESET_PATH);
 }
 

@@ -4,10 +4,11 @@
  *   phase        what happens                                                        ends when
  *   RECOVERING   the recovery thread brings the libraries back; nobody can connect   it is done
  *   SERVING      workers answer; main watches                                        a signal, or the log has failed
- *   DRAINING     nobody new can connect; workers finish what they have in hand       no worker is left, or time is up
+ *   DRAINING     nobody new can connect, or waits for the next server; workers       no worker is left, or time is up
+ *                finish what they have in hand
  *   FINISHING    the stop thread commits what waits, takes the final snapshot,       it is done
  *                closes the log and saves the arenas
- *   OVER
+ *   OVER         the process ends, or becomes its successor (supervisor_upgrade.c)
  *
  * Main never does long work itself, so signals are answered at any time and systemd hears from us: it sleeps in poll on a
  * signalfd and an eventfd and wakes at least every TICK_MS for the watchdog. It alone spawns and reaps: PR_SET_PDEATHSIG follows
@@ -220,6 +221,7 @@ static void ask_to_stop(struct run *r, int signal_number) {
         supervisor_stop_at_once(r, name == NULL ? "signal" : name);
     }
     r->stop_asked = true;
+    r->upgrading = false;
     if (r->phase == PHASE_SERVING) {
         supervisor_begin_drain(r);
     }
@@ -242,6 +244,11 @@ static void take_signals(struct run *r) {
         case SIGUSR1:
             reopen_log(r);
             break;
+        case SIGUSR2:
+            if (r->phase == PHASE_SERVING) {
+                supervisor_begin_upgrade(r);
+            }
+            break;
         default: /* SIGCHLD: children_reap looks at every turn */
             break;
         }
@@ -254,6 +261,7 @@ static void serve_tick(struct run *r, int64_t now_us) {
     announce(r, now_us);
     end_reload(r);
     look_around(r, now_us);
+    supervisor_watch_upgrade(r); /* last: it may end this phase */
 }
 
 static void tick(struct run *r) {
@@ -304,6 +312,7 @@ static void main_loop(struct run *r) {
 
 int supervisor_run(const struct supervisor_options *options, const struct config *config) {
     static struct run r;
+    struct listener kept[LISTENERS];
     struct status st;
     r = (struct run){.options = options,
                      .phase = PHASE_RECOVERING,
@@ -321,6 +330,7 @@ int supervisor_run(const struct supervisor_options *options, const struct config
     lock_init(&r.progress_mutex, LOCK_PROGRESS);
     (void)umask(umask(FILE_MASK) | FILE_MASK); /* a stricter one stays */
     notify_init();
+    supervisor_note_program(&r);
     supervisor_set_tunables(&r.s);
     const char *failed = supervisor_start(&r, &st);
     if (failed != NULL) {
@@ -331,6 +341,9 @@ int supervisor_run(const struct supervisor_options *options, const struct config
     if (r.s.children != NULL && children_alive(r.s.children) > 0) {
         children_kill_all(r.s.children);
     }
+    if (r.upgrading) {
+        supervisor_keep_sockets(&r, kept);
+    }
     supervisor_tear_down(&r);
-    return r.exit_code;
+    return r.upgrading ? supervisor_exec_successor(&r, kept) : r.exit_code;
 }

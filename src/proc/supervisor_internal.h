@@ -1,4 +1,4 @@
-/* supervisor_internal.h - the main thread's own, shared by supervisor.c, supervisor_start.c and supervisor_stop.c. */
+/* supervisor_internal.h - the main thread's own, shared by supervisor.c, supervisor_start.c, supervisor_stop.c and supervisor_upgrade.c. */
 #ifndef QUIRE_PROC_SUPERVISOR_INTERNAL_H
 #define QUIRE_PROC_SUPERVISOR_INTERNAL_H
 
@@ -33,7 +33,10 @@ struct run {
     bool announced; /* READY was sent */
     bool reloading; /* RELOADING was sent, READY not yet */
     bool stop_asked;
+    pid_t checking; /* the program that may take over, while it looks whether it can; 0: none */
+    bool upgrading; /* this stop is for a successor */
     bool finishing_kills; /* the drain's deadline has passed */
+    char program[CONFIG_PATH_MAX]; /* where ours lay when it started */
     /* what the recovery thread says, under its mutex */
     struct lock progress_mutex;
     char progress[160];
@@ -68,5 +71,15 @@ _Noreturn void supervisor_stop_at_once(struct run *r, const char *why);
 /* In this order, because those above may still call those below. */
 void supervisor_stop_threads(struct supervisor *s);
 void supervisor_remove_files(struct supervisor *s);
+
+
+/* --- supervisor_upgrade.c --- */
+void supervisor_note_program(struct run *r);
+void supervisor_begin_upgrade(struct run *r);
+/* While serving: goes on when the new program has been checked. */
+void supervisor_watch_upgrade(struct run *r);
+/* Before and after everything was given back. The second returns an exit code, and only where it fails. */
+void supervisor_keep_sockets(struct run *r, struct listener kept[LISTENERS]);
+int supervisor_exec_successor(struct run *r, struct listener kept[LISTENERS]);
 
 #endif

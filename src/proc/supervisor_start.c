@@ -19,6 +19,7 @@
 #include "proc/checkpointer.h"
 #include "proc/children.h"
 #include "proc/committer.h"
+#include "proc/handover.h"
 #include "proc/log_floor.h"
 #include "proc/notify.h"
 #include "proc/peers.h"
@@ -333,20 +334,27 @@ static bool open_data(struct supervisor *s, struct status *st) {
            open_directory(s->data_dir_fd, "snapshots", DIRECTORY_MODE, &s->snapshots_dir_fd, st);
 }
 
-static bool bind_sockets(struct supervisor *s, struct status *st) {
+/* Those that were handed over, and others for those that were not. */
+static bool open_sockets(struct supervisor *s, struct status *st) {
+    struct handover handed;
     char path[LISTENERS][CONFIG_PATH_MAX];
     gid_t group;
     config_socket_path(&s->config, path[LISTENER_MAIN]);
     config_write_socket_path(&s->config, path[LISTENER_WRITES]);
-    if (!listener_group(s->config.socket_group, &group, st)) {
+    if (!listener_group(s->config.socket_group, &group, st) || !handover_receive(&handed, st)) {
         return false;
     }
     for (int i = 0; i < LISTENERS; i++) {
-        if (!listener_bind(&s->listener[i], path[i], group, st)) {
+        int fd = -1;
+        bool own = false;
+        if (handover_take(&handed, path[i], &fd, &own)) {
+            listener_adopt(&s->listener[i], fd, !own, path[i]);
+            log_info("%s is there already; who waits in its queue is served", path[i]);
+        } else if (!listener_bind(&s->listener[i], path[i], group, st)) {
             return false;
         }
     }
-    return true;
+    return handover_end(&handed, st);
 }
 
 static bool open_run_directory(struct supervisor *s, struct status *st) {
@@ -354,7 +362,7 @@ static bool open_run_directory(struct supervisor *s, struct status *st) {
     mode_t mask = umask(PUBLIC_MASK);
     bool made = io_mkdir_at(AT_FDCWD, s->config.run_dir, RUN_DIRECTORY_MODE, st) && write_pid_file(s, st);
     (void)umask(mask);
-    return made && bind_sockets(s, st);
+    return made && open_sockets(s, st);
 }
 
 static bool make_control(struct supervisor *s, struct status *st) {

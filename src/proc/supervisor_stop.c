@@ -2,7 +2,9 @@
  * supervisor_stop.c - the ends of the process.
  *
  *   in order     nobody new can connect; workers finish what they have in hand and what stands in the socket's queue; what
- *                waits is committed; final snapshot, unless it would be large, LOG_CLOSE, checkpoint of the arenas
+ *                waits is committed; final snapshot, unless it would be large, LOG_CLOSE, checkpoint of the arenas.
+ *                Where the sockets stay, held by the service manager or kept for a successor (supervisor_upgrade.c), who connects
+ *                waits in their queues for the next server, and no request fails
  *   at once      QUIT, or a second TERM: nothing is saved, because everything that was acknowledged is in the log
  *   log failed   the clients that wait are told, then exit code EX_IOERR: only a start can find out what is really on the disk
  */
@@ -26,7 +28,7 @@
 #include <unistd.h>
 
 enum {
-    IDLE_GRACE_US = 1000000, /* so long for workers whose client does not complete its request's head */
+    IDLE_GRACE_US = 2000000, /* so long for workers whose client does not complete its request's head */
     BAD_NEWS_US = 1000000    /* after the log failed: so long workers have to tell their clients */
 };
 
@@ -36,6 +38,15 @@ static void close_sockets(struct supervisor *s) {
     }
 }
 
+/* The queues that workers leave are somebody's. */
+static bool sockets_stay(const struct run *r) {
+    bool held = true;
+    for (int i = 0; i < LISTENERS; i++) {
+        held &= r->s.listener[i].held;
+    }
+    return held || r->upgrading;
+}
+
 void supervisor_begin_drain(struct run *r) {
     struct supervisor *s = &r->s;
     r->begun_us = clock_monotonic_us();
@@ -43,9 +54,15 @@ void supervisor_begin_drain(struct run *r) {
     r->phase = PHASE_DRAINING;
     log_info("stopping: %u worker%s finish what they have in hand", children_alive(s->children),
              children_alive(s->children) == 1 ? "" : "s");
-    notify_send("STOPPING=1\nSTATUS=Stopping: workers finish");
-    store_release_u32(&s->control->accepting, 0); /* pairs with: CONTROL_STATE; else a worker would still send writes */
-    close_sockets(s);
+    if (r->upgrading) {
+        notify_send("RELOADING=1\nMONOTONIC_USEC=%lld\nSTATUS=Upgrading: workers finish", (long long)r->begun_us);
+    } else {
+        notify_send("STOPPING=1\nSTATUS=Stopping: workers finish");
+    }
+    if (!sockets_stay(r)) {
+        store_release_u32(&s->control->accepting, 0); /* pairs with: CONTROL_STATE; else workers would leave the queues to others */
+        close_sockets(s);
+    }
     children_drain(s->children);
 }
 
@@ -56,7 +73,9 @@ static bool save_all(struct run *r, struct status *st) {
     bool taken = false;
     int64_t begun = clock_monotonic_us();
     log_info("saving: %zu librar%s", catalog_library_count(s->catalog), catalog_library_count(s->catalog) == 1 ? "y" : "ies");
-    if (!snapshotter_final(s->snapshotter, &taken, &info, &why)) {
+    if (r->upgrading) {
+        log_info("no final snapshot: the next server goes on from the checkpoint");
+    } else if (!snapshotter_final(s->snapshotter, &taken, &info, &why)) {
         log_status(LOG_LEVEL_ERROR, "no final snapshot; the log keeps everything", &why);
     } else if (taken) {
         log_info("final snapshot: %s", info.name);

@@ -15,6 +15,7 @@ test -f "$to$sysconfdir/quire/quire.conf"
 test -f "$to$sysconfdir/quire/nginx/quire.conf"
 "$to$prefix/sbin/quired" --version | grep -q quire
 
+cp "$to$sysconfdir/quire/nginx/quire.conf" "$to/site"
 echo "# mine" >"$to$sysconfdir/quire/quire.conf"
 echo "# mine" >"$to$sysconfdir/quire/nginx/quire.conf"
 make -s -C "$build" install DESTDIR="$to"
@@ -23,6 +24,11 @@ grep -qx "# mine" "$to$sysconfdir/quire/nginx/quire.conf"
 
 unit=$(find "$to" -name quired.service)
 if grep -n '@[a-z_]*@' "$unit"; then exit 1; fi
+socket=$(find "$to" -name quired.socket)
+if grep -n '@[a-z_]*@' "$socket"; then exit 1; fi
+# What systemd listens on is what the installed site speaks to.
+sed -n 's/^ListenStream=//p' "$socket" | sort >"$to/held"
+sed -n 's/^ *server unix:\([^ ]*\) .*/\1/p' "$to/site" | sort -u | cmp - "$to/held"
 score=$(systemd-analyze security --offline=yes "$unit" | sed -n 's/.*exposure level for .*: \([0-9.]*\) .*/\1/p')
 echo "systemd-analyze security: $score"
 awk -v score="$score" 'BEGIN {exit !(score != "" && score < 2.0)}'

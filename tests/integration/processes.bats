@@ -38,3 +38,6 @@ one() {
 @test "processes: more writes than places leave workers to searches" { one writes_wait_apart; }
 @test "processes: the supervisor without descriptors tries again" { one supervisor_without_descriptors; }
 @test "processes: a worker without descriptors pauses" { one worker_without_descriptors; }
+@test "processes: USR2 hands over to another program, and no request fails" { one upgrade; }
+@test "processes: a stop wins over an upgrade" { one stop_during_an_upgrade; }
+@test "processes: sockets that somebody else holds" { one held_sockets; }
