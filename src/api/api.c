@@ -71,6 +71,7 @@ void api_free(struct api *a) {
     if (a->exchange != NULL) {
         json_document_fini(&a->exchange->document);
         buf_fini(&a->exchange->problems.json);
+        buf_fini(&a->exchange->key.results);
         pool_fini(&a->exchange->pool);
     }
     free(a->exchange);
@@ -113,37 +114,10 @@ bool reply_fits(const struct exchange *x, const struct buf *written, struct stat
 }
 
 void reply_lsn(struct exchange *x, uint64_t lsn) {
-    if (lsn > 0) {
-        buf_printf(&x->response->headers, "Quire-LSN: %" PRIu64 "\r\n", lsn);
+    if (lsn == 0) {
+        lsn = load_relaxed_u64(&x->api->host.control->published_lsn);
     }
-}
-
-/* --- writes --- */
-
-bool submit_ops(struct exchange *x, const struct api_submission *ops, size_t count, struct api_op_result *results,
-                struct status *st) {
-    const struct api_host *host = &x->api->host;
-    for (size_t i = 0; i < count; i++) {
-        if (ops[i].op.len > host->limits->max_op_bytes) {
-            return status_set(st, STATUS_TOO_LARGE,
-                              "what is to be written takes %zu bytes; at most %" PRIu64 " can be written at once", ops[i].op.len,
-                              host->limits->max_op_bytes);
-        }
-    }
-    return host->submit(host->ctx, ops, count, results, st);
-}
-
-bool submit_one(struct exchange *x, const struct api_submission *op, struct api_op_result *ret, struct status *st) {
-    struct api_op_result result = {0};
-    if (!submit_ops(x, op, 1, &result, st)) {
-        return false;
-    }
-    if (result.status.code != STATUS_OK) {
-        *st = result.status;
-        return false;
-    }
-    *ret = result;
-    return true;
+    buf_printf(&x->response->headers, "Quire-LSN: %" PRIu64 "\r\n", lsn);
 }
 
 bool library_param(const struct exchange *x, struct uuid *ret, struct status *st) {
@@ -176,6 +150,8 @@ static void exchange_end(struct exchange *x) {
     problems_clear(&x->problems);
     pool_reset(&x->pool);
     x->begun = false;
+    x->keyed = false;
+    x->min_lsn = 0;
     x->route = NULL;
 }
 
@@ -301,7 +277,7 @@ static bool choose_route(struct exchange *x, bool *ret_answered, struct status *
 }
 
 static bool handle(struct exchange *x, struct status *st) {
-    if (!x->route->handle(x, st)) {
+    if (!request_key_recall(x, st) || !request_run(x, st)) {
         return false;
     }
     return buf_check(&x->response->body, st) && buf_check(&x->response->headers, st);
@@ -328,7 +304,7 @@ bool api_begin(struct api *a, const struct api_request *request, struct api_resp
     bool answered = false;
     bool good = choose_route(x, &answered, &st);
     if (good && !answered) {
-        good = check_ready(x, &st) && query_read(x, x->route->query, &st) && check_body_head(x, &st);
+        good = check_ready(x, &st) && request_key_read(x, &st) && query_read(x, x->route->query, &st) && check_body_head(x, &st);
     }
     if (good && !answered && x->route->body == BODY_NONE) {
         good = handle(x, &st);

@@ -10,6 +10,7 @@
 
 #include "api/figures.h"
 #include "embed/embedder.h"
+#include "store/idempotency.h"
 #include "store/reading.h"
 #include "store/search.h"
 
@@ -20,6 +21,7 @@ struct api_request {
     int64_t content_length;    /* -1: none given */
     struct slice authorization, x_api_key;
     struct slice request_id;   /* from nginx; empty: one is made */
+    struct slice idempotency_key; /* empty: none */
     struct slice host;
     struct slice body;         /* set for api_finish */
 };
@@ -48,6 +50,15 @@ struct api_op_result {
     uint32_t chunks_added, chunks_deleted;
 };
 
+/* A request with an Idempotency-Key. */
+struct api_keyed {
+    struct idempotency_id id;
+    struct idempotency_origin origin; /* drawn for this request; the first one's where it is known */
+    bool known;                       /* it was done before: */
+    uint64_t lsn;                     /* at that LSN; also set by submit when it is done now */
+    struct buf results;               /* with that outcome, a struct api_op_result for each op */
+};
+
 enum api_command { API_TAKE_SNAPSHOT = 1, API_REBUILD_INDEX = 2, API_CANCEL_TASK = 3, API_OPTIMIZE_INDEX = 4 };
 
 /* What the process around gives. Functions may block up to their deadline. */
@@ -58,13 +69,19 @@ struct api_host {
     const struct limits *limits;
     const struct embed_registry *models;
     int snapshots_dir_fd;
+    uint32_t min_lsn_wait_ms; /* how long a search waits for its min_lsn */
     bool auth_on;
     bool has_admin_key;
     uint8_t admin_key_sha256[32];
-    /* Ops are durable and visible when it returns true; each has its own result. False: nothing is known of any of them (deadline, supervisor gone). */
-    bool (*submit)(void *ctx, const struct api_submission *ops, size_t count, struct api_op_result *results, struct status *st);
-    /* argument: for REBUILD and OPTIMIZE the library's 16 bytes, for CANCEL the task's; *ret_task: the task that was begun. */
-    bool (*command)(void *ctx, enum api_command command, const struct uuid *argument, struct uuid *ret_task, struct status *st);
+    /* Ops are durable and visible when it returns true; each has its own result. False: nothing is known of any of them (deadline, supervisor gone).
+     * With a key (else NULL) those that are done and what is remembered of them are durable together; there may be no ops. When key->known is true then,
+     * another request with this key was done meanwhile, and nothing of this one. */
+    bool (*submit)(void *ctx, struct api_keyed *key, const struct api_submission *ops, size_t count, struct api_op_result *results, struct status *st);
+    /* Was it done before? Sets key->known and what goes with it. STATUS_INVALID: by another body. */
+    bool (*recall)(void *ctx, struct api_keyed *key, struct status *st);
+    /* argument: for REBUILD and OPTIMIZE the library's 16 bytes, for CANCEL the task's; task: the id of the task to begin, NULL: one is made, or that of one
+     * which does the same; *ret_task: the task that was begun. */
+    bool (*command)(void *ctx, enum api_command command, const struct uuid *argument, const struct uuid *task, struct uuid *ret_task, struct status *st);
     void *ctx;
 };
 

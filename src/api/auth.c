@@ -37,7 +37,7 @@ static struct slice trimmed(struct slice s) {
 }
 
 /* The key of "Authorization: Bearer <key>", else of X-API-Key; empty when neither is there. */
-static struct slice key_of(const struct api_request *request) {
+struct slice auth_key(const struct api_request *request) {
     static const char scheme[] = "bearer";
     struct slice authorization = trimmed(request->authorization);
     size_t len = sizeof scheme - 1;
@@ -52,7 +52,7 @@ bool auth_check(const struct api *a, const struct api_request *request, struct s
     if (!a->host.auth_on) {
         return true;
     }
-    struct slice key = key_of(request);
+    struct slice key = auth_key(request);
     if (key.len == 0) {
         return status_set(st, STATUS_UNAUTHENTICATED,
                           "this server needs a key: send it as \"Authorization: Bearer <key>\" or X-API-Key");

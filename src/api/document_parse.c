@@ -40,7 +40,7 @@ struct parsing {
 static void fresh_id(struct exchange *x, struct slice *ret) {
     struct uuid id;
     struct buf encoded;
-    uuid_make(&id);
+    request_uuid(x, &id);
     buf_init(&encoded);
     item_id_encode_uuid(&id, &encoded);
     if (!buf_ok(&encoded) || !pool_copy(&x->pool, buf_slice(&encoded), ret)) {
@@ -420,7 +420,7 @@ static bool distribute(struct parsing *p, struct json_object *object, enum docum
 
 bool document_parse(struct exchange *x, const struct place *at, struct json_object *object, enum document_shape shape,
                     const struct library_model *model, struct slice id, struct document_input *ret, struct status *st) {
-    *ret = (struct document_input){.fields.created_at = clock_wall_us(), .dimension = model->dimension};
+    *ret = (struct document_input){.fields.created_at = request_time(x), .dimension = model->dimension};
     struct parsing p = {.x = x, .at = at, .model = model, .out = ret};
     if (!distribute(&p, object, shape)) {
         return true;

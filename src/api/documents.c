@@ -44,6 +44,11 @@ static void put_location(struct exchange *x, const struct uuid *library, struct 
     buf_put_str(&x->response->headers, "\r\n");
 }
 
+/* Of a document that is there already only the vectors that are asked for are made again. */
+static bool wants_vectors(const struct exchange *x) {
+    return !request_known(x) || x->query.include_embeddings;
+}
+
 /* Submits the one document in `input` and shows it. */
 static bool submit_and_reply(struct exchange *x, const struct uuid *library, const struct library_model *model,
                              const struct document_input *input, enum put_mode mode, struct status *st) {
@@ -51,7 +56,8 @@ static bool submit_and_reply(struct exchange *x, const struct uuid *library, con
     document_batch_init(&batch);
     struct api_op_result result = {0};
     struct op op;
-    bool good = document_batch_add(&batch, x, library, input, mode, st) && document_batch_embed(&batch, x, model, st) &&
+    bool good = document_batch_add(&batch, x, library, input, mode, st) &&
+                (!wants_vectors(x) || document_batch_embed(&batch, x, model, st)) &&
                 op_decode(document_batch_op(&batch, 0), x->api->host.limits, &op, st) &&
                 document_batch_submit(&batch, x, &result, st);
     if (good && result.status.code != STATUS_OK) {

@@ -167,7 +167,7 @@ bool handle_document_batch(struct exchange *x, struct status *st) {
         good = add_document(x, &batch, &library, &model, &at, json_object_array_get_idx(documents, i), &items[i], st);
     }
     problems_clear(&x->problems);
-    good = good && document_batch_embed(&batch, x, &model, st) && submit_batch(x, &batch, items, count, &totals, st);
+    good = good && (request_known(x) || document_batch_embed(&batch, x, &model, st)) && submit_batch(x, &batch, items, count, &totals, st);
     if (good) {
         reply_batch(x, items, count, &totals);
     }

@@ -31,6 +31,7 @@ enum body_rule { BODY_NONE, BODY_OPTIONAL, BODY_REQUIRED };
 #define ROUTE_DATA 2u  /* needs the libraries: NotReadyError until they are back */
 #define ROUTE_WRITE 4u /* changes something: refused while stopping */
 #define ROUTE_SEARCH 8u
+#define ROUTE_KEYED 16u /* takes an Idempotency-Key */
 
 #define QUERY_LIMIT 1u
 #define QUERY_CURSOR 2u
@@ -113,6 +114,10 @@ struct exchange {
     struct query_options query;
     struct problems problems;
     struct json_document document; /* the body, parsed */
+    bool keyed;                    /* it came with an Idempotency-Key, which its route takes */
+    struct api_keyed key;
+    uint64_t drawn;                /* ids drawn from its seed */
+    uint64_t min_lsn;              /* of a search: what must be visible before it begins */
 };
 
 /* A problem with the value at `at`. */
@@ -142,6 +147,22 @@ MUST_CHECK bool query_read(struct exchange *x, unsigned allowed, struct status *
 
 /* auth.c. STATUS_UNAUTHENTICATED */
 MUST_CHECK bool auth_check(const struct api *a, const struct api_request *request, struct status *st);
+/* The key that came with the request, or empty. */
+struct slice auth_key(const struct api_request *request);
+
+/* --- requests with an Idempotency-Key (request_key.c) --- */
+
+/* The header, on a route that takes it. STATUS_INVALID */
+MUST_CHECK bool request_key_read(struct exchange *x, struct status *st);
+/* With the body: was it done before? */
+MUST_CHECK bool request_key_recall(struct exchange *x, struct status *st);
+/* Runs the route's handler. */
+MUST_CHECK bool request_run(struct exchange *x, struct status *st);
+/* It was done before: its first reply is being made again. */
+bool request_known(const struct exchange *x);
+/* Id and time for what the request makes; where it has a key, the same each time that it comes. */
+void request_uuid(struct exchange *x, struct uuid *ret);
+int64_t request_time(const struct exchange *x);
 
 /* --- replies (api.c) --- */
 
@@ -150,8 +171,9 @@ struct json_out reply_json(struct exchange *x, int status);
 /* Whether what has been written is within a reply's share of the worker's memory; asked by loops over what may be large. */
 MUST_CHECK bool reply_fits(const struct exchange *x, const struct buf *written, struct status *st);
 void reply_empty(struct exchange *x, int status);
-void reply_lsn(struct exchange *x, uint64_t lsn); /* Quire-LSN */
-/* Submits ops; one whose own result is bad is left to the caller. */
+/* Quire-LSN of a write's reply. 0: nothing was logged, so what is visible already. */
+void reply_lsn(struct exchange *x, uint64_t lsn);
+/* Submits ops (request_key.c); one whose own result is bad is left to the caller. Once in a request. */
 MUST_CHECK bool submit_ops(struct exchange *x, const struct api_submission *ops, size_t count, struct api_op_result *results,
                            struct status *st);
 /* Submits one; its refusal becomes the status. */

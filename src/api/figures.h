@@ -54,6 +54,9 @@ struct service_figures {
     struct control_histogram batch_ops;   /* ops in a batch, in place of microseconds */
     uint64_t lock_waits;                  /* times the writer had to wait beyond watchdog_lock_ms */
     uint64_t dead_readers;                /* mutexes taken over from dead workers */
+    /* requests with an Idempotency-Key */
+    uint64_t idempotency_keys, idempotency_bytes; /* remembered */
+    uint64_t idempotency_replays, idempotency_mismatches; /* answered from memory; refused because of another body */
     /* log and snapshots */
     uint64_t wal_lsn, wal_bytes, wal_segments, wal_appended_bytes; /* the last: of records, since start */
     uint64_t checkpoints_taken, checkpoint_failures, checkpoint_lsn, checkpoint_bytes; /* live ones; bytes of pages */

@@ -36,7 +36,8 @@ bool library_model_of(const struct exchange *x, const struct reading *rd, struct
 bool library_model_read(const struct exchange *x, const struct uuid *library, struct library_model *ret, struct status *st) {
     struct reading rd;
     if (!reading_begin(x->api->host.reader, library, &rd, st)) {
-        return false;
+        *ret = (struct library_model){.on_failure = ON_FAILURE_PENDING};
+        return st->code == STATUS_NOT_FOUND && request_known(x); /* it was there when the request was done */
     }
     bool good = library_model_of(x, &rd, ret, st);
     reading_end(&rd);
@@ -193,7 +194,7 @@ static bool read_definition(struct exchange *x, struct library_definition *d, st
         return false;
     }
     *d = (struct library_definition){
-        .created_at = clock_wall_us(),
+        .created_at = request_time(x),
         .index = {INDEX_HNSW, HNSW_DEFAULT_M, HNSW_DEFAULT_EF_CONSTRUCTION, HNSW_DEFAULT_EF_SEARCH},
         .quantization = {QUANTIZATION_HYBRID, BITS_DEFAULT, HNSW_DEFAULT_RERANK},
         .on_embedding_failure = ON_FAILURE_PENDING,
@@ -252,10 +253,12 @@ bool handle_library_create(struct exchange *x, struct status *st) {
     if (!read_definition(x, &d, st)) {
         return false;
     }
-    uuid_make(&id);
-    if (!submit_definition(x, OP_LIBRARY_CREATE, &id, &d, &result, st) || !reply_library(x, 201, &id, st)) {
+    request_uuid(x, &id);
+    if (!submit_definition(x, OP_LIBRARY_CREATE, &id, &d, &result, st)) {
         return false;
     }
+    struct json_out j = reply_json(x, 201);
+    library_write_new(&j, &id, &d);
     reply_lsn(x, result.lsn);
     char text[UUID_TEXT + 1];
     uuid_format(&id, text);
@@ -394,13 +397,25 @@ static bool index_settings_equal(const struct index_settings *a, const struct in
     return a->type == b->type && a->m == b->m && a->ef_construction == b->ef_construction && a->ef_search == b->ef_search;
 }
 
+static bool change_settings(struct exchange *x, const struct uuid *id, const struct library_definition *d,
+                            struct api_op_result *ret, struct status *st) {
+    bool keyed = x->keyed;
+    x->keyed = false;
+    bool good = submit_definition(x, OP_LIBRARY_UPDATE, id, d, ret, st);
+    x->keyed = keyed;
+    return good;
+}
+
 bool handle_index_rebuild(struct exchange *x, struct status *st) {
-    struct uuid id, task;
+    struct uuid id;
     struct library_definition d;
     struct api_op_result result = {0};
     static const char *const not_null[] = {"index_type", "index_config", NULL};
     struct json_object *type = NULL, *config = NULL;
     const struct member members[] = {{"index_type", &type}, {"index_config", &config}};
+    if (request_known(x)) {
+        return task_begin(x, TASK_REBUILD, API_REBUILD_INDEX, NULL, 0, st);
+    }
     if (!library_param(x, &id, st) || !present_definition(x, &id, &d, st)) {
         return false;
     }
@@ -422,20 +437,19 @@ bool handle_index_rebuild(struct exchange *x, struct status *st) {
     if (task_is_running(x, TASK_REBUILD, &id)) {
         return status_set_subject(st, STATUS_CONFLICT, SUBJECT_LIBRARY, "the index of this library is being rebuilt already");
     }
-    if (!index_settings_equal(&before, &d.index) && !submit_definition(x, OP_LIBRARY_UPDATE, &id, &d, &result, st)) {
+    /* Logged by itself, whether there is a key or not: a retry finds the settings as they shall be, and goes on from there. */
+    if (!index_settings_equal(&before, &d.index) && !change_settings(x, &id, &d, &result, st)) {
         return false;
     }
-    if (!x->api->host.command(x->api->host.ctx, API_REBUILD_INDEX, &id, &task, st)) {
-        return false;
-    }
-    reply_task_begun(x, TASK_REBUILD, &task);
-    reply_lsn(x, result.lsn);
-    return true;
+    return task_begin(x, TASK_REBUILD, API_REBUILD_INDEX, &id, result.lsn, st);
 }
 
 bool handle_index_optimize(struct exchange *x, struct status *st) {
-    struct uuid id, task;
+    struct uuid id;
     struct library_definition d;
+    if (request_known(x)) {
+        return task_begin(x, TASK_OPTIMIZE, API_OPTIMIZE_INDEX, NULL, 0, st);
+    }
     if (!library_param(x, &id, st) || !present_definition(x, &id, &d, st)) {
         return false;
     }
@@ -448,9 +462,5 @@ bool handle_index_optimize(struct exchange *x, struct status *st) {
             return false;
         }
     }
-    if (!x->api->host.command(x->api->host.ctx, API_OPTIMIZE_INDEX, &id, &task, st)) {
-        return false;
-    }
-    reply_task_begun(x, TASK_OPTIMIZE, &task);
-    return true;
+    return task_begin(x, TASK_OPTIMIZE, API_OPTIMIZE_INDEX, &id, 0, st);
 }

@@ -26,6 +26,8 @@ MUST_CHECK bool library_embed(struct exchange *x, const struct library_model *m,
 /* {id, name, num_documents, num_chunks, metadata}, and with documents the first page of their summaries. */
 MUST_CHECK bool library_write(struct json_out *j, const struct exchange *x, const struct reading *rd, bool with_documents,
                               struct status *st);
+/* The same with documents of one that was just created by d. */
+void library_write_new(struct json_out *j, const struct uuid *id, const struct library_definition *d);
 const char *library_embedding_state(const struct library_view *view, uint32_t embedded, uint32_t total);
 const char *index_type_name(uint32_t type);
 

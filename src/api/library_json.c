@@ -30,9 +30,8 @@ const char *library_embedding_state(const struct library_view *view, uint32_t em
     return view->reembedding != 0 ? "running" : "pending";
 }
 
-static void write_metadata(struct json_out *j, const struct reading *rd, const struct library_definition *d) {
-    uint32_t embedded = 0, total = 0;
-    reading_coverage(rd, &embedded, &total);
+static void write_metadata(struct json_out *j, const struct library_view *view, uint32_t embedded, uint32_t total,
+                           const struct library_definition *d) {
     json_begin_object(j);
     json_key(j, "description");
     if (d->description.len > 0) {
@@ -43,8 +42,8 @@ static void write_metadata(struct json_out *j, const struct reading *rd, const s
     json_member_time(j, "created_at", d->created_at);
     json_member_cstring(j, "index_type", index_type_name(d->index.type));
     json_key(j, "embedding_dimension");
-    if (rd->view.dimension > 0) {
-        json_uint(j, rd->view.dimension);
+    if (view->dimension > 0) {
+        json_uint(j, view->dimension);
     } else {
         json_null(j);
     }
@@ -58,7 +57,7 @@ static void write_metadata(struct json_out *j, const struct reading *rd, const s
     json_end_object(j);
     json_key(j, "embedding");
     json_begin_object(j);
-    json_member_cstring(j, "state", library_embedding_state(&rd->view, embedded, total));
+    json_member_cstring(j, "state", library_embedding_state(view, embedded, total));
     json_member_uint(j, "done", embedded);
     json_member_uint(j, "total", total);
     json_end_object(j);
@@ -83,21 +82,38 @@ static bool write_first_documents(struct json_out *j, const struct reading *rd, 
     return true;
 }
 
+/* All but the documents and the end. */
+static void begin_library(struct json_out *j, const struct library_view *view, uint32_t embedded, uint32_t total,
+                          const struct library_definition *d) {
+    json_begin_object(j);
+    json_key(j, "id");
+    json_uuid(j, &view->id);
+    json_member_string(j, "name", d->name);
+    json_member_uint(j, "num_documents", view->live_documents);
+    json_member_uint(j, "num_chunks", view->live_chunks);
+    json_key(j, "metadata");
+    write_metadata(j, view, embedded, total, d);
+}
+
+void library_write_new(struct json_out *j, const struct uuid *id, const struct library_definition *d) {
+    const struct library_view view = {.id = *id, .dimension = d->dimension};
+    begin_library(j, &view, 0, 0, d);
+    json_key(j, "documents");
+    json_begin_array(j);
+    json_end_array(j);
+    json_end_object(j);
+}
+
 bool library_write(struct json_out *j, const struct exchange *x, const struct reading *rd, bool with_documents,
                    struct status *st) {
     (void)x;
     struct library_definition d;
+    uint32_t embedded = 0, total = 0;
     if (!reading_definition(rd, &d, st)) {
         return false;
     }
-    json_begin_object(j);
-    json_key(j, "id");
-    json_uuid(j, &rd->view.id);
-    json_member_string(j, "name", d.name);
-    json_member_uint(j, "num_documents", rd->view.live_documents);
-    json_member_uint(j, "num_chunks", rd->view.live_chunks);
-    json_key(j, "metadata");
-    write_metadata(j, rd, &d);
+    reading_coverage(rd, &embedded, &total);
+    begin_library(j, &rd->view, embedded, total, &d);
     if (with_documents && !write_first_documents(j, rd, st)) {
         return false;
     }

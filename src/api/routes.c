@@ -9,6 +9,7 @@
 
 #define SEARCH_FLAGS (ROUTE_DATA | ROUTE_SEARCH)
 #define WRITE_FLAGS (ROUTE_DATA | ROUTE_WRITE)
+#define POST_FLAGS (WRITE_FLAGS | ROUTE_KEYED)
 #define PAGING (QUERY_LIMIT | QUERY_CURSOR)
 #define VECTORS (QUERY_EMBEDDINGS | QUERY_ENCODING)
 
@@ -26,22 +27,22 @@ static const struct route table[] = {
     {METHOD_GET, "GET /v1/tasks/{id}", handle_task_get, BODY_NONE, 0, 0},
     {METHOD_DELETE, "DELETE /v1/tasks/{id}", handle_task_cancel, BODY_NONE, 0, 0},
     {METHOD_GET, "GET /v1/snapshots", handle_snapshot_list, BODY_NONE, 0, 0},
-    {METHOD_POST, "POST /v1/snapshots", handle_snapshot_take, BODY_OPTIONAL, ROUTE_DATA, 0},
-    {METHOD_POST, "POST /v1/libraries", handle_library_create, BODY_REQUIRED, WRITE_FLAGS, 0},
+    {METHOD_POST, "POST /v1/snapshots", handle_snapshot_take, BODY_OPTIONAL, ROUTE_DATA | ROUTE_KEYED, 0},
+    {METHOD_POST, "POST /v1/libraries", handle_library_create, BODY_REQUIRED, POST_FLAGS, 0},
     {METHOD_GET, "GET /v1/libraries", handle_library_list, BODY_NONE, ROUTE_DATA, PAGING},
     {METHOD_GET, "GET /v1/libraries/{id}", handle_library_get, BODY_NONE, ROUTE_DATA, 0},
     {METHOD_PATCH, "PATCH /v1/libraries/{id}", handle_library_patch, BODY_REQUIRED, WRITE_FLAGS, 0},
     {METHOD_DELETE, "DELETE /v1/libraries/{id}", handle_library_delete, BODY_NONE, WRITE_FLAGS, 0},
     {METHOD_GET, "GET /v1/libraries/{id}/statistics", handle_library_statistics, BODY_NONE, ROUTE_DATA, 0},
-    {METHOD_POST, "POST /v1/libraries/{id}/index/rebuild", handle_index_rebuild, BODY_OPTIONAL, WRITE_FLAGS, 0},
-    {METHOD_POST, "POST /v1/libraries/{id}/index/optimize", handle_index_optimize, BODY_OPTIONAL, WRITE_FLAGS, 0},
+    {METHOD_POST, "POST /v1/libraries/{id}/index/rebuild", handle_index_rebuild, BODY_OPTIONAL, POST_FLAGS, 0},
+    {METHOD_POST, "POST /v1/libraries/{id}/index/optimize", handle_index_optimize, BODY_OPTIONAL, POST_FLAGS, 0},
     {METHOD_GET, "GET /v1/libraries/{id}/index/statistics", handle_index_statistics, BODY_NONE, ROUTE_DATA, 0},
-    {METHOD_POST, "POST /v1/libraries/{id}/documents", handle_document_create, BODY_REQUIRED, WRITE_FLAGS, VECTORS},
+    {METHOD_POST, "POST /v1/libraries/{id}/documents", handle_document_create, BODY_REQUIRED, POST_FLAGS, VECTORS},
     {METHOD_GET, "GET /v1/libraries/{id}/documents", handle_document_list, BODY_NONE, ROUTE_DATA, PAGING},
     {METHOD_POST, "POST /v1/libraries/{id}/documents/with-embeddings", handle_document_create_embedded, BODY_REQUIRED,
-     WRITE_FLAGS, VECTORS},
-    {METHOD_POST, "POST /v1/libraries/{id}/documents/batch", handle_document_batch, BODY_REQUIRED, WRITE_FLAGS, 0},
-    {METHOD_POST, "POST /v1/libraries/{id}/documents/batch-delete", handle_document_batch_delete, BODY_REQUIRED, WRITE_FLAGS, 0},
+     POST_FLAGS, VECTORS},
+    {METHOD_POST, "POST /v1/libraries/{id}/documents/batch", handle_document_batch, BODY_REQUIRED, POST_FLAGS, 0},
+    {METHOD_POST, "POST /v1/libraries/{id}/documents/batch-delete", handle_document_batch_delete, BODY_REQUIRED, POST_FLAGS, 0},
     {METHOD_GET, "GET /v1/libraries/{id}/documents/{doc}", handle_document_get, BODY_NONE, ROUTE_DATA, VECTORS},
     {METHOD_PUT, "PUT /v1/libraries/{id}/documents/{doc}", handle_document_put, BODY_REQUIRED, WRITE_FLAGS, VECTORS},
     {METHOD_DELETE, "DELETE /v1/libraries/{id}/documents/{doc}", handle_document_delete, BODY_NONE, WRITE_FLAGS, 0},
@@ -49,7 +50,7 @@ static const struct route table[] = {
     {METHOD_GET, "GET /v1/documents/{doc}", handle_document_get_anywhere, BODY_NONE, ROUTE_DATA, VECTORS},
     {METHOD_DELETE, "DELETE /v1/documents/{doc}", handle_document_delete_anywhere, BODY_NONE, WRITE_FLAGS, 0},
     {METHOD_POST, "POST /v1/libraries/{id}/chunks/get", handle_chunks_get, BODY_REQUIRED, ROUTE_DATA, VECTORS},
-    {METHOD_POST, "POST /v1/libraries/{id}/chunks/delete", handle_chunks_delete, BODY_REQUIRED, WRITE_FLAGS, 0},
+    {METHOD_POST, "POST /v1/libraries/{id}/chunks/delete", handle_chunks_delete, BODY_REQUIRED, POST_FLAGS, 0},
     {METHOD_POST, "POST /v1/libraries/{id}/search", handle_search, BODY_REQUIRED, SEARCH_FLAGS, QUERY_ENCODING},
     {METHOD_POST, "POST /v1/libraries/{id}/search/embedding", handle_search_embedding, BODY_REQUIRED, SEARCH_FLAGS,
      QUERY_ENCODING},

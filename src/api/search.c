@@ -244,7 +244,7 @@ static bool search_one(struct exchange *x, enum search_shape shape, struct statu
     struct reading rd;
     if (!library_param(x, &library, st) || !json_in_body(x, st) ||
         !search_read(x, NULL, x->document.root, shape, &in, &none, st) || !problems_none(x, st) ||
-        !reading_begin(x->api->host.reader, &library, &rd, st)) {
+        !search_await(x, st) || !reading_begin(x->api->host.reader, &library, &rd, st)) {
         return false;
     }
     struct library_model model;
@@ -340,7 +340,7 @@ bool handle_search_batch(struct exchange *x, struct status *st) {
     size_t count = 0;
     struct reading rd;
     struct library_model model;
-    if (!library_param(x, &library, st) || !read_searches(x, &inputs, &count, st) ||
+    if (!library_param(x, &library, st) || !read_searches(x, &inputs, &count, st) || !search_await(x, st) ||
         !reading_begin(x->api->host.reader, &library, &rd, st)) {
         return false;
     }
@@ -508,7 +508,7 @@ bool handle_search_libraries(struct exchange *x, struct status *st) {
             }
         }
     }
-    if (!problems_none(x, st)) {
+    if (!problems_none(x, st) || !search_await(x, st)) {
         return false;
     }
     struct merging m = {.summary = {.exact = true}, .first = true};

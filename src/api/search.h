@@ -26,6 +26,9 @@ struct search_input {
 MUST_CHECK bool search_read(struct exchange *x, const struct place *at, struct json_object *object, enum search_shape shape,
                             struct search_input *in, struct json_object **ret_libraries, struct status *st);
 
+/* Waits until what the search's min_lsn names is visible. STATUS_NOT_READY at the deadline. */
+MUST_CHECK bool search_await(struct exchange *x, struct status *st);
+
 /* filter_read.c: a tree of conditions, and the flat list whose conditions must all hold. *ret in the pool; NULL: all match. Problems are collected; false: no
  * memory. */
 MUST_CHECK bool filter_read(struct exchange *x, const struct place *at, struct json_object *v, const struct filter **ret,

@@ -7,6 +7,7 @@
 #include "api/search.h"
 
 #include "index/lexical.h"
+#include "shm/atomics.h"
 
 #include <inttypes.h>
 
@@ -14,18 +15,23 @@
 #define LAMBDA_DEFAULT 0.5F
 #define BM25_K1_MAX 10
 #define FUSION_CONSTANT_MAX 10000
+#define LSN_DIGITS_MAX 20
 
 struct search_members {
     struct json_object *query, *k, *mode, *embedding, *threshold, *ef, *exact, *offset, *include, *libraries, *filters;
     struct json_object *filter, *group_by, *mmr, *explain, *fusion, *bm25, *prefix;
-    struct json_object *min_lsn; /* of a later version */
+    struct json_object *min_lsn;
 };
 
 static void distribute(struct exchange *x, const struct place *at, struct json_object *object, enum search_shape shape,
                        struct search_members *m) {
-    const struct member by_embedding[] = {{"embedding", &m->embedding}, {"k", &m->k}, {"distance_threshold", &m->threshold}};
-    const struct member filtered[] = {
-        {"query", &m->query}, {"k", &m->k}, {"metadata_filters", &m->filters}, {"distance_threshold", &m->threshold}};
+    const struct member by_embedding[] = {
+        {"embedding", &m->embedding}, {"k", &m->k}, {"distance_threshold", &m->threshold}, {"min_lsn", &m->min_lsn}};
+    const struct member filtered[] = {{"query", &m->query},
+                                      {"k", &m->k},
+                                      {"metadata_filters", &m->filters},
+                                      {"distance_threshold", &m->threshold},
+                                      {"min_lsn", &m->min_lsn}};
     const struct member full[] = {{"query", &m->query},
                                   {"k", &m->k},
                                   {"mode", &m->mode},
@@ -183,6 +189,44 @@ static void read_mode(struct exchange *x, const struct place *at, const struct s
     }
 }
 
+/* A Quire-LSN: as a string, as the header has it, or as a number. Of several searches at once the highest counts. */
+static void read_min_lsn(struct exchange *x, const struct place *at, struct json_object *v) {
+    struct place lsn_at = place_member(at, "min_lsn");
+    bool text = json_object_is_type(v, json_type_string);
+    uint64_t lsn = 0;
+    if (v == NULL) {
+        return;
+    }
+    bool good = text || (json_object_is_type(v, json_type_int) && json_object_get_int64(v) >= 0);
+    if (text) {
+        const char *digits = json_object_get_string(v);
+        size_t len = (size_t)json_object_get_string_len(v);
+        good = len > 0 && len <= LSN_DIGITS_MAX;
+        for (size_t i = 0; good && i < len; i++) {
+            uint64_t digit = (uint64_t)(digits[i] - '0');
+            good = digits[i] >= '0' && digits[i] <= '9' && lsn <= (UINT64_MAX - digit) / 10;
+            lsn = good ? lsn * 10 + digit : 0;
+        }
+    } else if (good) {
+        lsn = json_object_get_uint64(v);
+    }
+    if (!good) {
+        problem_add(x, &lsn_at, "must be an LSN: the digits of a Quire-LSN header, or a number");
+    } else if (lsn > x->min_lsn) {
+        x->min_lsn = lsn;
+    }
+}
+
+bool search_await(struct exchange *x, struct status *st) {
+    struct control *control = x->api->host.control;
+    int64_t deadline_us = clock_monotonic_us() + (int64_t)x->api->host.min_lsn_wait_ms * 1000;
+    if (x->min_lsn == 0 || control_await_lsn(control, x->min_lsn, deadline_us)) {
+        return true;
+    }
+    return status_set(st, STATUS_NOT_READY, "LSN %" PRIu64 " is not there within %u ms; the newest that is visible is %" PRIu64,
+                      x->min_lsn, x->api->host.min_lsn_wait_ms, load_relaxed_u64(&control->published_lsn));
+}
+
 bool search_read(struct exchange *x, const struct place *at, struct json_object *object, enum search_shape shape,
                  struct search_input *in, struct json_object **ret_libraries, struct status *st) {
     static const char *const not_null[] = {
@@ -200,10 +244,7 @@ bool search_read(struct exchange *x, const struct place *at, struct json_object 
     struct place fusion_at = place_member(at, "fusion");
     struct place bm25_at = place_member(at, "bm25");
     struct place mmr_at = place_member(at, "mmr");
-    struct place lsn_at = place_member(at, "min_lsn");
-    if (m.min_lsn != NULL) {
-        problem_add(x, &lsn_at, "is not there yet: what was acknowledged is visible to every search at once");
-    }
+    read_min_lsn(x, at, m.min_lsn);
     (void)json_in_text(x, &query_at, m.query, 1, x->api->host.limits->max_query_bytes, &in->request.text);
     read_numbers(x, at, &m, in);
     read_switches(x, at, &m, in);

@@ -116,9 +116,12 @@ bool task_is_running(const struct exchange *x, enum task_kind kind, const struct
     return false;
 }
 
-void reply_task_begun(struct exchange *x, enum task_kind kind, const struct uuid *task) {
-    struct figures_task t;
-    if (!task_find(x, task, &t)) {
+/* 202 with the task and its Location. */
+static void reply_task(struct exchange *x, enum task_kind kind, const struct uuid *task) {
+    struct figures_task t = {.id = *task, .kind = (uint32_t)kind, .state = TASK_PENDING};
+    if (x->keyed) {
+        t.started_at = request_time(x); /* as it was at first, however far it is by now */
+    } else if (!task_find(x, task, &t)) {
         t = (struct figures_task){.id = *task, .kind = (uint32_t)kind, .state = TASK_PENDING};
     }
     struct json_out j = reply_json(x, 202);
@@ -126,6 +129,26 @@ void reply_task_begun(struct exchange *x, enum task_kind kind, const struct uuid
     char text[UUID_TEXT + 1];
     uuid_format(task, text);
     buf_printf(&x->response->headers, "Location: /v1/tasks/%s\r\n", text);
+}
+
+/* With a key the task gets an id of its own, so that the reply can be made again, and is remembered once it has begun. A crash
+ * between the two leaves neither: tasks end with the server. */
+bool task_begin(struct exchange *x, enum task_kind kind, enum api_command command, const struct uuid *library, uint64_t lsn,
+                struct status *st) {
+    static const struct uuid nothing;
+    const struct api_host *host = &x->api->host;
+    struct uuid own, task;
+    request_uuid(x, &own);
+    task = own;
+    if (!request_known(x) && !host->command(host->ctx, command, library != NULL ? library : &nothing, x->keyed ? &own : NULL, &task, st)) {
+        return false;
+    }
+    if (x->keyed && !submit_ops(x, NULL, 0, NULL, st)) {
+        return false;
+    }
+    reply_task(x, kind, &task);
+    reply_lsn(x, x->keyed ? x->key.lsn : lsn);
+    return true;
 }
 
 static int newest_first(const void *a, const void *b) {
@@ -175,10 +198,10 @@ bool handle_task_get(struct exchange *x, struct status *st) {
 bool handle_task_cancel(struct exchange *x, struct status *st) {
     struct figures_task t;
     struct uuid ignored;
-    if (!task_param(x, &t, st) || !x->api->host.command(x->api->host.ctx, API_CANCEL_TASK, &t.id, &ignored, st)) {
+    if (!task_param(x, &t, st) || !x->api->host.command(x->api->host.ctx, API_CANCEL_TASK, &t.id, NULL, &ignored, st)) {
         return false;
     }
-    reply_task_begun(x, (enum task_kind)t.kind, &t.id);
+    reply_task(x, (enum task_kind)t.kind, &t.id);
     return true;
 }
 
@@ -209,9 +232,7 @@ bool handle_snapshot_list(struct exchange *x, struct status *st) {
 }
 
 bool handle_snapshot_take(struct exchange *x, struct status *st) {
-    static const struct uuid nothing;
-    struct uuid task;
-    if (x->request->body.len > 0) {
+    if (!request_known(x) && x->request->body.len > 0) {
         if (!json_in_body(x, st)) {
             return false;
         }
@@ -220,9 +241,5 @@ bool handle_snapshot_take(struct exchange *x, struct status *st) {
             return false;
         }
     }
-    if (!x->api->host.command(x->api->host.ctx, API_TAKE_SNAPSHOT, &nothing, &task, st)) {
-        return false;
-    }
-    reply_task_begun(x, TASK_SNAPSHOT, &task);
-    return true;
+    return task_begin(x, TASK_SNAPSHOT, API_TAKE_SNAPSHOT, NULL, 0, st);
 }

@@ -6,7 +6,8 @@
 
 /* Whether a task of this kind is pending or running for this library. */
 bool task_is_running(const struct exchange *x, enum task_kind kind, const struct uuid *library);
-/* 202 with the task and its Location. */
-void reply_task_begun(struct exchange *x, enum task_kind kind, const struct uuid *task);
+/* Begins a task and replies with it: 202, Location, and as Quire-LSN that of what was written for it (0: nothing). */
+MUST_CHECK bool task_begin(struct exchange *x, enum task_kind kind, enum api_command command, const struct uuid *library,
+                           uint64_t lsn, struct status *st);
 
 #endif

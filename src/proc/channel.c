@@ -44,7 +44,7 @@ bool channel_header_parse(const uint8_t header[CHANNEL_HEADER_BYTES], uint64_t m
     if (length < CHANNEL_HEADER_BYTES - LENGTH_BYTES || length > max_bytes) {
         return status_set(st, STATUS_MALFORMED, "a channel frame of %u bytes", length);
     }
-    if (kind < CHANNEL_SUBMIT || kind > CHANNEL_ANSWER || (zeros[0] | zeros[1] | zeros[2]) != 0) {
+    if (kind < CHANNEL_SUBMIT || kind > CHANNEL_RECALL || (zeros[0] | zeros[1] | zeros[2]) != 0) {
         return status_set(st, STATUS_MALFORMED, "a channel frame of unknown kind %u", kind);
     }
     *ret = (struct channel_header){.kind = kind,
@@ -73,7 +73,39 @@ bool channel_frame_parse(struct slice bytes, uint64_t max_bytes, struct channel_
 
 /* --- SUBMIT ----------------------------------------------------------------------------------------------------------- */
 
-void channel_put_submission(struct buf *out, const struct api_submission *ops, size_t count) {
+static void put_id(struct buf *out, const struct idempotency_id *id) {
+    buf_put(out, id->scope, sizeof id->scope);
+    buf_put(out, id->body, sizeof id->body);
+}
+
+static void read_id(struct reader *r, struct idempotency_id *ret) {
+    struct slice scope = read_slice(r, sizeof ret->scope);
+    struct slice body = read_slice(r, sizeof ret->body);
+    if (!r->failed) {
+        memcpy(ret->scope, scope.data, sizeof ret->scope);
+        memcpy(ret->body, body.data, sizeof ret->body);
+    }
+}
+
+static void put_origin(struct buf *out, const struct idempotency_origin *origin) {
+    buf_put(out, origin->seed.b, UUID_BYTES);
+    buf_put_u64le(out, (uint64_t)origin->created_at);
+}
+
+static void read_origin(struct reader *r, struct idempotency_origin *ret) {
+    struct slice seed = read_slice(r, UUID_BYTES);
+    ret->created_at = (int64_t)read_u64le(r);
+    if (!r->failed) {
+        memcpy(ret->seed.b, seed.data, UUID_BYTES);
+    }
+}
+
+void channel_put_submission(struct buf *out, const struct api_keyed *key, const struct api_submission *ops, size_t count) {
+    buf_put_u8(out, key != NULL ? 1 : 0);
+    if (key != NULL) {
+        put_id(out, &key->id);
+        put_origin(out, &key->origin);
+    }
     buf_put_varint(out, count);
     for (size_t i = 0; i < count; i++) {
         bool with_vectors = ops[i].vectors != NULL && ops[i].vector_count > 0;
@@ -93,15 +125,22 @@ size_t channel_submission_bytes(const struct api_submission *op) {
     return VARINTS + op->op.len + floats * sizeof(float);
 }
 
-bool channel_submission_count(struct slice payload, uint64_t max_ops, uint64_t *ret_count, struct reader *ret_rest,
-                              struct status *st) {
+bool channel_submission_begin(struct slice payload, uint64_t max_ops, struct channel_submission *ret, struct status *st) {
     struct reader r = reader_of(payload);
-    uint64_t count = read_varint(&r);
-    if (r.failed || count == 0 || count > max_ops || count > reader_left(&r) / OP_LEAST_BYTES) {
-        return status_set(st, STATUS_MALFORMED, "a submission of %llu ops in %zu bytes", (unsigned long long)count, payload.len);
+    struct channel_submission s = {0};
+    uint8_t keyed = read_u8(&r);
+    s.keyed = keyed == 1;
+    if (s.keyed) {
+        read_id(&r, &s.id);
+        read_origin(&r, &s.origin);
     }
-    *ret_count = count;
-    *ret_rest = r;
+    s.count = read_varint(&r);
+    if (r.failed || keyed > 1 || (s.count == 0 && !s.keyed) || s.count > max_ops || s.count > reader_left(&r) / OP_LEAST_BYTES) {
+        return status_set(st, STATUS_MALFORMED, "a submission of %llu ops in %zu bytes", (unsigned long long)s.count,
+                          payload.len);
+    }
+    s.rest = r;
+    *ret = s;
     return true;
 }
 
@@ -123,7 +162,9 @@ bool channel_submission_next(struct reader *rest, struct channel_op *ret, struct
 
 /* --- RESULTS ---------------------------------------------------------------------------------------------------------- */
 
-void channel_put_results(struct buf *out, const struct api_op_result *results, size_t count) {
+void channel_put_results(struct buf *out, uint64_t lsn, const struct api_op_result *results, size_t count) {
+    buf_put_u8(out, 0);
+    buf_put_varint(out, lsn);
     buf_put_varint(out, count);
     for (size_t i = 0; i < count; i++) {
         const struct api_op_result *r = &results[i];
@@ -134,6 +175,28 @@ void channel_put_results(struct buf *out, const struct api_op_result *results, s
         buf_put_varint(out, r->chunks_added);
         buf_put_varint(out, r->chunks_deleted);
         buf_put_bytes(out, slice_str(r->status.code == STATUS_OK ? "" : r->status.detail));
+    }
+}
+
+void channel_put_remembered(struct buf *out, const struct idempotency_entry *entry) {
+    struct idempotency_results_reader results;
+    struct idempotency_result r;
+    if (!idempotency_results_open(entry->results, &results)) {
+        out->failed = true; /* cannot be: it was decoded before it was remembered */
+        return;
+    }
+    buf_put_u8(out, 1);
+    put_origin(out, &entry->origin);
+    buf_put_varint(out, entry->lsn);
+    buf_put_varint(out, results.count);
+    while (idempotency_results_next(&results, &r)) {
+        buf_put_u8(out, r.code);
+        buf_put_varint(out, r.subject);
+        buf_put_varint(out, r.code == STATUS_OK ? entry->lsn : 0);
+        buf_put_varint(out, r.replaced ? 1 : 0);
+        buf_put_varint(out, r.chunks_added);
+        buf_put_varint(out, r.chunks_deleted);
+        buf_put_bytes(out, r.detail);
     }
 }
 
@@ -170,35 +233,64 @@ static bool get_result(struct reader *r, struct api_op_result *ret) {
     return take_status(code, subject, detail, &ret->status);
 }
 
-bool channel_get_results(struct slice payload, struct api_op_result *results, size_t count, struct status *st) {
+bool channel_results_begin(struct slice payload, struct channel_results *ret, struct status *st) {
     struct reader r = reader_of(payload);
-    if (read_varint(&r) != count || r.failed || reader_left(&r) / RESULT_LEAST_BYTES < count) {
-        return status_set(st, STATUS_MALFORMED, "results for another number of ops");
+    struct channel_results results = {0};
+    uint8_t remembered = read_u8(&r);
+    results.remembered = remembered == 1;
+    if (results.remembered) {
+        read_origin(&r, &results.origin);
     }
-    for (size_t i = 0; i < count; i++) {
-        if (!get_result(&r, &results[i])) {
+    results.lsn = read_varint(&r);
+    results.count = read_varint(&r);
+    if (r.failed || remembered > 1 || reader_left(&r) / RESULT_LEAST_BYTES < results.count) {
+        return status_set(st, STATUS_MALFORMED, "results that do not decode");
+    }
+    results.rest = r;
+    *ret = results;
+    return true;
+}
+
+bool channel_results_take(struct channel_results *r, struct api_op_result *results, struct status *st) {
+    for (uint64_t i = 0; i < r->count; i++) {
+        if (!get_result(&r->rest, &results[i])) {
             return status_set(st, STATUS_MALFORMED, "a result that does not decode");
         }
     }
-    return reader_done(&r) || status_set(st, STATUS_MALFORMED, "results with trailing bytes");
+    return reader_done(&r->rest) || status_set(st, STATUS_MALFORMED, "results with trailing bytes");
+}
+
+/* --- RECALL ----------------------------------------------------------------------------------------------------------- */
+
+void channel_put_recall(struct buf *out, const struct idempotency_id *id) {
+    put_id(out, id);
+}
+
+bool channel_get_recall(struct slice payload, struct idempotency_id *ret, struct status *st) {
+    struct reader r = reader_of(payload);
+    read_id(&r, ret);
+    return reader_done(&r) || status_set(st, STATUS_MALFORMED, "a recall that does not decode");
 }
 
 /* --- COMMAND, ANSWER -------------------------------------------------------------------------------------------------- */
 
-void channel_put_command(struct buf *out, enum api_command command, const struct uuid *argument) {
-    buf_put_u8(out, (uint8_t)command);
-    buf_put(out, argument->b, UUID_BYTES);
+void channel_put_command(struct buf *out, const struct channel_command *c) {
+    buf_put_u8(out, (uint8_t)c->command);
+    buf_put(out, c->argument.b, UUID_BYTES);
+    buf_put(out, c->task.b, UUID_BYTES);
 }
 
-bool channel_get_command(struct slice payload, enum api_command *ret_command, struct uuid *ret_argument, struct status *st) {
+bool channel_get_command(struct slice payload, struct channel_command *ret, struct status *st) {
     struct reader r = reader_of(payload);
     uint8_t command = read_u8(&r);
     struct slice argument = read_slice(&r, UUID_BYTES);
+    struct slice task = read_slice(&r, UUID_BYTES);
     if (!reader_done(&r) || command < API_TAKE_SNAPSHOT || command > API_OPTIMIZE_INDEX) {
         return status_set(st, STATUS_MALFORMED, "a command that does not decode");
     }
-    *ret_command = (enum api_command)command;
-    memcpy(ret_argument->b, argument.data, UUID_BYTES);
+    ret->command = (enum api_command)command;
+    memcpy(ret->argument.b, argument.data, UUID_BYTES);
+    memcpy(ret->task.b, task.data, UUID_BYTES);
     return true;
 }
 

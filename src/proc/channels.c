@@ -21,6 +21,7 @@
 #include "proc/channel.h"
 #include "proc/children.h"
 #include "proc/committer.h"
+#include "proc/keyed.h"
 #include "proc/lock.h"
 #include "proc/rebuild.h"
 #include "proc/snapshotter.h"
@@ -174,16 +175,19 @@ static void refuse(struct channels *c, uint32_t slot, uint64_t request, const st
 
 /* --- commands --------------------------------------------------------------------------------------------------------- */
 
-static bool begin_snapshot(struct supervisor *s, struct uuid *ret_task, struct status *st) {
+/* id, here and below: of the task; NULL: any. */
+static bool begin_snapshot(struct supervisor *s, const struct uuid *id, struct uuid *ret_task, struct status *st) {
     /* One that waits covers what is asked for now, too; one that is being written does not. */
-    if (!tasks_find_pending(s->tasks, TASK_SNAPSHOT, NULL, ret_task) && !tasks_add(s->tasks, TASK_SNAPSHOT, NULL, ret_task, st)) {
+    if ((id != NULL || !tasks_find_pending(s->tasks, TASK_SNAPSHOT, NULL, ret_task)) &&
+        !tasks_add(s->tasks, TASK_SNAPSHOT, NULL, id, ret_task, st)) {
         return false;
     }
     snapshotter_wake(s->snapshotter);
     return true;
 }
 
-static bool begin_rebuild(struct supervisor *s, const struct uuid *library, struct uuid *ret_task, struct status *st) {
+static bool begin_rebuild(struct supervisor *s, const struct uuid *library, const struct uuid *id, struct uuid *ret_task,
+                          struct status *st) {
     struct library *lib = catalog_acquire(s->catalog, library);
     if (lib == NULL) {
         return status_set_subject(st, STATUS_NOT_FOUND, SUBJECT_LIBRARY, "there is no such library");
@@ -192,14 +196,15 @@ static bool begin_rebuild(struct supervisor *s, const struct uuid *library, stru
     if (tasks_find_live(s->tasks, TASK_REBUILD, library, ret_task)) {
         return status_set_subject(st, STATUS_CONFLICT, SUBJECT_TASK, "the index of this library is being rebuilt already");
     }
-    if (!tasks_add(s->tasks, TASK_REBUILD, library, ret_task, st)) {
+    if (!tasks_add(s->tasks, TASK_REBUILD, library, id, ret_task, st)) {
         return false;
     }
     rebuilder_wake(s->rebuilder);
     return true;
 }
 
-static bool begin_optimize(struct supervisor *s, const struct uuid *library, struct uuid *ret_task, struct status *st) {
+static bool begin_optimize(struct supervisor *s, const struct uuid *library, const struct uuid *id, struct uuid *ret_task,
+                           struct status *st) {
     struct library *lib = catalog_acquire(s->catalog, library);
     if (lib == NULL) {
         return status_set_subject(st, STATUS_NOT_FOUND, SUBJECT_LIBRARY, "there is no such library");
@@ -210,7 +215,7 @@ static bool begin_optimize(struct supervisor *s, const struct uuid *library, str
         return status_set_subject(st, STATUS_CONFLICT, SUBJECT_TASK,
                                   "the index of this library is being rebuilt or optimized already");
     }
-    if (!tasks_add(s->tasks, TASK_OPTIMIZE, library, ret_task, st)) {
+    if (!tasks_add(s->tasks, TASK_OPTIMIZE, library, id, ret_task, st)) {
         return false;
     }
     rebuilder_wake(s->rebuilder);
@@ -231,20 +236,21 @@ static bool cancel_task(struct supervisor *s, const struct uuid *task, struct uu
     return true;
 }
 
-static bool obey(struct supervisor *s, enum api_command command, const struct uuid *argument, struct uuid *ret_task,
-                 struct status *st) {
+static bool obey(struct supervisor *s, const struct channel_command *c, struct uuid *ret_task, struct status *st) {
+    static const struct uuid any;
+    const struct uuid *id = uuid_equal(&c->task, &any) ? NULL : &c->task;
     if (load_acquire_u32(&s->control->accepting) == 0) { /* pairs with: CONTROL_STATE; else a task begins that nobody ends */
         return status_set(st, STATUS_NOT_READY, "the server is stopping");
     }
-    switch (command) {
+    switch (c->command) {
     case API_TAKE_SNAPSHOT:
-        return begin_snapshot(s, ret_task, st);
+        return begin_snapshot(s, id, ret_task, st);
     case API_REBUILD_INDEX:
-        return begin_rebuild(s, argument, ret_task, st);
+        return begin_rebuild(s, &c->argument, id, ret_task, st);
     case API_OPTIMIZE_INDEX:
-        return begin_optimize(s, argument, ret_task, st);
+        return begin_optimize(s, &c->argument, id, ret_task, st);
     case API_CANCEL_TASK:
-        return cancel_task(s, argument, ret_task, st);
+        return cancel_task(s, &c->argument, ret_task, st);
     }
     return status_set(st, STATUS_INTERNAL, "an unknown command");
 }
@@ -252,16 +258,36 @@ static bool obey(struct supervisor *s, enum api_command command, const struct uu
 /* False: the worker is broken. */
 static bool take_command(struct channels *c, uint32_t slot, struct status *st) {
     struct channel *ch = &c->channel[slot];
-    enum api_command command;
-    struct uuid argument;
+    struct channel_command command;
     struct uuid task = {{0}};
     struct status outcome;
-    if (!channel_get_command(slice_of(ch->payload, ch->header.payload_bytes), &command, &argument, st)) {
+    if (!channel_get_command(slice_of(ch->payload, ch->header.payload_bytes), &command, st)) {
         return false;
     }
     status_clear(&outcome);
-    (void)obey(c->s, command, &argument, &task, &outcome);
+    (void)obey(c->s, &command, &task, &outcome);
     send_answer(c, slot, ch->header.request, &outcome, &task);
+    return true;
+}
+
+/* False: the worker is broken. */
+static bool take_recall(struct channels *c, uint32_t slot, struct status *st) {
+    struct channel *ch = &c->channel[slot];
+    struct idempotency_id id;
+    struct buf frame = {0};
+    struct status why = {0};
+    if (!channel_get_recall(slice_of(ch->payload, ch->header.payload_bytes), &id, st)) {
+        return false;
+    }
+    if (c->s->config.idempotency_max_keys == 0) {
+        (void)status_set(&why, STATUS_INVALID, "this server remembers no Idempotency-Key (idempotency_max_keys is 0)");
+        refuse(c, slot, ch->header.request, &why);
+    } else if (keyed_recall(c->s, &id, ch->header.request, &frame, &why) == RECALL_KNOWN) {
+        channels_send(c, slot, ch->generation, &frame);
+    } else {
+        refuse(c, slot, ch->header.request, &why); /* or nothing is remembered: STATUS_OK */
+    }
+    buf_fini(&frame);
     return true;
 }
 
@@ -308,7 +334,9 @@ static bool take_submission(struct channels *c, uint32_t slot, struct status *st
 /* A whole payload is there. False: the worker is broken. */
 static bool take_frame(struct channels *c, uint32_t slot, struct status *st) {
     struct channel *ch = &c->channel[slot];
-    bool ok = ch->header.kind == CHANNEL_SUBMIT ? take_submission(c, slot, st) : take_command(c, slot, st);
+    bool ok = ch->header.kind == CHANNEL_SUBMIT    ? take_submission(c, slot, st)
+              : ch->header.kind == CHANNEL_COMMAND ? take_command(c, slot, st)
+                                                   : take_recall(c, slot, st);
     reset_frame(c, ch);
     return ok;
 }
@@ -321,7 +349,7 @@ static bool begin_payload(struct channels *c, uint32_t slot, struct status *st) 
     }
     uint64_t bytes = ch->header.payload_bytes;
     bool submit = ch->header.kind == CHANNEL_SUBMIT;
-    if ((!submit && ch->header.kind != CHANNEL_COMMAND) || bytes == 0 || (!submit && bytes > COMMAND_MAX_BYTES)) {
+    if ((!submit && ch->header.kind != CHANNEL_COMMAND && ch->header.kind != CHANNEL_RECALL) || bytes == 0 || (!submit && bytes > COMMAND_MAX_BYTES)) {
         return status_set(st, STATUS_MALFORMED, "a frame of kind %u with %llu bytes", ch->header.kind, (unsigned long long)bytes);
     }
     ch->got = 0;

@@ -16,10 +16,12 @@
  * disk: nothing is acknowledged, the log is not touched again, every op that waits is refused with STATUS_IO, and the main thread
  * is told to end the process. The next start reads what really is there.
  *
+ * Requests with an Idempotency-Key go the same way, but as a whole (committer_keyed.c).
+ *
  * Other threads get work done between two batches by committer_call (the cut of a snapshot, the switch to a rebuilt graph), so
  * that the catalog has one writer without a lock of its own.
  */
-#include "proc/committer.h"
+#include "proc/committer_internal.h"
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -27,7 +29,7 @@
 #include "proc/channels.h"
 #include "proc/checkpointer.h"
 #include "proc/children.h"
-#include "proc/lock.h"
+#include "proc/keyed.h"
 #include "proc/snapshotter.h"
 #include "proc/thread.h"
 #include "shm/atomics.h"
@@ -36,56 +38,6 @@
 #include <stdlib.h>
 
 enum { US_PER_MS = 1000, BATCH_FIRST_ROOM = 64 };
-
-struct call {
-    struct call *next;
-    committer_fn fn;
-    void *ctx;
-    struct status *st;
-    bool ok;
-    bool done; /* under the mutex */
-};
-
-struct batch_item {
-    struct submission *sub;
-    size_t index;
-    struct op_effect effect;
-};
-
-/* The thread's own. items and records grow together, before anything is appended. */
-struct batch {
-    struct batch_item *items;
-    struct oplog_record *records;
-    size_t count;
-    size_t room;
-    uint64_t bytes;
-    uint64_t library_ops;
-    uint64_t chunks; /* that applying it adds */
-    bool to_embed;
-    bool met_full_disk; /* an op of it was refused for want of space */
-};
-
-struct committer {
-    struct supervisor *s;
-    pthread_t thread;
-    struct lock mutex;
-    pthread_cond_t work;
-    pthread_cond_t call_done;
-    /* under the mutex */
-    struct submission *waiting, **waiting_end;
-    struct call *calls, **calls_end;
-    uint64_t queue_ops, queue_bytes; /* not answered yet, those in the thread's hands included */
-    bool stopping;
-    bool stopped; /* the thread has ended: calls run on their caller's thread */
-    /* the thread's own */
-    struct submission *taken, **taken_end;
-    struct batch batch;
-    struct op_set *touched;
-    uint64_t last_lsn;
-    bool log_failed;
-    bool disk_full;
-    uint64_t busy_since_us; /* atomic; 0: waits */
-};
 
 static uint64_t now_us(void) {
     return (uint64_t)clock_monotonic_us();
@@ -189,23 +141,34 @@ static bool take_work(struct committer *c, struct call **ret_calls) {
 
 /* --- answers ---------------------------------------------------------------------------------------------------------- */
 
-static void refuse_op(struct committer *c, struct submission *sub, size_t index, const struct status *st) {
-    sub->results[index].status = *st;
+void committer_refuse_op(struct committer *c, struct submission *sub, size_t index, const struct status *st) {
+    sub->results[index] = (struct api_op_result){.status = *st};
     store_relaxed_u64(&c->s->figures->rejected_ops, c->s->figures->rejected_ops + 1);
 }
 
 static void send_results(struct committer *c, const struct submission *sub) {
     struct buf frame = {0};
-    channel_frame_begin(&frame, CHANNEL_RESULTS, sub->request);
-    channel_put_results(&frame, sub->results, sub->count);
-    channel_frame_end(&frame);
-    channels_send(c->s->channels, sub->slot, sub->generation, &frame);
+    static const struct uuid no_task = {{0}};
+    if (sub->refused.code != STATUS_OK) {
+        channel_frame_begin(&frame, CHANNEL_ANSWER, sub->request);
+        channel_put_answer(&frame, &sub->refused, &no_task);
+        channel_frame_end(&frame);
+    } else if (sub->answer.len == 0) {
+        channel_frame_begin(&frame, CHANNEL_RESULTS, sub->request);
+        channel_put_results(&frame, sub->lsn, sub->results, sub->count);
+        channel_frame_end(&frame);
+    }
+    channels_send(c->s->channels, sub->slot, sub->generation, frame.len > 0 || frame.failed ? &frame : &sub->answer);
     buf_fini(&frame);
+}
+
+static bool is_decided(const struct submission *sub) {
+    return sub->keyed ? sub->settled : sub->decided == sub->count;
 }
 
 /* Answers and drops the submissions whose ops are all decided. They stand at the head. */
 static void answer(struct committer *c) {
-    while (c->taken != NULL && c->taken->decided == c->taken->count) {
+    while (c->taken != NULL && is_decided(c->taken)) {
         struct submission *sub = c->taken;
         c->taken = sub->next;
         if (c->taken == NULL) {
@@ -221,8 +184,7 @@ static void answer(struct committer *c) {
     }
 }
 
-/* Said once, until a batch gets through again. */
-static void note_full_disk(struct committer *c, const struct status *st) {
+void committer_note_full_disk(struct committer *c, const struct status *st) {
     if (!c->disk_full) {
         log_status(LOG_LEVEL_ERROR, "writes are refused, searches go on", st);
     }
@@ -242,11 +204,15 @@ static void note_room(struct committer *c) {
 
 /* --- forming a batch -------------------------------------------------------------------------------------------------- */
 
-static bool batch_room(struct batch *b) {
-    if (b->count < b->room) {
+bool committer_room(struct batch *b, size_t more) {
+    size_t used = b->count > b->record_count ? b->count : b->record_count;
+    size_t room = b->room == 0 ? BATCH_FIRST_ROOM : b->room;
+    while (room < used + more) {
+        room *= 2;
+    }
+    if (room == b->room) {
         return true;
     }
-    size_t room = b->room == 0 ? BATCH_FIRST_ROOM : 2 * b->room;
     struct batch_item *items = (struct batch_item *)realloc(b->items, room * sizeof *items);
     if (items == NULL) {
         return false;
@@ -261,15 +227,29 @@ static bool batch_room(struct batch *b) {
     return true;
 }
 
+static bool is_library_op(const struct op *op) {
+    return op->type == OP_LIBRARY_CREATE || op->type == OP_LIBRARY_UPDATE || op->type == OP_LIBRARY_DELETE;
+}
+
+void committer_add_item(struct committer *c, struct submission *sub, size_t index, size_t record) {
+    struct batch *b = &c->batch;
+    const struct op *op = &sub->ops[index].op;
+    b->items[b->count++] = (struct batch_item){.sub = sub, .index = index, .record = record};
+    b->library_ops += is_library_op(op) ? 1 : 0;
+}
+
+size_t committer_add_record(struct committer *c, struct slice bytes) {
+    struct batch *b = &c->batch;
+    b->records[b->record_count] = (struct oplog_record){.op = bytes};
+    b->bytes += bytes.len;
+    return b->record_count++;
+}
+
 static bool prepare_op(struct committer *c, const struct op *op, struct status *st) {
-    if (!batch_room(&c->batch)) {
+    if (!committer_room(&c->batch, 1)) {
         return status_no_memory(st);
     }
     return catalog_check(c->s->catalog, op, st) && catalog_reserve(c->s->catalog, op, st);
-}
-
-static bool is_library_op(const struct op *op) {
-    return op->type == OP_LIBRARY_CREATE || op->type == OP_LIBRARY_UPDATE || op->type == OP_LIBRARY_DELETE;
 }
 
 /* Takes the next op of sub into the batch, or refuses it. False: the batch ends before it. */
@@ -285,21 +265,21 @@ static bool take_op(struct committer *c, struct submission *sub) {
     }
     if (!prepare_op(c, op, &st)) {
         if (st.code == STATUS_NO_SPACE) {
-            note_full_disk(c, &st);
+            committer_note_full_disk(c, &st);
         }
-        refuse_op(c, sub, sub->decided++, &st);
+        committer_refuse_op(c, sub, sub->decided++, &st);
         return true;
     }
-    b->items[b->count] = (struct batch_item){.sub = sub, .index = sub->decided++};
-    b->count++;
-    b->bytes += op->bytes.len;
-    b->library_ops += is_library_op(op) ? 1 : 0;
+    committer_add_item(c, sub, sub->decided++, committer_add_record(c, op->bytes));
     return true;
 }
 
 static void form_batch(struct committer *c) {
     struct batch *b = &c->batch;
     b->count = 0;
+    b->record_count = 0;
+    b->keyed = NULL;
+    b->keyed_end = &b->keyed;
     b->bytes = 0;
     b->library_ops = 0;
     b->chunks = 0;
@@ -307,6 +287,9 @@ static void form_batch(struct committer *c) {
     b->met_full_disk = false;
     op_set_clear(c->touched);
     for (struct submission *sub = c->taken; sub != NULL; sub = sub->next) {
+        if (sub->keyed && !sub->settled && !committer_take_keyed(c, sub)) {
+            return;
+        }
         while (sub->decided < sub->count) {
             if (!take_op(c, sub)) {
                 return;
@@ -328,6 +311,7 @@ static void on_stuck(uint32_t slot, int64_t waited_us, void *ctx) {
 static void publish(struct committer *c) {
     int64_t patience = (int64_t)load_relaxed_u64(&c->s->tunables.watchdog_lock_ms) * US_PER_MS;
     catalog_publish(c->s->catalog, c->last_lsn, patience, on_stuck, c);
+    control_wake_waiters(c->s->control);
 }
 
 void committer_republish(struct committer *c) {
@@ -336,7 +320,10 @@ void committer_republish(struct committer *c) {
 
 static void refuse_batch(struct committer *c, const struct status *st) {
     for (size_t i = 0; i < c->batch.count; i++) {
-        refuse_op(c, c->batch.items[i].sub, c->batch.items[i].index, st);
+        committer_refuse_op(c, c->batch.items[i].sub, c->batch.items[i].index, st);
+    }
+    for (struct submission *sub = c->batch.keyed; sub != NULL; sub = sub->next_keyed) {
+        sub->refused = *st;
     }
 }
 
@@ -354,12 +341,12 @@ static bool log_batch(struct committer *c) {
     struct batch *b = &c->batch;
     struct status st;
     int64_t time_us = clock_wall_us();
-    for (size_t i = 0; i < b->count; i++) {
-        const struct op *op = &b->items[i].sub->ops[b->items[i].index].op;
-        b->records[i] = (struct oplog_record){.lsn = c->last_lsn + 1 + i, .time_us = time_us, .op = op->bytes};
+    for (size_t i = 0; i < b->record_count; i++) {
+        b->records[i].lsn = c->last_lsn + 1 + i;
+        b->records[i].time_us = time_us;
     }
     int64_t begun = clock_monotonic_us();
-    bool ok = oplog_append(c->s->log, b->records, b->count, &st);
+    bool ok = oplog_append(c->s->log, b->records, b->record_count, &st);
     control_histogram_add(&c->s->figures->sync_time, clock_monotonic_us() - begun);
     if (ok) {
         note_room(c);
@@ -367,7 +354,7 @@ static bool log_batch(struct committer *c) {
     }
     catalog_abandon(c->s->catalog);
     if (st.code == STATUS_NO_SPACE) {
-        note_full_disk(c, &st);
+        committer_note_full_disk(c, &st);
     } else {
         latch_failure(c, &st);
         (void)status_set(&st, STATUS_IO, "the write could not be made durable; it may be there after the server's restart");
@@ -399,18 +386,27 @@ static void apply_batch(struct committer *c) {
     for (size_t i = 0; i < b->count; i++) {
         struct batch_item *item = &b->items[i];
         const struct submitted_op *o = &item->sub->ops[item->index];
-        const struct oplog_record *record = &b->records[i];
+        const struct oplog_record *record = &b->records[item->record];
+        struct op_effect effect;
         struct api_op_result *result = &item->sub->results[item->index];
         const float *vectors = vectors_for(c, o);
-        catalog_apply(c->s->catalog, &o->op, record->lsn, record->time_us, vectors, &item->effect);
+        catalog_apply(c->s->catalog, &o->op, record->lsn, record->time_us, vectors, &effect);
         b->to_embed |= o->op.type == OP_DOCUMENT_PUT && vectors == NULL && o->op.as.document.vector_dimension == 0;
-        b->chunks += item->effect.chunks_added;
+        b->chunks += effect.chunks_added;
         *result = (struct api_op_result){.lsn = record->lsn,
-                                         .replaced = item->effect.replaced,
-                                         .chunks_added = item->effect.chunks_added,
-                                         .chunks_deleted = item->effect.chunks_deleted};
+                                         .replaced = effect.replaced,
+                                         .chunks_added = effect.chunks_added,
+                                         .chunks_deleted = effect.chunks_deleted};
     }
-    c->last_lsn += b->count;
+    c->last_lsn += b->record_count;
+}
+
+/* After the publication: whoever asks with one of these keys is told of what he can see. */
+static void remember_batch(struct committer *c) {
+    for (struct submission *sub = c->batch.keyed; sub != NULL; sub = sub->next_keyed) {
+        const struct oplog_record *record = &c->batch.records[sub->record_index];
+        keyed_remember(c->s, sub, record->lsn, record->time_us);
+    }
 }
 
 static void show_commit(struct committer *c, int64_t begun_us) {
@@ -430,10 +426,11 @@ static void show_commit(struct committer *c, int64_t begun_us) {
 static void commit_taken(struct committer *c) {
     int64_t begun = clock_monotonic_us();
     form_batch(c);
-    bool committed = c->batch.count > 0 && log_batch(c);
+    bool committed = c->batch.record_count > 0 && log_batch(c);
     if (committed) {
         apply_batch(c);
         publish(c);
+        remember_batch(c);
     }
     answer(c);
     if (committed) {
@@ -450,7 +447,11 @@ static void refuse_taken(struct committer *c) {
     (void)status_set(&st, STATUS_IO, "the log has failed; the server is about to restart");
     for (struct submission *sub = c->taken; sub != NULL; sub = sub->next) {
         while (sub->decided < sub->count) {
-            refuse_op(c, sub, sub->decided++, &st);
+            committer_refuse_op(c, sub, sub->decided++, &st);
+        }
+        if (sub->keyed && !sub->settled) {
+            sub->refused = st;
+            sub->settled = true;
         }
     }
     answer(c);
@@ -489,7 +490,7 @@ bool committer_new(struct supervisor *s, uint64_t last_lsn, struct committer **r
     (void)pthread_cond_init(&c->work, NULL);
     (void)pthread_cond_init(&c->call_done, NULL);
     c->touched = op_set_new();
-    if (c->touched == NULL || !batch_room(&c->batch)) {
+    if (c->touched == NULL || !committer_room(&c->batch, 1)) {
         committer_free(c);
         return status_no_memory(st);
     }

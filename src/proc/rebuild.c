@@ -243,7 +243,7 @@ static void look_for_dead(struct rebuilder *r) {
         struct uuid task;
         library_reading(libraries[i], &rd);
         if (too_many_dead(r, libraries[i]) && !tasks_find_live(r->s->tasks, TASK_OPTIMIZE, &rd.view.id, &task)) {
-            (void)!tasks_add(r->s->tasks, TASK_OPTIMIZE, &rd.view.id, &task, &st); /* else at the next look */
+            (void)!tasks_add(r->s->tasks, TASK_OPTIMIZE, &rd.view.id, NULL, &task, &st); /* else at the next look */
         }
         catalog_release(r->s->catalog, libraries[i]);
     }

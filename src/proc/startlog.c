@@ -188,7 +188,7 @@ bool reembed_new(struct supervisor *s, const struct recovery_report *report, str
     struct uuid none;
     struct uuid library;
     r->has_task =
-        tasks_add(s->tasks, TASK_REEMBED, NULL, &none, st) && tasks_begin_next(s->tasks, TASK_REEMBED, &r->task, &library);
+        tasks_add(s->tasks, TASK_REEMBED, NULL, NULL, &none, st) && tasks_begin_next(s->tasks, TASK_REEMBED, &r->task, &library);
     *ret = r;
     return true;
 }

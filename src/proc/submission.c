@@ -20,6 +20,9 @@ void submission_free(struct submission *s) {
     free(s->results);
     free(s->payload);
     free(s->vectors);
+    buf_fini(&s->answer);
+    buf_fini(&s->record);
+    idempotency_drop(s->held);
     free(s);
 }
 
@@ -96,25 +99,30 @@ static bool decode_ops(struct submission *s, struct reader rest, const struct li
 
 bool submission_decode(uint8_t *payload, size_t len, uint64_t max_ops, const struct limits *limits, struct submission **ret,
                        struct status *st) {
-    uint64_t count;
-    struct reader rest;
+    struct channel_submission head;
     struct submission *s = NULL;
 
-    if (!channel_submission_count(slice_of(payload, len), max_ops, &count, &rest, st)) {
+    if (!channel_submission_begin(slice_of(payload, len), max_ops, &head, st)) {
         return false;
+    }
+    if (head.keyed && !idempotency_time_good(head.origin.created_at)) {
+        return status_set(st, STATUS_MALFORMED, "a request of no time");
     }
     s = (struct submission *)calloc(1, sizeof *s);
     if (s == NULL) {
         return status_no_memory(st);
     }
-    s->count = (size_t)count;
-    s->ops = (struct submitted_op *)calloc(s->count, sizeof *s->ops);
-    s->results = (struct api_op_result *)calloc(s->count, sizeof *s->results);
+    s->keyed = head.keyed;
+    s->id = head.id;
+    s->origin = head.origin;
+    s->count = (size_t)head.count;
+    s->ops = (struct submitted_op *)calloc(s->count + 1, sizeof *s->ops);
+    s->results = (struct api_op_result *)calloc(s->count + 1, sizeof *s->results);
     if (s->ops == NULL || s->results == NULL) {
         submission_free(s);
         return status_no_memory(st);
     }
-    if (!allocate_vectors(s, rest, st) || !decode_ops(s, rest, limits, st)) {
+    if (!allocate_vectors(s, head.rest, st) || !decode_ops(s, head.rest, limits, st)) {
         submission_free(s);
         return false;
     }

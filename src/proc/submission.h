@@ -17,12 +17,24 @@ struct submission {
     uint64_t request;
     int64_t arrived_us; /* monotonic */
     uint64_t bytes;     /* that it takes of the queue's budget */
+    bool keyed; /* of a request with an Idempotency-Key: */
+    struct idempotency_id id;
+    struct idempotency_origin origin;
     size_t count;
     size_t decided; /* ops before this one have a result, or are in the batch under way; the committer's */
     struct submitted_op *ops;
     struct api_op_result *results;
     uint8_t *payload; /* the ops point into it */
     float *vectors;   /* aligned copies */
+    /* of a keyed one, the committer's */
+    bool settled;               /* it is decided as a whole, or in the batch under way */
+    struct status refused;      /* code other than OK: as a whole, with this */
+    struct buf answer;          /* not empty: the frame that tells what is remembered of the first request with this key */
+    struct buf record;          /* the group that is logged */
+    struct idempotency_held *held; /* what is remembered from then on */
+    size_t record_index;        /* in the batch */
+    uint64_t lsn;
+    struct submission *next_keyed; /* in the batch */
 };
 
 /* Decodes a payload of malloc'd memory, which it takes over on success. STATUS_MALFORMED: the worker is broken. */

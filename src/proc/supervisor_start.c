@@ -20,6 +20,7 @@
 #include "proc/children.h"
 #include "proc/committer.h"
 #include "proc/handover.h"
+#include "proc/keyed.h"
 #include "proc/log_floor.h"
 #include "proc/notify.h"
 #include "proc/peers.h"
@@ -215,7 +216,7 @@ static void resume_rebuilds(struct supervisor *s) {
         struct reading rd;
         struct uuid task;
         library_reading(libraries[i], &rd);
-        if (backlog_rebuild_wanted(libraries[i], &settings) && !tasks_add(s->tasks, TASK_REBUILD, &rd.view.id, &task, &st)) {
+        if (backlog_rebuild_wanted(libraries[i], &settings) && !tasks_add(s->tasks, TASK_REBUILD, &rd.view.id, NULL, &task, &st)) {
             log_status(LOG_LEVEL_WARN, "an index is not rebuilt", &st);
         }
         catalog_release(s->catalog, libraries[i]);
@@ -266,6 +267,7 @@ void supervisor_begin_serving(struct run *r) {
     }
     show_recovery(r, now_us - r->begun_us);
     idempotency_start(s->idempotency, clock_wall_us(), now_us);
+    keyed_show(s);
     startlog_restored(s, &r->report, now_us - r->begun_us);
     if (!start_threads(r, &st) || !publish_sockets(s, &st) || !children_configure(s->children, &s->config, &st)) {
         supervisor_fail(r, "cannot begin to serve", &st);

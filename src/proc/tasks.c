@@ -90,7 +90,8 @@ static struct task *free_place_locked(struct tasks *t) {
     return oldest;
 }
 
-bool tasks_add(struct tasks *t, enum task_kind kind, const struct uuid *library, struct uuid *ret_id, struct status *st) {
+bool tasks_add(struct tasks *t, enum task_kind kind, const struct uuid *library, const struct uuid *id, struct uuid *ret_id,
+               struct status *st) {
     bool ok = false;
     lock_take(&t->mutex);
     struct task *task = free_place_locked(t);
@@ -99,7 +100,11 @@ bool tasks_add(struct tasks *t, enum task_kind kind, const struct uuid *library,
         goto out;
     }
     *task = (struct task){.shown = {.kind = (uint32_t)kind, .state = TASK_PENDING, .started_at = clock_wall_us()}};
-    uuid_make(&task->shown.id);
+    if (id != NULL) {
+        task->shown.id = *id;
+    } else {
+        uuid_make(&task->shown.id);
+    }
     if (library != NULL) {
         task->shown.library = *library;
     }

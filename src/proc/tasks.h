@@ -13,10 +13,10 @@ struct tasks;
 MUST_CHECK bool tasks_new(struct service_figures *figures, struct tasks **ret, struct status *st);
 void tasks_free(struct tasks *t); /* takes NULL */
 
-/* A new task, pending, in the place of the oldest finished one. STATUS_BUSY when all are pending or running. library may be NULL.
- */
-MUST_CHECK bool tasks_add(struct tasks *t, enum task_kind kind, const struct uuid *library, struct uuid *ret_id,
-                          struct status *st);
+/* A new task, pending, in the place of the oldest finished one. STATUS_BUSY when all are pending or running. library may be NULL;
+ * id: that of the task, NULL: one is made. */
+MUST_CHECK bool tasks_add(struct tasks *t, enum task_kind kind, const struct uuid *library, const struct uuid *id,
+                          struct uuid *ret_id, struct status *st);
 /* Is there a pending one of that kind (for that library, unless NULL)? A pending or running one? */
 bool tasks_find_pending(struct tasks *t, enum task_kind kind, const struct uuid *library, struct uuid *ret_id);
 bool tasks_find_live(struct tasks *t, enum task_kind kind, const struct uuid *library, struct uuid *ret_id);

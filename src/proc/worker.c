@@ -149,6 +149,7 @@ static bool read_head(const FCGX_Request *r, struct api_request *ret, struct sta
         .authorization = param(r, "HTTP_AUTHORIZATION"),
         .x_api_key = param(r, "HTTP_X_API_KEY"),
         .request_id = param(r, "QUIRE_REQUEST_ID"),
+        .idempotency_key = param(r, "HTTP_IDEMPOTENCY_KEY"),
         .host = param(r, "HTTP_HOST"),
     };
     return parse_length(param(r, "CONTENT_LENGTH"), &ret->content_length) ||
@@ -405,9 +406,11 @@ static bool open_api(struct worker *w, struct status *st) {
                             .limits = &w->config.limits,
                             .models = &w->models,
                             .snapshots_dir_fd = w->snapshots_fd,
+                            .min_lsn_wait_ms = (uint32_t)w->config.min_lsn_wait_ms,
                             .auth_on = w->config.auth != CONFIG_AUTH_OFF,
                             .has_admin_key = w->config.has_admin_key,
                             .submit = worker_link_submit,
+                            .recall = worker_link_recall,
                             .command = worker_link_command,
                             .ctx = &w->link};
     memcpy(host.admin_key_sha256, w->config.admin_key_sha256, sizeof host.admin_key_sha256);

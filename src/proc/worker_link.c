@@ -5,7 +5,8 @@
  * does not come in time is unknown (the write may still be done), and its answer, when it comes after all, is recognised by its
  * number and dropped before the next one is looked for.
  *
- * Ops that together exceed a frame go in several, one after the other; each op has its own result anyway.
+ * Ops that together exceed a frame go in several, one after the other; each op has its own result anyway. But those of a request
+ * with an Idempotency-Key go in one, because they become one record: without their vectors where those do not fit.
  */
 #include "proc/worker_link.h"
 
@@ -18,7 +19,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { US_PER_MS = 1000, READ_BYTES = 16384, FRAME_OVERHEAD = 64, KEEP_BYTES = 1048576, ANSWER_LEAST_BYTES = 1048576 };
+enum { US_PER_MS = 1000, READ_BYTES = 16384, FRAME_OVERHEAD = 128, KEEP_BYTES = 1048576, ANSWER_LEAST_BYTES = 1048576 };
 
 void worker_link_init(struct worker_link *l, int fd, const struct control *control, const struct limits *limits,
                       uint64_t deadline_ms) {
@@ -162,18 +163,66 @@ static bool spread_refusal(struct slice payload, struct api_op_result *results, 
     return true;
 }
 
-static bool submit_frame(struct worker_link *l, const struct api_submission *ops, size_t count, struct api_op_result *results,
+/* What became of an earlier request with this key. */
+static bool take_remembered(struct channel_results *from, struct api_keyed *key, struct status *st) {
+    if (from->count > SIZE_MAX / sizeof(struct api_op_result)) {
+        return status_set(st, STATUS_MALFORMED, "more results than can be");
+    }
+    size_t bytes = (size_t)from->count * sizeof(struct api_op_result);
+    buf_reset(&key->results);
+    if (!buf_reserve(&key->results, bytes + 1)) {
+        return status_no_memory(st);
+    }
+    key->results.len = bytes;
+    struct api_op_result *results = (struct api_op_result *)(void *)key->results.data; /* malloc'd, so aligned */
+    if (!channel_results_take(from, results, st)) {
+        return false;
+    }
+    key->origin = from->origin;
+    key->lsn = from->lsn;
+    key->known = true;
+    return true;
+}
+
+/* results: of the `count` ops that were submitted. */
+static bool take_results(struct slice payload, struct api_keyed *key, struct api_op_result *results, size_t count,
                          struct status *st) {
+    struct channel_results from = {0};
+    if (!channel_results_begin(payload, &from, st)) {
+        return false;
+    }
+    if (from.remembered && key != NULL) {
+        return take_remembered(&from, key, st);
+    }
+    if (from.remembered || from.count != count) {
+        return status_set(st, STATUS_MALFORMED, "results for another number of ops");
+    }
+    if (key != NULL) {
+        key->lsn = from.lsn;
+    }
+    return channel_results_take(&from, results, st);
+}
+
+static bool submit_frame(struct worker_link *l, struct api_keyed *key, const struct api_submission *ops, size_t count,
+                         struct api_op_result *results, struct status *st) {
     struct channel_frame answer;
     size_t used = 0;
     channel_frame_begin(&l->out, CHANNEL_SUBMIT, ++l->request);
-    channel_put_submission(&l->out, ops, count);
+    channel_put_submission(&l->out, key, ops, count);
     if (!exchange(l, &answer, &used, st)) {
         return false;
     }
     bool ok = false;
     if (answer.kind == CHANNEL_RESULTS) {
-        ok = channel_get_results(answer.payload, results, count, st);
+        ok = take_results(answer.payload, key, results, count, st);
+    } else if (answer.kind == CHANNEL_ANSWER && key != NULL) { /* refused as a whole, with nothing done */
+        struct uuid task;
+        struct status why = {0};
+        ok = channel_get_answer(answer.payload, &why, &task, st);
+        if (ok) {
+            *st = why;
+            ok = false;
+        }
     } else if (answer.kind == CHANNEL_ANSWER) {
         ok = spread_refusal(answer.payload, results, count, st);
     } else {
@@ -181,6 +230,28 @@ static bool submit_frame(struct worker_link *l, const struct api_submission *ops
     }
     drop_received(l, used);
     slim(&l->in);
+    return ok;
+}
+
+/* All of a keyed request in one frame, without any vectors where they do not fit. */
+static bool submit_keyed(struct worker_link *l, struct api_keyed *key, const struct api_submission *ops, size_t count,
+                         struct api_op_result *results, struct status *st) {
+    uint64_t bytes = FRAME_OVERHEAD;
+    for (size_t i = 0; i < count; i++) {
+        bytes += channel_submission_bytes(&ops[i]);
+    }
+    if (bytes <= l->max_bytes) {
+        return submit_frame(l, key, ops, count, results, st);
+    }
+    struct api_submission *lean = (struct api_submission *)calloc(count, sizeof *lean);
+    if (lean == NULL) {
+        return status_no_memory(st);
+    }
+    for (size_t i = 0; i < count; i++) {
+        lean[i].op = ops[i].op;
+    }
+    bool ok = submit_frame(l, key, lean, count, results, st);
+    free(lean);
     return ok;
 }
 
@@ -193,7 +264,7 @@ static bool submit_alone(struct worker_link *l, const struct api_submission *op,
         lean.vector_count = 0;
         lean.dimension = 0;
     }
-    return submit_frame(l, &lean, 1, result, st);
+    return submit_frame(l, NULL, &lean, 1, result, st);
 }
 
 /* How many of the ops fit into one frame together; at least 1. */
@@ -210,17 +281,20 @@ static size_t fitting(const struct worker_link *l, const struct api_submission *
     return n == 0 ? 1 : n;
 }
 
-bool worker_link_submit(void *ctx, const struct api_submission *ops, size_t count, struct api_op_result *results,
-                        struct status *st) {
+bool worker_link_submit(void *ctx, struct api_keyed *key, const struct api_submission *ops, size_t count,
+                        struct api_op_result *results, struct status *st) {
     struct worker_link *l = (struct worker_link *)ctx;
     size_t done = 0;
     if (load_acquire_u32(&l->control->accepting) ==
         0) { /* pairs with: CONTROL_STATE; else a write begins that nobody waits for */
         return status_set(st, STATUS_NOT_READY, "the server is stopping");
     }
+    if (key != NULL) {
+        return submit_keyed(l, key, ops, count, results, st);
+    }
     while (done < count) {
         size_t n = fitting(l, ops + done, count - done);
-        bool ok = n == 1 ? submit_alone(l, &ops[done], &results[done], st) : submit_frame(l, ops + done, n, results + done, st);
+        bool ok = n == 1 ? submit_alone(l, &ops[done], &results[done], st) : submit_frame(l, NULL, ops + done, n, results + done, st);
         if (!ok) {
             break;
         }
@@ -235,28 +309,51 @@ bool worker_link_submit(void *ctx, const struct api_submission *ops, size_t coun
     return true;
 }
 
-bool worker_link_command(void *ctx, enum api_command command, const struct uuid *argument, struct uuid *ret_task,
-                         struct status *st) {
-    static const struct uuid nothing = {{0}};
+/* An ANSWER as what it says: true where that is STATUS_OK. */
+static bool take_answer(const struct channel_frame *answer, struct uuid *ret_task, struct status *st) {
+    struct status outcome = {0};
+    if (answer->kind != CHANNEL_ANSWER) {
+        return status_set(st, STATUS_INTERNAL, "the supervisor answered with a frame of kind %u", answer->kind);
+    }
+    if (!channel_get_answer(answer->payload, &outcome, ret_task, st)) {
+        return false;
+    }
+    if (outcome.code != STATUS_OK) {
+        *st = outcome;
+    }
+    return outcome.code == STATUS_OK;
+}
+
+bool worker_link_recall(void *ctx, struct api_keyed *key, struct status *st) {
     struct worker_link *l = (struct worker_link *)ctx;
     struct channel_frame answer;
-    struct status outcome = {0};
+    struct uuid nothing;
     size_t used = 0;
-    channel_frame_begin(&l->out, CHANNEL_COMMAND, ++l->request);
-    channel_put_command(&l->out, command, argument == NULL ? &nothing : argument);
+    channel_frame_begin(&l->out, CHANNEL_RECALL, ++l->request);
+    channel_put_recall(&l->out, &key->id);
     if (!exchange(l, &answer, &used, st)) {
         return false;
     }
-    struct uuid task;
-    bool ok = answer.kind == CHANNEL_ANSWER ? channel_get_answer(answer.payload, &outcome, &task, st)
-                                            : status_set(st, STATUS_INTERNAL, "the supervisor answered with another frame");
+    bool ok = answer.kind == CHANNEL_RESULTS ? take_results(answer.payload, key, NULL, 0, st) : take_answer(&answer, &nothing, st);
     drop_received(l, used);
-    if (ok && outcome.code != STATUS_OK) {
-        *st = outcome;
+    slim(&l->in);
+    return ok;
+}
+
+bool worker_link_command(void *ctx, enum api_command command, const struct uuid *argument, const struct uuid *task,
+                         struct uuid *ret_task, struct status *st) {
+    struct channel_command c = {.command = command};
+    struct worker_link *l = (struct worker_link *)ctx;
+    struct channel_frame answer;
+    size_t used = 0;
+    c.argument = argument != NULL ? *argument : c.argument;
+    c.task = task != NULL ? *task : c.task;
+    channel_frame_begin(&l->out, CHANNEL_COMMAND, ++l->request);
+    channel_put_command(&l->out, &c);
+    if (!exchange(l, &answer, &used, st)) {
         return false;
     }
-    if (ok) {
-        *ret_task = task;
-    }
+    bool ok = take_answer(&answer, ret_task, st);
+    drop_received(l, used);
     return ok;
 }

@@ -14,13 +14,18 @@
  */
 #include "shm/control.h"
 
+#include "base/clock.h"
 #include "base/io.h"
 #include "shm/atomics.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <linux/futex.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 /* A multiple of every page size that Linux has. */
@@ -28,6 +33,8 @@
 /* Far above any directory; bounds what a wrong configuration or a foreign descriptor makes us map. */
 #define SEGMENT_MAX_BYTES (UINT64_C(1) << 30)
 #define ENTRY_ALIGNMENT 8
+
+enum { US_PER_SECOND = 1000000, NS_PER_US = 1000 };
 
 /* The size is for ever: a worker that could shrink it would end the supervisor by SIGBUS. */
 #define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
@@ -100,6 +107,33 @@ void control_unmap(struct control *c) {
     if (c != NULL) {
         (void)munmap(layout_of(c), PRIVATE_BYTES + (size_t)layout_of(c)->segment_bytes);
     }
+}
+
+/* --- waiting for a publication ---------------------------------------------------------------------------------------- */
+
+/* The futex word: the low half of the LSN. Both architectures are little-endian, and nobody sleeps through 2^32 commits. */
+static const uint32_t *waiting_word(const struct control *c) {
+    return (const uint32_t *)(const void *)&c->published_lsn;
+}
+
+bool control_await_lsn(const struct control *c, uint64_t lsn, int64_t deadline_us) {
+    for (;;) {
+        uint64_t published = load_relaxed_u64(&c->published_lsn);
+        int64_t left_us = deadline_us - clock_monotonic_us();
+        if (published >= lsn) {
+            return true;
+        }
+        if (left_us <= 0) {
+            return false;
+        }
+        struct timespec limit = {.tv_sec = (time_t)(left_us / US_PER_SECOND),
+                                 .tv_nsec = (long)(left_us % US_PER_SECOND) * NS_PER_US};
+        (void)syscall(SYS_futex, waiting_word(c), FUTEX_WAIT, (uint32_t)published, &limit, NULL, 0);
+    }
+}
+
+void control_wake_waiters(struct control *c) {
+    (void)syscall(SYS_futex, waiting_word(c), FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 }
 
 /* --- the supervisor: create ------------------------------------------------------------------------------------------- */

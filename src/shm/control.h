@@ -86,6 +86,11 @@ MUST_CHECK bool control_create(uint32_t workers, uint32_t entry_size, uint32_t c
  * caller's and may be closed. */
 MUST_CHECK bool control_map(int fd, struct control **ret, struct status *st);
 void control_unmap(struct control *c); /* takes NULL */
+/* Waits until `lsn` is published, asleep; the wall clock's jumps do not matter. False: the deadline (monotonic, us) has passed. A
+ * waiter leaves no trace in the segment, so it may die at any moment. Nothing is ordered by it: whoever goes on takes the lock. */
+bool control_await_lsn(const struct control *c, uint64_t lsn, int64_t deadline_us);
+/* After each publication: wakes those who wait. */
+void control_wake_waiters(struct control *c);
 /* entry < capacity */
 void *control_directory_entry(struct control *c, uint32_t entry);
 void *control_figures(struct control *c);

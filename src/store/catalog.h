@@ -43,6 +43,10 @@ struct op_effect {
 /* Would it apply to the present state? Conflict, not found, dimension mismatch, library limits. Changes nothing. */
 MUST_CHECK bool catalog_check(struct catalog *c, const struct op *op, struct status *st);
 
+/* What applying it to the present state would meet, for an op that passed catalog_check and touches nothing that an op before it in the batch
+ * touches. STATUS_NO_MEMORY. */
+MUST_CHECK bool catalog_foresee(struct catalog *c, const struct op *op, struct op_effect *ret, struct status *st);
+
 /* Ops of one batch may not depend on one another, because all are checked before any is applied. True when op touches what an op already in the set touches (the
  * same library definition, document or chunk id; a library op touches all of its library); otherwise adds it. False positives are harmless: the batch ends there. */
 struct op_set;

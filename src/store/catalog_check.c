@@ -231,3 +231,46 @@ bool catalog_check(struct catalog *c, const struct op *op, struct status *st) {
         return true;
     }
 }
+
+/* --- foreseeing --- */
+
+static uint32_t living_chunks(const struct library *lib, uint32_t row) {
+    const struct document_row *d = library_document(lib, row);
+    uint32_t living = 0;
+    for (uint32_t i = 0; i < d->num_chunks; i++) {
+        living += library_chunk(lib, d->first_chunk + i)->deleted_lsn == 0 ? 1 : 0;
+    }
+    return living;
+}
+
+/* How many chunks there are with one of these ids, each id once. */
+static bool count_chunks(struct catalog *c, struct library *lib, const struct op *op, uint32_t *ret, struct status *st) {
+    struct library_view newest = library_newest(lib);
+    struct slice id;
+    size_t at = 0, table = 0;
+    if (!check_scratch(c, op->as.chunk_ids.count, &table)) {
+        return status_no_memory(st);
+    }
+    for (uint32_t i = 0; chunk_ids_next(op->as.chunk_ids.ids, &at, &id); i++) {
+        bool first = remember_id(c, table, i, id);
+        *ret += first && idtable_find(&lib->arena, &newest, ID_CHUNK, id) != ROW_NONE ? 1 : 0;
+    }
+    return true;
+}
+
+bool catalog_foresee(struct catalog *c, const struct op *op, struct op_effect *ret, struct status *st) {
+    struct library *lib = catalog_find(c, &op->library);
+    struct op_effect effect = {0};
+    if (lib != NULL && (op->type == OP_DOCUMENT_PUT || op->type == OP_DOCUMENT_DELETE)) {
+        struct library_view newest = library_newest(lib);
+        bool put = op->type == OP_DOCUMENT_PUT;
+        uint32_t row = idtable_find(&lib->arena, &newest, ID_DOCUMENT, put ? op->as.document.id : op->as.document_id);
+        effect.replaced = put && row != ROW_NONE;
+        effect.chunks_added = put ? op->as.document.num_chunks : 0;
+        effect.chunks_deleted = row != ROW_NONE ? living_chunks(lib, row) : 0;
+    } else if (lib != NULL && op->type == OP_CHUNKS_DELETE && !count_chunks(c, lib, op, &effect.chunks_deleted, st)) {
+        return false;
+    }
+    *ret = effect;
+    return true;
+}

@@ -169,7 +169,7 @@ void idempotency_entry_begin(struct buf *out, const struct idempotency_id *id, c
     buf_put_u64le(out, (uint64_t)clock);
 }
 
-static bool time_good(int64_t t) {
+bool idempotency_time_good(int64_t t) {
     return t >= YEAR_1_US && t < YEAR_10000_US;
 }
 
@@ -187,7 +187,7 @@ bool idempotency_entry_decode(struct slice bytes, struct idempotency_entry *ret,
     struct slice seed = read_slice(&r, UUID_BYTES);
     e.origin.created_at = (int64_t)read_u64le(&r);
     e.clock = (int64_t)read_u64le(&r);
-    if (r.failed || !time_good(e.origin.created_at) || !time_good(e.clock)) {
+    if (r.failed || !idempotency_time_good(e.origin.created_at) || !idempotency_time_good(e.clock)) {
         return status_set(st, STATUS_MALFORMED, "an idempotency key's entry does not decode");
     }
     e.results = slice_of(r.at, reader_left(&r));
@@ -387,7 +387,7 @@ bool idempotency_note(struct idempotency *t, struct slice entry, uint64_t lsn, i
 void idempotency_start(struct idempotency *t, int64_t wall_us, int64_t monotonic_us) {
     (void)pthread_mutex_lock(&t->mutex);
     if (t->last_lsn == 0) {
-        t->clock_base = time_good(wall_us) ? wall_us : 0;
+        t->clock_base = idempotency_time_good(wall_us) ? wall_us : 0;
     } else {
         int64_t trusted = t->limits.ttl_us / TRUST_SHARE;
         int64_t passed = wall_us > t->last_time ? wall_us - t->last_time : 0;
@@ -521,7 +521,7 @@ struct loading {
 
 static bool load(struct loading *l, uint64_t lsn, int64_t time_us, struct slice entry, struct status *st) {
     struct idempotency_held *e = NULL;
-    if (lsn <= l->lsn || !time_good(time_us)) {
+    if (lsn <= l->lsn || !idempotency_time_good(time_us)) {
         return status_set(st, STATUS_MALFORMED, "idempotency keys out of order, or of no time");
     }
     if (!idempotency_prepare(entry, &e, st)) {

@@ -70,6 +70,9 @@ struct idempotency_results_reader {
 MUST_CHECK bool idempotency_results_open(struct slice results, struct idempotency_results_reader *ret);
 bool idempotency_results_next(struct idempotency_results_reader *r, struct idempotency_result *ret);
 
+/* Whether a time can stand in an entry: between the years 1 and 9999. */
+bool idempotency_time_good(int64_t time_us);
+
 /* An entry in bytes. Slices of *ret point into them. */
 struct idempotency_entry {
     struct idempotency_id id;
@@ -99,6 +102,7 @@ MUST_CHECK bool idempotency_note(struct idempotency *t, struct slice entry, uint
 /* The same in two steps, so that nothing can fail once the record is durable. */
 struct idempotency_held;
 MUST_CHECK bool idempotency_prepare(struct slice entry, struct idempotency_held **ret, struct status *st);
+/* Takes the entry over. */
 void idempotency_insert(struct idempotency *t, struct idempotency_held *e, uint64_t lsn, int64_t time_us);
 void idempotency_drop(struct idempotency_held *e); /* takes NULL */
 

@@ -19,7 +19,7 @@
 
 static void apply_one(struct server *s, const struct api_submission *submission, struct api_op_result *ret) {
     struct op op;
-    struct op_effect effect = {0};
+    struct op_effect effect = {0}, foreseen = {0};
     *ret = (struct api_op_result){0};
     if (s->op_refused.code != STATUS_OK) {
         ret->status = s->op_refused;
@@ -34,16 +34,71 @@ static void apply_one(struct server *s, const struct api_submission *submission,
         assert_int_equal(op.type, OP_DOCUMENT_PUT);
         assert_int_equal(submission->vector_count, op.as.document.num_chunks);
     }
+    assert_true(catalog_foresee(s->catalog, &op, &foreseen, &ret->status));
     ret->lsn = ++s->lsn;
     catalog_apply(s->catalog, &op, ret->lsn, clock_wall_us(), submission->vectors, &effect);
     catalog_publish(s->catalog, ret->lsn, 1000000, NULL, NULL);
+    assert_int_equal(foreseen.replaced, effect.replaced);
+    assert_int_equal(foreseen.chunks_added, effect.chunks_added);
+    assert_int_equal(foreseen.chunks_deleted, effect.chunks_deleted);
     ret->replaced = effect.replaced;
     ret->chunks_added = effect.chunks_added;
     ret->chunks_deleted = effect.chunks_deleted;
 }
 
-static bool host_submit(void *ctx, const struct api_submission *ops, size_t count, struct api_op_result *results,
-                        struct status *st) {
+/* What is remembered, as worker_link.c hands it over. False: it came with another body. */
+static bool recall(struct server *s, struct api_keyed *key, struct status *st) {
+    struct buf copy = {0};
+    struct idempotency_entry e;
+    struct idempotency_results_reader r;
+    struct idempotency_result one;
+    bool ok = true;
+    if (idempotency_find(s->keys, key->id.scope, 0, &copy, &e)) {
+        ok = memcmp(e.id.body, key->id.body, sizeof e.id.body) == 0 || status_set(st, STATUS_INVALID, "another body");
+        key->known = ok;
+        key->origin = e.origin;
+        key->lsn = e.lsn;
+        buf_reset(&key->results);
+        assert_true(idempotency_results_open(e.results, &r));
+        while (idempotency_results_next(&r, &one)) {
+            struct api_op_result result = {.lsn = one.code == STATUS_OK ? e.lsn : 0,
+                                           .status = {.code = (enum status_code)one.code, .subject = one.subject},
+                                           .chunks_added = one.chunks_added,
+                                           .chunks_deleted = one.chunks_deleted};
+            memcpy(result.status.detail, one.detail.data, one.detail.len);
+            buf_put(&key->results, &result, sizeof result);
+        }
+    }
+    buf_fini(&copy);
+    return ok;
+}
+
+static void remember(struct server *s, struct api_keyed *key, const struct api_op_result *results, size_t count) {
+    struct buf entry = {0};
+    struct idempotency_results_writer w;
+    struct status st = {0};
+    bool good = count == 0;
+    idempotency_entry_begin(&entry, &key->id, &key->origin, key->origin.created_at);
+    idempotency_results_begin(&w, &entry, count);
+    for (size_t i = 0; i < count; i++) {
+        bool failed = results[i].status.code != STATUS_OK;
+        good = good || !failed;
+        idempotency_results_add(&w, &(struct idempotency_result){.code = (uint8_t)results[i].status.code,
+                                                                 .subject = failed ? results[i].status.subject : 0,
+                                                                 .chunks_added = results[i].chunks_added,
+                                                                 .chunks_deleted = results[i].chunks_deleted,
+                                                                 .detail = slice_str(failed ? results[i].status.detail : "")});
+    }
+    idempotency_results_end(&w);
+    if (good) {
+        key->lsn = count == 0 ? ++s->lsn : s->lsn;
+        assert_true(idempotency_note(s->keys, buf_slice(&entry), key->lsn, key->origin.created_at, &st));
+    }
+    buf_fini(&entry);
+}
+
+static bool host_submit(void *ctx, struct api_keyed *key, const struct api_submission *ops, size_t count,
+                        struct api_op_result *results, struct status *st) {
     struct server *s = (struct server *)ctx;
     s->submits++;
     s->submitted += count;
@@ -51,14 +106,34 @@ static bool host_submit(void *ctx, const struct api_submission *ops, size_t coun
         *st = s->submit_fails;
         return false;
     }
+    if (key != NULL && !recall(s, key, st)) {
+        return false;
+    }
+    if (key != NULL && key->known) {
+        return true;
+    }
+    const uint64_t before = s->lsn;
+    uint64_t last = before;
     for (size_t i = 0; i < count; i++) {
+        s->lsn = key != NULL ? before : s->lsn; /* one record, one LSN */
         apply_one(s, &ops[i], &results[i]);
+        last = s->lsn > last ? s->lsn : last;
+    }
+    s->lsn = last;
+    if (key != NULL) {
+        remember(s, key, results, count);
     }
     return true;
 }
 
-static bool host_command(void *ctx, enum api_command command, const struct uuid *argument, struct uuid *ret_task,
-                         struct status *st) {
+static bool host_recall(void *ctx, struct api_keyed *key, struct status *st) {
+    struct server *s = (struct server *)ctx;
+    s->recalls++;
+    return s->recall_misses || recall(s, key, st);
+}
+
+static bool host_command(void *ctx, enum api_command command, const struct uuid *argument, const struct uuid *task,
+                         struct uuid *ret_task, struct status *st) {
     struct server *s = (struct server *)ctx;
     s->commanded = command;
     s->command_argument = *argument;
@@ -66,7 +141,7 @@ static bool host_command(void *ctx, enum api_command command, const struct uuid 
         *st = s->command_fails;
         return false;
     }
-    *ret_task = s->command_task;
+    *ret_task = task != NULL ? *task : s->command_task;
     return true;
 }
 
@@ -110,8 +185,11 @@ void server_start(struct server *s) {
                                 .models = &s->models,
                                 .snapshots_dir_fd = s->snapshots_fd,
                                 .submit = host_submit,
+                                .recall = host_recall,
                                 .command = host_command,
                                 .ctx = s};
+    const struct idempotency_limits keys = {.max_keys = 1000, .max_bytes = 1 << 20, .ttl_us = INT64_C(1) << 60};
+    assert_true(idempotency_new(&keys, &s->keys, &st));
     uuid_make(&s->command_task);
     api_response_init(&s->response);
     server_renew_api(s);
@@ -133,6 +211,7 @@ void server_stop(struct server *s) {
     api_free(s->api);
     store_reader_free(s->reader);
     catalog_free(s->catalog);
+    idempotency_free(s->keys);
     control_unmap(s->control);
     embed_registry_fini(&s->models);
     io_close(&s->control_fd);
@@ -260,7 +339,8 @@ int call(struct server *s, const struct call *c) {
                                   .content_length = c->body == NULL ? -1 : (int64_t)body_len,
                                   .authorization = slice_str(c->authorization),
                                   .x_api_key = slice_str(c->x_api_key),
-                                  .request_id = slice_str(c->request_id)};
+                                  .request_id = slice_str(c->request_id),
+                                  .idempotency_key = slice_str(c->idempotency_key)};
     uint64_t body_max = 0;
     api_response_reset(&s->response);
     if (!api_begin(s->api, &request, &s->response, &body_max)) {

@@ -43,6 +43,10 @@ struct server {
     struct uuid command_argument;
     struct uuid command_task;
     struct status command_fails;
+    /* requests with an Idempotency-Key, as the supervisor remembers them */
+    struct idempotency *keys;
+    unsigned recalls;
+    bool recall_misses; /* recall tells nothing; submit finds it */
     bool undescribed; /* set by tests that make the server answer with what its routes never answer */
     struct json_object *openapi;
     /* the last reply */
@@ -57,6 +61,7 @@ struct call {
     size_t body_len;          /* 0: strlen(body) */
     const char *content_type; /* NULL: application/json where there is a body; "": none */
     const char *authorization, *x_api_key, *request_id;
+    const char *idempotency_key;
 };
 
 void server_start(struct server *s);

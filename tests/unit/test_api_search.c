@@ -176,7 +176,7 @@ static void test_refusals(void **state) {
                 {"/search", "{\"query\":\"a\",\"bm25\":{\"k1\":-1}}", "/bm25/k1"},
                 {"/search", "{\"query\":\"a\",\"bm25\":{\"b\":1.1}}", "/bm25/b"},
                 {"/search", "{\"query\":\"a\",\"bm25\":{\"b\":\"x\"}}", "/bm25/b"},
-                {"/search", "{\"query\":\"a\",\"min_lsn\":\"1\"}", "/min_lsn"},
+                {"/search", "{\"query\":\"a\",\"min_lsn\":\"one\"}", "/min_lsn"},
                 {"/search", "{\"query\":\"a\",\"libraries\":[]}", "/libraries"},
                 {"/search", "{\"embedding\":true}", "/embedding"},
                 {"/search/embedding", "{\"k\":1}", "/embedding"},

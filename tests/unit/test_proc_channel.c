@@ -50,7 +50,7 @@ static void put_two(struct buf *out, const float *vectors, uint32_t count, uint3
         {.op = buf_slice(&document), .vectors = vectors, .vector_count = count, .dimension = dimension},
         {.op = buf_slice(&deletion)},
     };
-    channel_put_submission(out, ops, 2);
+    channel_put_submission(out, NULL, ops, 2);
     assert_true(out->len <= channel_submission_bytes(&ops[0]) + channel_submission_bytes(&ops[1]) + 10);
     buf_fini(&document);
     buf_fini(&deletion);
@@ -209,7 +209,7 @@ static void refuse_op(const struct buf *op) {
     struct submission *sub = NULL;
     struct status st;
     struct api_submission one = {.op = buf_slice(op)};
-    channel_put_submission(&payload, &one, 1);
+    channel_put_submission(&payload, NULL, &one, 1);
     assert_false(decode(buf_slice(&payload), &sub, &st));
     assert_int_equal(st.code, STATUS_MALFORMED);
     buf_fini(&payload);
@@ -231,28 +231,123 @@ static void too_many_ops(void **state) {
     struct submission *sub = NULL;
     struct status st;
     (void)state;
+    buf_put_u8(&payload, 0);
     buf_put_varint(&payload, MAX_OPS + 1);
     buf_put_zero(&payload, 4096);
     assert_false(decode(buf_slice(&payload), &sub, &st));
     buf_reset(&payload);
+    buf_put_u8(&payload, 0);
     buf_put_varint(&payload, 0);
     assert_false(decode(buf_slice(&payload), &sub, &st));
     buf_reset(&payload);
+    buf_put_u8(&payload, 0);
     buf_put_varint(&payload, UINT64_MAX);
     assert_false(decode(buf_slice(&payload), &sub, &st));
     buf_fini(&payload);
 }
 
+static struct api_keyed a_key(void) {
+    struct api_keyed key = {.id = {.scope = {1, 2, 3}, .body = {4, 5, 6}}, .origin = {.created_at = 1764000000000000}};
+    uuid_make(&key.origin.seed);
+    return key;
+}
+
+static void a_keyed_submission_comes_through(void **state) {
+    struct buf payload = {0}, op = {0};
+    struct submission *sub = NULL;
+    struct status st;
+    struct api_keyed key = a_key();
+    (void)state;
+    op_encode_library_delete(&op, &library);
+    const struct api_submission one = {.op = buf_slice(&op)};
+    for (size_t count = 0; count < 2; count++) { /* one that begins a task has none */
+        buf_reset(&payload);
+        channel_put_submission(&payload, &key, &one, count);
+        assert_true(decode(buf_slice(&payload), &sub, &st));
+        assert_true(sub->keyed);
+        assert_int_equal(sub->count, count);
+        assert_memory_equal(&sub->id, &key.id, sizeof key.id);
+        assert_true(uuid_equal(&sub->origin.seed, &key.origin.seed));
+        assert_int_equal(sub->origin.created_at, key.origin.created_at);
+        submission_free(sub);
+        for (size_t n = 0; n < payload.len; n++) {
+            assert_false(decode(slice_of(payload.data, n), &sub, &st));
+        }
+    }
+    payload.data[0] = 2;
+    assert_false(decode(buf_slice(&payload), &sub, &st));
+    buf_reset(&payload);
+    key.origin.created_at = INT64_MAX; /* no record could hold it */
+    channel_put_submission(&payload, &key, &one, 1);
+    assert_false(decode(buf_slice(&payload), &sub, &st));
+    assert_int_equal(st.code, STATUS_MALFORMED);
+    buf_fini(&payload);
+    buf_fini(&op);
+}
+
+static bool get_results(struct slice payload, struct channel_results *head, struct api_op_result *results, size_t room,
+                        struct status *st) {
+    return channel_results_begin(payload, head, st) && head->count <= room && channel_results_take(head, results, st);
+}
+
+static void what_is_remembered_comes_through(void **state) {
+    struct buf bytes = {0}, payload = {0};
+    struct idempotency_entry entry;
+    struct idempotency_results_writer w;
+    struct channel_results head;
+    struct api_op_result out[3];
+    struct idempotency_id id;
+    struct status st;
+    const struct api_keyed key = a_key();
+    (void)state;
+    idempotency_entry_begin(&bytes, &key.id, &key.origin, key.origin.created_at);
+    idempotency_results_begin(&w, &bytes, 3);
+    idempotency_results_add(&w, &(struct idempotency_result){.chunks_added = 4, .replaced = true});
+    idempotency_results_add(&w, &(struct idempotency_result){.chunks_added = 4, .replaced = true});
+    idempotency_results_add(&w, &(struct idempotency_result){.code = STATUS_CONFLICT, .subject = 2, .detail = slice_str("taken")});
+    idempotency_results_end(&w);
+    assert_true(idempotency_entry_decode(buf_slice(&bytes), &entry, &st));
+    entry.lsn = 99;
+    channel_put_remembered(&payload, &entry);
+    assert_true(get_results(buf_slice(&payload), &head, out, 3, &st));
+    assert_true(head.remembered);
+    assert_int_equal(head.lsn, 99);
+    assert_int_equal(head.count, 3);
+    assert_true(uuid_equal(&head.origin.seed, &key.origin.seed));
+    assert_int_equal(head.origin.created_at, key.origin.created_at);
+    assert_int_equal(out[1].lsn, 99);
+    assert_int_equal(out[1].chunks_added, 4);
+    assert_true(out[1].replaced);
+    assert_int_equal(out[2].status.code, STATUS_CONFLICT);
+    assert_string_equal(out[2].status.detail, "taken");
+    for (size_t n = 0; n < payload.len; n++) {
+        assert_false(get_results(slice_of(payload.data, n), &head, out, 3, &st));
+    }
+    buf_reset(&payload);
+    channel_put_recall(&payload, &key.id);
+    assert_true(channel_get_recall(buf_slice(&payload), &id, &st));
+    assert_memory_equal(&id, &key.id, sizeof id);
+    assert_false(channel_get_recall(slice_of(payload.data, payload.len - 1), &id, &st));
+    buf_put_u8(&payload, 0);
+    assert_false(channel_get_recall(buf_slice(&payload), &id, &st));
+    buf_fini(&payload);
+    buf_fini(&bytes);
+}
+
 static void results_come_through(void **state) {
     struct api_op_result in[3] = {{.lsn = 77, .replaced = true, .chunks_added = 5, .chunks_deleted = 6}};
     struct api_op_result out[3];
+    struct channel_results head;
     struct buf payload = {0};
     struct status st;
     (void)state;
     (void)status_set_subject(&in[1].status, STATUS_NOT_FOUND, SUBJECT_DOCUMENT, "no \"such\" document");
     (void)status_set(&in[2].status, STATUS_NO_SPACE, "full");
-    channel_put_results(&payload, in, 3);
-    assert_true(channel_get_results(buf_slice(&payload), out, 3, &st));
+    channel_put_results(&payload, 0, in, 3);
+    assert_true(get_results(buf_slice(&payload), &head, out, 3, &st));
+    assert_false(head.remembered);
+    assert_int_equal(head.lsn, 0);
+    assert_int_equal(head.count, 3);
     assert_int_equal(out[0].status.code, STATUS_OK);
     assert_int_equal(out[0].lsn, 77);
     assert_true(out[0].replaced);
@@ -262,33 +357,33 @@ static void results_come_through(void **state) {
     assert_int_equal(out[1].status.subject, SUBJECT_DOCUMENT);
     assert_string_equal(out[1].status.detail, "no \"such\" document");
     assert_int_equal(out[2].status.code, STATUS_NO_SPACE);
-    assert_false(channel_get_results(buf_slice(&payload), out, 2, &st));
     for (size_t n = 0; n < payload.len; n++) {
-        assert_false(channel_get_results(slice_of(payload.data, n), out, 3, &st));
+        assert_false(get_results(slice_of(payload.data, n), &head, out, 3, &st));
     }
     buf_put_u8(&payload, 0);
-    assert_false(channel_get_results(buf_slice(&payload), out, 3, &st));
+    assert_false(get_results(buf_slice(&payload), &head, out, 3, &st));
     buf_fini(&payload);
 }
 
 static void commands_and_answers_come_through(void **state) {
     struct buf payload = {0};
-    enum api_command command;
-    struct uuid argument;
+    struct channel_command command;
+    const struct channel_command rebuild = {API_REBUILD_INDEX, library, {{9}}};
     struct uuid task;
     struct status in;
     struct status out;
     struct status st;
     (void)state;
-    channel_put_command(&payload, API_REBUILD_INDEX, &library);
-    assert_true(channel_get_command(buf_slice(&payload), &command, &argument, &st));
-    assert_int_equal(command, API_REBUILD_INDEX);
-    assert_true(uuid_equal(&argument, &library));
+    channel_put_command(&payload, &rebuild);
+    assert_true(channel_get_command(buf_slice(&payload), &command, &st));
+    assert_int_equal(command.command, API_REBUILD_INDEX);
+    assert_true(uuid_equal(&command.argument, &library));
+    assert_true(uuid_equal(&command.task, &rebuild.task));
     payload.data[0] = 0;
-    assert_false(channel_get_command(buf_slice(&payload), &command, &argument, &st));
+    assert_false(channel_get_command(buf_slice(&payload), &command, &st));
     payload.data[0] = API_OPTIMIZE_INDEX + 1;
-    assert_false(channel_get_command(buf_slice(&payload), &command, &argument, &st));
-    assert_false(channel_get_command(slice_of(payload.data, 16), &command, &argument, &st));
+    assert_false(channel_get_command(buf_slice(&payload), &command, &st));
+    assert_false(channel_get_command(slice_of(payload.data, payload.len - 1), &command, &st));
 
     buf_reset(&payload);
     (void)status_set_subject(&in, STATUS_CONFLICT, SUBJECT_TASK, "it runs");
@@ -313,6 +408,7 @@ int main(void) {
         cmocka_unit_test(changed_bytes_do_no_harm),       cmocka_unit_test(vectors_must_fit_their_op),
         cmocka_unit_test(ops_that_a_worker_may_not_send), cmocka_unit_test(too_many_ops),
         cmocka_unit_test(results_come_through),           cmocka_unit_test(commands_and_answers_come_through),
+        cmocka_unit_test(a_keyed_submission_comes_through), cmocka_unit_test(what_is_remembered_comes_through),
     };
     return cmocka_run_group_tests_name("proc_channel", tests, NULL, NULL);
 }

@@ -40,7 +40,7 @@ static void a_task_from_begin_to_end(void **state) {
     struct status st;
     (void)state;
     assert_false(tasks_begin_next(t, TASK_REBUILD, &running, &of));
-    assert_true(tasks_add(t, TASK_REBUILD, &library, &id, &st));
+    assert_true(tasks_add(t, TASK_REBUILD, &library, NULL, &id, &st));
     assert_int_equal(shown(&id)->state, TASK_PENDING);
     assert_true(tasks_find_live(t, TASK_REBUILD, &library, &running));
     assert_false(tasks_find_live(t, TASK_SNAPSHOT, NULL, &running));
@@ -68,9 +68,9 @@ static void cancelling(void **state) {
     struct status st;
     enum task_kind kind;
     (void)state;
-    assert_true(tasks_add(t, TASK_SNAPSHOT, NULL, &running, &st));
+    assert_true(tasks_add(t, TASK_SNAPSHOT, NULL, NULL, &running, &st));
     assert_true(tasks_begin_next(t, TASK_SNAPSHOT, &running, &of));
-    assert_true(tasks_add(t, TASK_SNAPSHOT, NULL, &pending, &st));
+    assert_true(tasks_add(t, TASK_SNAPSHOT, NULL, NULL, &pending, &st));
     assert_true(tasks_cancel(t, &pending, &kind, &st));
     assert_int_equal(kind, TASK_SNAPSHOT);
     assert_int_equal(shown(&pending)->state, TASK_CANCELLED);
@@ -98,16 +98,16 @@ static void the_oldest_finished_gives_its_place(void **state) {
     struct status st;
     (void)state;
     for (size_t i = 0; i < FIGURES_TASKS; i++) {
-        assert_true(tasks_add(t, TASK_REBUILD, &library, &id[i], &st));
+        assert_true(tasks_add(t, TASK_REBUILD, &library, NULL, &id[i], &st));
     }
-    assert_false(tasks_add(t, TASK_REBUILD, &library, &one_more, &st));
+    assert_false(tasks_add(t, TASK_REBUILD, &library, NULL, &one_more, &st));
     assert_int_equal(st.code, STATUS_BUSY);
     assert_true(tasks_begin_next(t, TASK_REBUILD, &begun, &of));
     (void)status_set(&st, STATUS_IO, "a disk that is full of errors");
     tasks_finish(t, &begun, &st);
     assert_int_equal(shown(&begun)->state, TASK_FAILED);
     assert_string_equal(shown(&begun)->error, "a disk that is full of errors");
-    assert_true(tasks_add(t, TASK_SNAPSHOT, NULL, &one_more, &st));
+    assert_true(tasks_add(t, TASK_SNAPSHOT, NULL, NULL, &one_more, &st));
     assert_int_equal(shown(&one_more)->state, TASK_PENDING);
     assert_string_equal(shown(&one_more)->error, "");
     assert_true(tasks_cancel_wanted(t, &begun)); /* forgotten */
