@@ -1,167 +1,155 @@
 #!/usr/bin/env python3
 """kill -9 of random workers every 50 ms under mixed load, and SIGSTOP of some.
 
-    kill_workers.py SECONDS [SEED]
+    kill_workers.py [--short] [--count N] [--seed N]
 
-Writes go on (acknowledged ones in every second of the run), no reply is wrong, searches fail only while their own worker dies and nginx has no other, nothing
-acknowledged is lost, the lock is never stuck. Then the time from a kill to a serving replacement is measured in quiet. Prints a table line.
+Writes go on, no reply is wrong, searches fail only while their own worker dies and nginx finds no other, nothing acknowledged is lost or doubled, the lock and the
+places are never stuck, the supervisor stays. The worst time is the longest in which no write was acknowledged and no worker stood stopped: those are the watchdog's
+to end, after times that are set here. Then the time from a kill to a serving successor is measured in quiet.
 """
 
+import contextlib
 import os
-import random
 import signal
 import sys
-import threading
 import time
 
-sys.path.insert(0, os.path.dirname(__file__))
-from instance import Client, Instance, Oracle, Writer, sentence, state_of  # noqa: E402
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from instance import Client, Instance, Oracle, Writer  # noqa: E402
+from report import Campaign  # noqa: E402
+from running import living, state_of  # noqa: E402
+from searching import Searcher, known_texts  # noqa: E402
+
+EVERY_S = 0.05
+STOP_EVERY = 20  # one of so many is stopped instead of killed
+STUCK_S = 10  # far beyond every watchdog
+WRITERS, SEARCHERS, KNOWN, RESPAWNS = 3, 3, 200, 10
+SETTINGS = ("workers=6", "watchdog_pin_ms=500", "write_deadline_ms=1000", "watchdog_request_ms=1500", "watchdog_lock_ms=50", "log_level=warn")
 
 
-class Searcher(threading.Thread):
-    """Searches for known texts; the right chunk must come first."""
-
-    def __init__(self, instance, library, known, seed):
-        super().__init__(daemon=True)
-        self.instance, self.library, self.known = instance, library, known
-        self.rng = random.Random(seed)
-        self.stopping = threading.Event()
-        self.done = self.failed = 0
-        self.wrong = []
-        self.worst = 0.0
-
-    def run(self):
-        client = Client(self.instance)
-        while not self.stopping.is_set():
-            id, text = self.rng.choice(self.known)
-            began = time.monotonic()
-            status, reply = client.request("POST", "/v1/libraries/%s/search" % self.library, {"query": text, "k": 3})
-            if status == 200:
-                self.done += 1
-                self.worst = max(self.worst, time.monotonic() - began)
-                best = reply["results"][0] if reply["results"] else None
-                if best is None or best["chunk"]["text"] != text or best["distance"] > 1e-3:
-                    self.wrong.append("search for %s found %s" % (id, best and (best["document_id"], best["distance"])))
-            elif status in (503, None):
-                self.failed += 1
-            else:
-                self.wrong.append("search: status %s %s" % (status, reply))
-        client.close()
+def harm(campaign, instance, supervisor):
+    """Kills or stops one every EVERY_S; returns when a worker was stopped and when it had ended, for each."""
+    stopped = {}  # pid -> when
+    spans = []
+    for turn in range(1, campaign.count + 1):
+        time.sleep(EVERY_S)
+        for pid in [p for p in stopped if not living(p)]:
+            spans.append((stopped.pop(pid), time.monotonic()))
+        workers = [w for w in instance.children(supervisor) if w not in stopped]
+        if not workers:
+            continue
+        victim = campaign.rng.choice(workers)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(victim, signal.SIGKILL if turn % STOP_EVERY else signal.SIGSTOP)
+            campaign.injections += 1
+            if turn % STOP_EVERY == 0:
+                stopped[victim] = time.monotonic()
+    # An idle one that is stopped holds nothing, so nobody ends it.
+    for pid, since in stopped.items():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+        spans.append((since, time.monotonic()))
+    return spans
 
 
-def respawn_times(instance, count):
-    """Kills one worker in quiet and waits until as many as before are ready, by what the server says of itself."""
+def stalls(acks, spans, began, ended):
+    """(all, those in which nobody stood stopped), in seconds, the longest last."""
+    times = [began] + sorted(acks) + [ended]
+    gaps = list(zip(times, times[1:]))
+    free = [b - a for a, b in gaps if not [1 for since, until in spans if since < b and a < until]]
+    return sorted(b - a for a, b in gaps), sorted(free) or [0.0]
+
+
+def respawn_times(instance, supervisor):
+    """From the kill of one worker to a successor that sleeps, waiting for work."""
     times = []
-    supervisor = instance.supervisor()
-    for _ in range(count):
+    for _ in range(RESPAWNS):
         before = set(instance.children(supervisor))
-        victim = sorted(before)[0]
         began = time.monotonic()
-        os.kill(victim, signal.SIGKILL)
-        while time.monotonic() - began < 10:
-            now = set(instance.children(supervisor))
-            fresh = now - before
-            # A worker that serves waits in poll for a connection; the marker is its process title, set when it enters its loop.
-            if len(now) >= len(before) and fresh and all(serving(p) for p in fresh):
+        os.kill(min(before), signal.SIGKILL)
+        while time.monotonic() - began < STUCK_S:
+            fresh = set(instance.children(supervisor)) - before
+            if fresh and all(waits(p) for p in fresh):
                 break
             time.sleep(0.001)
         times.append(time.monotonic() - began)
-    return times
+    return sorted(times)
 
 
-def serving(pid):
-    try:
-        with open("/proc/%d/cmdline" % pid, "rb") as f:
-            if b"worker" not in f.read():
-                return False
-        with open("/proc/%d/wchan" % pid) as f:
-            waits = f.read()
-        return "poll" in waits or "epoll" in waits or (waits in ("0", "") and state_of(pid) == "S")
-    except (FileNotFoundError, ProcessLookupError, PermissionError):
-        return False
+def waits(pid):
+    with contextlib.suppress(OSError):
+        with open("/proc/%d/comm" % pid) as f: # the supervisor's name until it has named itself
+            return f.read().strip() == "quired" and state_of(pid) == "S"
+    return False
+
+
+def serves_again(campaign, instance, library, known):
+    """Nothing is stuck: the lock is taken for a write and for searches, and all places are free but that of who asks."""
+    client = Client(instance, STUCK_S)
+    for i in range(20):
+        status, reply = client.request("POST", "/v1/libraries/%s/documents" % library, {"title": "after", "texts": ["after %d" % i]})
+        if status != 201:
+            campaign.wrong("a write afterwards: status %s %s" % (status, reply))
+    searcher = Searcher(instance, library, known, 0)
+    for _ in range(20):
+        searcher.search(client)
+    for text in searcher.failures + searcher.wrong:
+        campaign.wrong("afterwards: " + text)
+    writing = client.metric("quire_workers_writing")
+    if writing != 0:
+        campaign.wrong("%s workers have a place for writes, and nobody writes" % writing)
+    client.close()
+
+
+def run(campaign, instance):
+    instance.start()
+    oracle = Oracle()
+    client = Client(instance)
+    library = client.library("workers")
+    fixed, known = known_texts(instance, "fixed", KNOWN, campaign.rng)
+    writers = [Writer(instance, library, oracle, "w%d" % i, campaign.rng.random()) for i in range(WRITERS)]
+    searchers = [Searcher(instance, fixed, known, campaign.rng.random()) for _ in range(SEARCHERS)]
+    supervisor = instance.supervisor()
+    for t in writers + searchers:
+        t.start()
+    began = time.monotonic()
+    spans = harm(campaign, instance, supervisor)
+    ended = time.monotonic()
+    for t in writers + searchers:
+        t.stopping.set()
+    for t in writers + searchers:
+        t.join()
+    if not living(supervisor) or instance.supervisor() != supervisor:
+        campaign.wrong("the supervisor ended")
+    for text in [t for w in writers for t in w.unexpected] + [t for s in searchers for t in s.wrong]:
+        campaign.wrong(text)
+    every, free = stalls([a for w in writers for a in w.acks], spans, began, ended)
+    if oracle.acknowledged == 0 or not any(s.answers for s in searchers):
+        campaign.wrong("nothing was acknowledged, or nothing found: the test saw nothing")
+    if every[-1] > STUCK_S:
+        campaign.wrong("no write was acknowledged for %.1f s" % every[-1])
+    serves_again(campaign, instance, fixed, known)
+    campaign.take(oracle.check(client, library))
+    campaign.take(oracle.check_by_search(client, library))
+    print("%d writes acknowledged, %d searches answered, %d searches failed" % (
+        oracle.acknowledged, sum(len(s.answers) for s in searchers), sum(len(s.failures) for s in searchers)))
+    print("between acknowledged writes, ms: median %.0f, 99%% %.0f, longest %.0f; longest with no worker stopped %.0f" % (
+        1000 * every[len(every) // 2], 1000 * every[len(every) * 99 // 100], 1000 * every[-1], 1000 * free[-1]))
+    respawns = respawn_times(instance, supervisor)
+    print("from a kill to a successor that waits for work, ms: median %.0f, longest %.0f" % (1000 * respawns[len(respawns) // 2], 1000 * respawns[-1]))
+    client.close()
+    if instance.stop() != 0:
+        campaign.wrong("the stop was not in order")
+    return 1000 * free[-1]
 
 
 def main():
-    seconds = float(sys.argv[1])
-    seed = int(sys.argv[2]) if len(sys.argv) > 2 else int.from_bytes(os.urandom(4), "little")
-    rng = random.Random(seed)
-    instance = Instance("workers=4", "watchdog_pin_ms=500", "write_deadline_ms=1000", "watchdog_request_ms=1500", "watchdog_lock_ms=50")
-    faults = []
-    oracle = Oracle()
-    kills = stops = 0
-    try:
-        instance.start()
-        client = Client(instance)
-        status, library = client.request("POST", "/v1/libraries", {"name": "workers"})
-        assert status == 201, status
-        status, fixed = client.request("POST", "/v1/libraries", {"name": "fixed"})
-        library, fixed = library["id"], fixed["id"]
-        known = []
-        for i in range(200):
-            text = sentence(rng, 14) + " %d" % i
-            status, _ = client.request("POST", "/v1/libraries/%s/documents" % fixed, {"id": "k%d" % i, "title": "k", "texts": [text]})
-            assert status == 201, status
-            known.append(("k%d" % i, text))
-        writers = [Writer(instance, library, oracle, "w%d" % i, seed * 10 + i) for i in range(2)]
-        searchers = [Searcher(instance, fixed, known, seed * 100 + i) for i in range(3)]
-        for t in writers + searchers:
-            t.start()
-        supervisor = instance.supervisor()
-        began = time.monotonic()
-        turn = 0
-        while time.monotonic() - began < seconds:
-            time.sleep(0.05)
-            workers = instance.children(supervisor)
-            if not workers:
-                continue
-            turn += 1
-            try:
-                if turn % 20 == 0:
-                    os.kill(rng.choice(workers), signal.SIGSTOP)
-                    stops += 1
-                else:
-                    os.kill(rng.choice(workers), signal.SIGKILL)
-                    kills += 1
-            except ProcessLookupError:
-                pass
-        ended = time.monotonic()
-        for t in writers + searchers:
-            t.stopping.set()
-        for t in writers + searchers:
-            t.join()
-        if instance.supervisor() != supervisor or state_of(supervisor) in ("Z", ""):
-            faults.append("the supervisor ended")
-        for w in writers:
-            faults += w.unexpected
-        for s in searchers:
-            faults += s.wrong
-        acks = sorted(t for w in writers for t in w.acks)
-        gaps = [b - a for a, b in zip([began] + acks, acks + [ended])]
-        if len(acks) < seconds:
-            faults.append("only %d writes were acknowledged in %.0f s" % (len(acks), seconds))
-        # Both writers can be held up by stopped workers until the watchdog ends them, which takes a second here.
-        if max(gaps, default=0) > 5:
-            faults.append("no write was acknowledged for %.1f s" % max(gaps))
-        faults += oracle.check(client, library)
-        respawns = sorted(respawn_times(instance, 15))
-        searched = sum(s.done for s in searchers)
-        failed = sum(s.failed for s in searchers)
-        client.close()
-    finally:
-        stopped = instance.stop()
-    if stopped != 0:
-        faults.append("the stop was not in order")
-    if searched == 0:
-        faults.append("no search was answered")
-    print("| test | kills | stops | acknowledged | searches | failed searches | longest gap between acks | respawn median, worst | faults |")
-    print("| kill workers | %d | %d | %d | %d | %d | %.0f ms | %.0f ms, %.0f ms | %d |" % (
-        kills, stops, oracle.acknowledged, searched, failed, 1000 * max(gaps, default=0), 1000 * respawns[len(respawns) // 2], 1000 * respawns[-1], len(faults)))
-    for f in faults[:20]:
-        print("  " + f)
-    if faults:
-        print("seed %d, instance kept: %s" % (seed, instance.dir))
-        sys.exit(1)
-    instance.remove()
+    campaign = Campaign("kill-workers", short=120, long=12000, doc=__doc__)
+    with Instance(*SETTINGS) as instance:
+        worst_ms = run(campaign, instance)
+        if campaign.faults:
+            instance.keep()
+    sys.exit(campaign.finish(worst_ms))
 
 
 if __name__ == "__main__":

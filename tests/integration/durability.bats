@@ -92,10 +92,3 @@ teardown() { remove_instance; }
     stop_instance
     umount "$instance/data"
 }
-
-@test "kill -9 of random workers every 50 ms under load, for 30 s" {
-    instance=''
-    run python3 "$root/tests/crash/kill_workers.py" 30
-    echo "$output" >&3
-    [ "$status" = 0 ]
-}
