@@ -265,6 +265,7 @@ static void read_arguments(struct campaign *c, int argc, char **argv, const stru
             c->count = sizes->short_form;
         } else if (strcmp(argv[i], "--long") == 0) {
             c->count = sizes->long_form;
+            c->is_long = true;
         } else {
             uint64_t *value = strcmp(argv[i], "--count") == 0 ? &c->count : strcmp(argv[i], "--seed") == 0 ? &c->seed : NULL;
             uint64_t given = number(argv[i + 1 < argc ? i + 1 : argc]);

@@ -25,6 +25,7 @@ struct campaign {
     uint64_t seed;
     unsigned jobs;
     bool quick;
+    bool is_long;
     char place[CAMPAIGN_PATH_MAX]; /* a directory, removed at the end unless something was found */
     int place_fd;
     struct campaign_shared *shared;

@@ -13,20 +13,16 @@
  * What a start has shown counts as promised from then on. A history of the next depth begins on a disk that a power loss has left, so that recovery itself
  * is recorded, and torn. Only states that differ count.
  */
-#include "campaign.h"
 #include "disk.h"
-#include "durable_server.h"
+#include "judge.h"
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "durable/check.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <sys/mman.h>
 
 enum {
     STATES_OF_ONE = 80, /* of a history */
@@ -160,6 +156,7 @@ static bool record(struct history *h, const struct history *before) {
     s.noted = note;
     s.noted_ctx = h;
     s.some_pending = below(h, 2) == 0;
+    s.chain_max = below(h, 2) * 3;
     h->steps_most = (uint32_t)mark.begun + STEPS_OF_ONE < SCRIPT_MAX ? (uint32_t)mark.begun + STEPS_OF_ONE : SCRIPT_MAX;
     s.steps_most = h->steps_most;
     h->disk = disk_new(s.data.fd);
@@ -187,70 +184,6 @@ static bool record(struct history *h, const struct history *before) {
 
 /* --- a state --- */
 
-static bool contents_are(struct campaign *c, struct server *s, const struct disk_mark *mark) {
-    struct oplog_position p;
-    oplog_position_get(s->log, &p);
-    if (p.durable_lsn < mark->promised_lsn) {
-        campaign_fault(c, CAMPAIGN_LOST, "the log ends with LSN %" PRIu64 ", %" PRIu64 " was promised", p.durable_lsn, mark->promised_lsn);
-        return false;
-    }
-    if (server_find(s, (uint32_t)mark->promised, (uint32_t)mark->begun)) {
-        return true;
-    }
-    bool less = server_find(s, 0, (uint32_t)mark->promised);
-    campaign_fault(c, less ? CAMPAIGN_LOST : CAMPAIGN_WRONG, "the contents are those of %s%u steps; %" PRIu64 " were promised, %" PRIu64 " begun",
-                   less ? "" : "no number of steps; not ", s->account->steps, mark->promised, mark->begun);
-    return false;
-}
-
-static bool starts(struct campaign *c, struct server *s, const char *what) {
-    struct status st = {0};
-    if (server_start(s, &st)) {
-        return true;
-    }
-    campaign_fault(c, CAMPAIGN_WRONG, "%s: it does not start: %s", what, st.detail);
-    return false;
-}
-
-static void must_do(struct campaign *c, bool ok, const char *what, const struct status *st) {
-    if (!ok) {
-        campaign_fault(c, CAMPAIGN_WRONG, "%s: %s", what, st->detail);
-    }
-}
-
-/* Files are held against each other, and life goes on. */
-static void look_deep(struct campaign *c, struct server *s) {
-    struct check_options options = {.data_dir_fd = s->data.fd};
-    struct check_report report = {0};
-    struct status st = {0};
-    must_do(c, server_embed(s, &st), "embed", &st);
-    must_do(c, server_link(s, &st), "link", &st);
-    must_do(c, server_stop(s, &st), "stop", &st);
-    must_do(c, check_run(&options, &report, &st), "check", &st);
-    if (report.total_faults > 0) {
-        campaign_fault(c, CAMPAIGN_WRONG, "%s, %s: %s", check_part_name(report.faults[0].part), report.faults[0].file, report.faults[0].what);
-    }
-    check_report_fini(&report);
-    if (!starts(c, s, "after a stop")) {
-        return;
-    }
-    assert_int_equal(server_check(s), 0);
-    must_do(c, s->account->steps == SCRIPT_MAX || server_batch(s, 3, &st), "batch", &st);
-    must_do(c, server_live_checkpoint(s, NULL, &st), "live checkpoint", &st);
-    must_do(c, s->account->steps == SCRIPT_MAX || server_batch(s, 3, &st), "batch", &st);
-    server_crash(s);
-    if (starts(c, s, "after more work")) {
-        (void)server_check(s);
-        campaign_count(c, "looked at closely", 1);
-    }
-}
-
-static void count_start(struct campaign *c, const struct server *s) {
-    campaign_count(c, s->report.from_checkpoint ? "starts from a closing checkpoint" : s->report.from_live ? "starts from a live checkpoint" : "starts from snapshot and log", 1);
-    campaign_count(c, "libraries made anew beside resumed ones", s->report.rebuilt);
-    campaign_count(c, "torn tails", s->report.torn_bytes > 0 ? 1 : 0);
-}
-
 static void keep_state(struct campaign *c, const uint64_t what[2], void *ctx) {
     const struct history *h = (const struct history *)ctx;
     char name[64];
@@ -268,25 +201,18 @@ static void check_state(struct campaign *c, const struct history *h, size_t mome
     struct server s;
     struct disk_state state;
     struct disk_mark mark = disk_mark_at(h->disk, moment);
+    const struct promise promise = {mark.promised, mark.begun, mark.promised_lsn};
     disk_make(h->disk, moment, seed, dir_fd, &state);
     campaign_doing(c, "history %" PRIu64 ", moment %zu of %zu, state %" PRIu64 " (%s: without %u names, %u pages, %u sizes; %u torn)", h->number, moment,
                    disk_changes(h->disk), seed, state.how, state.dropped_names, state.dropped_pages, state.dropped_sizes, state.torn_pages);
     campaign_doing_numbers(c, moment, seed);
     server_make_in(&s, dir_fd);
     int64_t begun = clock_monotonic_us();
-    if (starts(c, &s, "first")) {
+    if (judge_starts(c, &s, "the start")) {
         campaign_took(c, clock_monotonic_us() - begun);
-        count_start(c, &s);
-        if (contents_are(c, &s, &mark)) {
-            (void)server_check(&s);
-            const struct disk_mark found = {s.account->steps, s.account->steps, s.account->next_lsn - 1};
-            server_crash(&s);
-            if (starts(c, &s, "second") && contents_are(c, &s, &found)) {
-                (void)server_check(&s);
-                if (deep) {
-                    look_deep(c, &s);
-                }
-            }
+        judge_count_start(c, &s);
+        if (judge_contents(c, &s, &promise) && judge_again(c, &s) && deep) {
+            (void)judge_closely(c, &s);
         }
     }
     server_crash(&s);

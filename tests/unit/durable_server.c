@@ -12,8 +12,6 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-static const struct snapshot_options ordinary = {.compression = SNAPSHOT_ZSTD};
-
 enum { WORKERS = 4, CATALOG_CAPACITY = 64, PATIENCE_US = 1000000, BROUGHT_DIMENSION = 7, PENDING_EVERY = 5 };
 
 /* --- the script --- */
@@ -526,14 +524,24 @@ bool server_live_checkpoint(struct server *s, struct live_report *ret, struct st
 }
 
 bool server_snapshot(struct server *s, struct snapshot_info *ret, struct status *st) {
+    const struct snapshot_options options = {.compression = SNAPSHOT_ZSTD, .chain_max = s->chain_max, .base = s->base};
+    struct snapshot_base *base = NULL;
     struct snapshot_cut cut;
     struct snapshot_info info;
+    struct oplog_position p;
     if (!snapshot_cut_take(s->catalog, &cut, st)) {
         return false;
     }
+    oplog_position_get(s->log, &p);
+    cut.log_place = p.place;
     cut.keys = s->keys;
-    bool ok = snapshot_write(s->snapshots_fd, &cut, &ordinary, NULL, &info, NULL, st) && oplog_publish_snapshot(s->log, floor_of(s, cut.lsn), st);
+    bool ok = snapshot_write(s->snapshots_fd, &cut, &options, NULL, &info, &base, st) &&
+              oplog_publish_snapshot(s->log, floor_of(s, cut.lsn), st);
     snapshot_cut_release(s->catalog, &cut);
+    if (base != NULL) {
+        snapshot_base_free(s->base);
+        s->base = base;
+    }
     if (ok && ret != NULL) {
         *ret = info;
     }
@@ -624,7 +632,9 @@ bool server_compact(struct server *s, const struct uuid *library, struct status 
 
 void server_crash(struct server *s) {
     live_checkpointer_free(s->live);
+    snapshot_base_free(s->base);
     s->live = NULL;
+    s->base = NULL;
     catalog_free(s->catalog);
     idempotency_free(s->keys);
     oplog_close(s->log);

@@ -40,6 +40,8 @@ struct server {
     struct live_checkpointer *live; /* made with the first live checkpoint after a start */
     uint32_t steps_between;         /* so many steps are done after each call that a live checkpoint makes, up to steps_most */
     uint32_t steps_most;
+    uint32_t chain_max;             /* of snapshots: archives behind an incremental one; 0: all are whole */
+    struct snapshot_base *base;     /* the last one taken since the start */
     bool some_pending;              /* some documents come without vectors, for server_embed */
     void (*noted)(void *ctx, const struct account *a); /* told before a batch is appended and after it was published; may be NULL */
     void *noted_ctx;
