@@ -3,16 +3,22 @@
 
 #include "base/log.h"
 
-void recovered_keys(struct idempotency *t, const struct buf *table) {
-    struct status failed = {0};
-    if (t != NULL && table->len > 0 && !idempotency_decode(t, buf_slice(table), &failed)) {
-        log_status(LOG_LEVEL_WARN, "the idempotency keys of the checkpoint are lost", &failed);
+static bool passed_over(const struct status *failed, const char *what, struct status *st) {
+    if (failed->code == STATUS_NO_MEMORY) {
+        return status_no_memory(st);
     }
+    log_status(LOG_LEVEL_WARN, what, failed);
+    return true;
 }
 
-void recovered_keys_of_snapshot(struct idempotency *t, const struct buf *lines) {
+bool recovered_keys(struct idempotency *t, const struct buf *table, struct status *st) {
     struct status failed = {0};
-    if (t != NULL && !idempotency_read_jsonl(t, buf_slice(lines), &failed)) {
-        log_status(LOG_LEVEL_WARN, "the idempotency keys of the snapshot are lost", &failed);
-    }
+    return t == NULL || table->len == 0 || idempotency_decode(t, buf_slice(table), &failed) ||
+           passed_over(&failed, "the idempotency keys of the checkpoint are lost", st);
+}
+
+bool recovered_keys_of_snapshot(struct idempotency *t, const struct buf *lines, struct status *st) {
+    struct status failed = {0};
+    return t == NULL || idempotency_read_jsonl(t, buf_slice(lines), &failed) ||
+           passed_over(&failed, "the idempotency keys of the snapshot are lost", st);
 }

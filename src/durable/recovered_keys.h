@@ -2,7 +2,7 @@
  * recovered_keys.h - inside durable: what is remembered of requests, out of a checkpoint or a snapshot whose sums hold.
  *
  * A table that does not decode all the same (another version's, or a snapshot's that somebody has edited) is said to be lost and
- * passed over: without it the server is as good as ever, but for retries.
+ * passed over: without it the server is as good as ever, but for retries. For want of memory it is not given up: false.
  */
 #ifndef QUIRE_DURABLE_RECOVERED_KEYS_H
 #define QUIRE_DURABLE_RECOVERED_KEYS_H
@@ -10,8 +10,8 @@
 #include "store/idempotency.h"
 
 /* idempotency_encode's bytes; empty: there were none. t may be NULL. */
-void recovered_keys(struct idempotency *t, const struct buf *table);
+MUST_CHECK bool recovered_keys(struct idempotency *t, const struct buf *table, struct status *st);
 /* idempotency.jsonl. What a live checkpoint has told already, which is newer, stands. */
-void recovered_keys_of_snapshot(struct idempotency *t, const struct buf *lines);
+MUST_CHECK bool recovered_keys_of_snapshot(struct idempotency *t, const struct buf *lines, struct status *st);
 
 #endif

@@ -214,9 +214,8 @@ static bool adopt_all(struct recovery *r, struct status *st) {
             return false;
         }
     }
-    recovered_keys(r->options->idempotency, &r->checkpoint.keys);
     r->report.from_checkpoint = true;
-    return checkpoint_remove(r->options->data_dir_fd, st);
+    return recovered_keys(r->options->idempotency, &r->checkpoint.keys, st) && checkpoint_remove(r->options->data_dir_fd, st);
 }
 
 /* A live checkpoint that lies beside: what is written from now on may go on from it. One that cannot be read is of no use. */
@@ -363,7 +362,9 @@ static bool resume_libraries(struct recovery *r, struct status *st) {
             return false;
         }
     }
-    recovered_keys(r->options->idempotency, &r->live.extra);
+    if (!recovered_keys(r->options->idempotency, &r->live.extra, st)) {
+        return false;
+    }
     r->from_live = true;
     r->report.from_live = true;
     r->report.live_lsn = r->live.lsn;
@@ -574,9 +575,8 @@ static bool load(struct recovery *r, const struct snapshot_chain *chain, bool *r
     if (snapshot_load_verified(chain, r->options->limits, apply_from_snapshot, r, &failed)) {
         memcpy(r->report.snapshot, info->name, sizeof r->report.snapshot);
         r->report.snapshot_lsn = info->lsn;
-        recovered_keys_of_snapshot(r->options->idempotency, snapshot_chain_keys(chain));
         *ret_loaded = true;
-        return true;
+        return recovered_keys_of_snapshot(r->options->idempotency, snapshot_chain_keys(chain), st);
     }
     if (hopeless(r, &failed)) {
         if (st != NULL) {
