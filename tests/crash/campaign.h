@@ -43,6 +43,7 @@ bool campaign_interrupted(const struct campaign *c); /* by a signal: end soon */
 
 /* One item, in a child. `dir_fd` is an empty directory of its own, made anew for each item. */
 typedef void (*campaign_fn)(struct campaign *c, uint64_t item, int dir_fd, void *ctx);
+int campaign_room(struct campaign *c); /* such a directory for the parent */
 /* Items 0 .. count - 1, by c->jobs children. */
 void campaign_run(struct campaign *c, uint64_t count, campaign_fn fn, void *ctx);
 

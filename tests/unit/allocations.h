@@ -5,6 +5,12 @@
 #ifndef QUIRE_TESTS_ALLOCATIONS_H
 #define QUIRE_TESTS_ALLOCATIONS_H
 
-extern unsigned allocations_left; /* 0: all are granted, else the last of so many fails. One thread only */
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Any thread may allocate meanwhile. */
+extern unsigned allocations_left; /* 0: all are granted, else the last of so many fails */
+extern bool allocations_end;      /* and all that come after it, too, until it is set to false */
+extern uint64_t allocations_seen; /* since it was set to 0 */
 
 #endif

@@ -245,16 +245,6 @@ static void make_record(uint32_t step, struct slice op, struct buf *out) {
     buf_fini(&entry);
 }
 
-static void note_key(struct server *s, uint32_t step, uint64_t lsn) {
-    struct buf entry = {0};
-    struct status st = {0};
-    if (is_keyed(step)) {
-        put_key(step, &entry);
-        assert_true(idempotency_note(s->keys, buf_slice(&entry), lsn, 1763935200000000 + (int64_t)lsn, &st));
-    }
-    buf_fini(&entry);
-}
-
 static void tell(const struct server *s) {
     if (s->noted != NULL) {
         s->noted(s->noted_ctx, s->account);
@@ -390,35 +380,66 @@ void server_start_ok(struct server *s) {
     }
 }
 
+static void own_work(const struct server *s, bool begins) {
+    if (s->own_work != NULL) {
+        s->own_work(begins);
+    }
+}
+
 struct step {
     struct buf bytes;  /* the op */
     struct buf record; /* what is logged */
     struct op op;
+    float *vectors;
+    struct idempotency_held *held;
 };
 
-/* Steps that can go into one batch, checked and reserved. *ret_count 0: the first of them could not be reserved. */
-static void form_batch(struct server *s, struct step *steps, uint32_t most, uint32_t *ret_count, struct status *st) {
+/* What workers would send. Returns how many steps can go into one batch. */
+static uint32_t make_steps(const struct server *s, struct step *steps, uint32_t most) {
     struct op_set *touched = op_set_new();
+    struct status st = {0};
     uint32_t count = 0;
     assert_non_null(touched);
     while (count < most && s->account->steps + count < SCRIPT_MAX) {
         struct step *step = &steps[count];
-        script_op(s->account->steps + count, &step->bytes);
-        assert_true(op_decode(buf_slice(&step->bytes), &s->limits, &step->op, st));
+        uint32_t number = s->account->steps + count;
+        script_op(number, &step->bytes);
+        assert_true(op_decode(buf_slice(&step->bytes), &s->limits, &step->op, &st));
         if (op_set_conflicts_or_add(touched, &step->op)) {
             break;
         }
-        if (!catalog_check(s->catalog, &step->op, st)) {
-            fail_msg("step %u: %s", s->account->steps + count, st->detail);
-        }
-        if (!catalog_reserve(s->catalog, &step->op, st)) {
-            break;
-        }
-        make_record(s->account->steps + count, buf_slice(&step->bytes), &step->record);
+        make_record(number, buf_slice(&step->bytes), &step->record);
+        bool pending = s->some_pending && number % PENDING_EVERY == 0;
+        step->vectors = pending ? NULL : vectors_for(&step->op);
         count++;
     }
     op_set_free(touched);
-    *ret_count = count;
+    return count;
+}
+
+static bool prepare_key(struct step *step, struct status *st) {
+    struct op_walk walk;
+    return op_walk_begin(&walk, buf_slice(&step->record), NULL, st) &&
+           (walk.entry.len == 0 || idempotency_prepare(walk.entry, &step->held, st));
+}
+
+/* Those that can be done, checked and with what they need. 0: not even the first. */
+static uint32_t form_batch(struct server *s, struct step *steps, uint32_t most, struct status *st) {
+    uint32_t count = 0;
+    while (count < most) {
+        struct step *step = &steps[count];
+        if (!catalog_check(s->catalog, &step->op, st)) {
+            if (st->code != STATUS_NO_MEMORY) {
+                fail_msg("step %u: %s", s->account->steps + count, st->detail);
+            }
+            break;
+        }
+        if (!prepare_key(step, st) || !catalog_reserve(s->catalog, &step->op, st)) {
+            break;
+        }
+        count++;
+    }
+    return count;
 }
 
 static bool append_batch(struct server *s, const struct step *steps, uint32_t count, struct status *st) {
@@ -440,14 +461,14 @@ static bool append_batch(struct server *s, const struct step *steps, uint32_t co
     return true;
 }
 
-static void apply_batch(struct server *s, const struct step *steps, uint32_t count) {
+static void apply_batch(struct server *s, struct step *steps, uint32_t count) {
     struct account *a = s->account;
     for (uint32_t i = 0; i < count; i++) {
-        bool pending = s->some_pending && (a->steps - count + i) % PENDING_EVERY == 0;
-        float *vectors = pending ? NULL : vectors_for(&steps[i].op);
-        note_key(s, a->steps - count + i, a->next_lsn + i);
-        catalog_apply(s->catalog, &steps[i].op, a->next_lsn + i, 0, vectors, NULL);
-        free(vectors);
+        if (steps[i].held != NULL) {
+            idempotency_insert(s->keys, steps[i].held, a->next_lsn + i, 1763935200000000 + (int64_t)(a->next_lsn + i));
+            steps[i].held = NULL;
+        }
+        catalog_apply(s->catalog, &steps[i].op, a->next_lsn + i, 0, steps[i].vectors, NULL);
     }
     a->next_lsn += count;
     catalog_publish(s->catalog, a->next_lsn - 1, PATIENCE_US, NULL, NULL);
@@ -456,21 +477,29 @@ static void apply_batch(struct server *s, const struct step *steps, uint32_t cou
     tell(s);
 }
 
+static void drop_steps(struct step *steps) {
+    for (uint32_t i = 0; i < SERVER_BATCH_MAX; i++) {
+        buf_fini(&steps[i].bytes);
+        buf_fini(&steps[i].record);
+        free(steps[i].vectors);
+        idempotency_drop(steps[i].held);
+    }
+}
+
 bool server_batch(struct server *s, uint32_t most, struct status *st) {
-    struct step steps[SERVER_BATCH_MAX] = {{.bytes = {0}}};
-    uint32_t count = 0;
+    struct step steps[SERVER_BATCH_MAX] = {{.held = NULL}};
     assert_true(most > 0 && most <= SERVER_BATCH_MAX && s->account->steps < SCRIPT_MAX);
-    form_batch(s, steps, most, &count, st);
+    own_work(s, true);
+    uint32_t made = make_steps(s, steps, most);
+    own_work(s, false);
+    uint32_t count = form_batch(s, steps, made, st);
     bool ok = count > 0 && append_batch(s, steps, count, st);
     if (ok) {
         apply_batch(s, steps, count);
     } else {
         catalog_abandon(s->catalog);
     }
-    for (uint32_t i = 0; i < SERVER_BATCH_MAX; i++) {
-        buf_fini(&steps[i].bytes);
-        buf_fini(&steps[i].record);
-    }
+    drop_steps(steps);
     return ok;
 }
 
@@ -654,7 +683,9 @@ void server_crash(struct server *s) {
 bool server_stop(struct server *s, struct status *st) {
     struct account *a = s->account;
     struct buf bytes = {0};
+    own_work(s, true);
     op_encode_log_close(&bytes);
+    own_work(s, false);
     a->steps_at_lsn[a->next_lsn] = a->steps;
     const struct oplog_record close = {.lsn = a->next_lsn, .time_us = 1763935200000000 + (int64_t)a->next_lsn, .op = buf_slice(&bytes)};
     bool ok = oplog_append(s->log, &close, 1, st);

@@ -45,6 +45,7 @@ struct server {
     bool some_pending;              /* some documents come without vectors, for server_embed */
     void (*noted)(void *ctx, const struct account *a); /* told before a batch is appended and after it was published; may be NULL */
     void *noted_ctx;
+    void (*own_work)(bool begins); /* around what the fixture does itself, so that nothing is made to fail there; may be NULL */
 };
 
 /* An empty data directory. */
