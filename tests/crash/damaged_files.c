@@ -141,7 +141,7 @@ static void put_bytes(int dir_fd, const struct tree_file *f, size_t at, const ui
 }
 
 static void flip(struct campaign *c, const struct specimen *x, const struct tree_file *f, size_t at, enum how how, int dir_fd) {
-    uint8_t bits = how == FLIP_ALL ? 0xff : (uint8_t)(1U << (at * 7 + 3) % 8);
+    uint8_t bits = (uint8_t)(how == FLIP_ALL ? 0xffU : 1U << (at * 7 + 3) % 8);
     uint8_t byte = f->bytes[at] ^ bits;
     campaign_doing(c, "%s, %s, byte %zu of %zu, %02x made %02x", x->name, f->path, at, f->len, f->bytes[at], byte);
     put_bytes(dir_fd, f, at, &byte, 1);

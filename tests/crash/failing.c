@@ -3,10 +3,10 @@
 
 #include <stdio.h>
 
-enum { BATCH_STEPS = 9, BETWEEN = 2 };
+enum { BATCH_STEPS = 9, BATCHES = 8, BETWEEN = 2 };
 
 const char *const failing_deed_names[DEEDS] = {
-    [DEED_BATCH] = "a batch",
+    [DEED_BATCHES] = "batches",
     [DEED_LIVE] = "a live checkpoint",
     [DEED_SNAPSHOT] = "a snapshot",
     [DEED_COMPACT] = "a compaction",
@@ -47,14 +47,22 @@ static void prepare(struct server *s, enum failing_deed deed) {
     if (deed == DEED_SNAPSHOT) {
         specimen_must(server_snapshot(s, NULL, &st), "the snapshot before", &st);
     }
-    specimen_must(deed == DEED_BATCH || server_batch(s, BATCH_STEPS, &st), "the batch before", &st);
+    specimen_must(deed == DEED_BATCHES || server_batch(s, BATCH_STEPS, &st), "the batch before", &st);
+}
+
+static bool commit_batches(struct server *s, struct status *st) {
+    bool ok = true;
+    for (int i = 0; ok && i < BATCHES; i++) {
+        ok = server_batch(s, BATCH_STEPS, st);
+    }
+    return ok;
 }
 
 static bool perform(struct server *s, enum failing_deed deed, struct status *st) {
     struct uuid id = fixture_library_id(1);
     switch (deed) {
-    case DEED_BATCH:
-        return server_batch(s, BATCH_STEPS, st);
+    case DEED_BATCHES:
+        return commit_batches(s, st);
     case DEED_LIVE:
         s->steps_between = BETWEEN;
         return server_live_checkpoint(s, NULL, st);

@@ -15,7 +15,7 @@
 #include "specimen.h"
 
 enum failing_deed {
-    DEED_BATCH,
+    DEED_BATCHES,  /* over segments of the log, with libraries that come and go */
     DEED_LIVE,     /* a live checkpoint, with commits between its steps */
     DEED_SNAPSHOT, /* one that rests on another */
     DEED_COMPACT,
