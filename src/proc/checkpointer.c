@@ -45,8 +45,11 @@ static bool call_committer(void *host, live_fn fn, void *ctx, struct status *st)
     return committer_call(((struct checkpointer *)host)->s->committer, fn, ctx, st);
 }
 
+/* What is remembered of requests, without what is too old. */
 static void put_keys(void *host, uint64_t lsn, struct buf *out) {
-    idempotency_encode(((struct checkpointer *)host)->s->idempotency, lsn, out);
+    struct idempotency *keys = ((struct checkpointer *)host)->s->idempotency;
+    idempotency_expire(keys, idempotency_clock(keys, clock_monotonic_us()));
+    idempotency_encode(keys, lsn, out);
 }
 
 void checkpointer_note(struct checkpointer *c, uint64_t ops) {

@@ -296,6 +296,10 @@ static bool check_together(const struct config *c, struct status *st) {
         return status_set(st, STATUS_CONFIG, "watchdog_request_ms (%llu) must be longer than write_deadline_ms (%llu)",
                           (unsigned long long)c->watchdog_request_ms, (unsigned long long)c->write_deadline_ms);
     }
+    if (c->watchdog_request_ms <= c->min_lsn_wait_ms) {
+        return status_set(st, STATUS_CONFIG, "watchdog_request_ms (%llu) must be longer than min_lsn_wait_ms (%llu)",
+                          (unsigned long long)c->watchdog_request_ms, (unsigned long long)c->min_lsn_wait_ms);
+    }
     if (c->limits.worker_memory_bytes < 2 * c->limits.max_body_bytes) {
         return status_set(st, STATUS_CONFIG, "worker_memory_bytes (%llu) must be at least twice max_body_bytes (%llu)",
                           (unsigned long long)c->limits.worker_memory_bytes, (unsigned long long)c->limits.max_body_bytes);

@@ -190,19 +190,20 @@ class Client:
             self.connection.close()
             self.connection = None
 
-    def request(self, method, path, body=None):
+    def request(self, method, path, body=None, key=None):
+        """key: the Idempotency-Key."""
         try:
-            status, content = self.exchange(method, path, None if body is None else json.dumps(body))
+            status, content = self.exchange(method, path, None if body is None else json.dumps(body), key)
             self.seen.setdefault(status, "%s %s: %.500r" % (method, path, content))
             return status, json.loads(content) if content else None
         except ValueError:
             self.close()
             return None, None
 
-    def exchange(self, method, path, data=None):
+    def exchange(self, method, path, data=None, key=None):
         """(status, bytes)"""
         try:
-            return self.over_https(method, path, data) if self.instance.https else self.over_fcgi(method, path, data)
+            return self.over_https(method, path, data, key) if self.instance.https else self.over_fcgi(method, path, data, key)
         except (OSError, http.client.HTTPException, ValueError, fcgi_client.Gone):
             self.close()
             return None, None
@@ -215,17 +216,21 @@ class Client:
                 return float(line.split()[1])
         return None
 
-    def over_https(self, method, path, data):
+    def over_https(self, method, path, data, key):
         if self.connection is None:
             self.connection = http.client.HTTPSConnection("127.0.0.1", self.instance.port, context=self.instance.context, timeout=self.timeout)
-        self.connection.request(method, path, data, {"Content-Type": "application/json"} if data is not None else {})
+        headers = {"Content-Type": "application/json"} if data is not None else {}
+        if key is not None:
+            headers["Idempotency-Key"] = key
+        self.connection.request(method, path, data, headers)
         reply = self.connection.getresponse()
         content = reply.read()
         self.headers = {name.lower(): value for name, value in reply.getheaders()}
         return reply.status, content
 
-    def over_fcgi(self, method, path, data):
-        reply = fcgi_client.request(self.instance.socket, method, path, data, timeout=self.timeout)
+    def over_fcgi(self, method, path, data, key):
+        headers = {} if key is None else {"HTTP_IDEMPOTENCY_KEY": key}
+        reply = fcgi_client.request(self.instance.socket, method, path, data, headers, timeout=self.timeout)
         self.headers = reply.headers
         return reply.status, reply.body
 

@@ -140,6 +140,29 @@ one='{"title":"t","texts":["the one and only"]}'
     [ "$(documents)" = $((before + 2)) ]
 }
 
+@test "in the log: without a key a write is not a byte longer than its op and 18, with one some 100 more" {
+    make_library
+    appended() { curl -sS --cacert "$instance/tls/cert.pem" "$url/metrics" | awk '/^quire_wal_appended_bytes_total / {print $2}'; }
+    path=/v1/libraries/$library/documents
+    text=$(head -c 1000 /dev/zero | tr '\0' x)
+    cost() { # cost KEY: bytes beyond the text
+        local before
+        before=$(appended)
+        if [ -n "$1" ]; then
+            api POST "$path" "{\"title\":\"t\",\"texts\":[\"$text\"]}" -H "Idempotency-Key: $1"
+        else
+            api POST "$path" "{\"title\":\"t\",\"texts\":[\"$text\"]}"
+        fi
+        expect 201
+        echo $(($(appended) - before - 1000))
+    }
+    plain=$(cost "")
+    keyed=$(cost k)
+    echo "beyond the text: $plain bytes, with a key $keyed"
+    [ "$plain" -le 96 ]
+    [ $((keyed - plain)) -le 120 ]
+}
+
 @test "a key of no use is refused, one for a search is passed over" {
     make_library
     api POST "/v1/libraries/$library/documents" "$one" -H 'Idempotency-Key: two words'
