@@ -268,6 +268,15 @@ bool io_rename_at(int from_dir, const char *from, int to_dir, const char *to, st
     return err == 0 || status_set_errno(st, err, "cannot rename %s to %s", from, to);
 }
 
+static int call_link(struct io_event *e) {
+    return linkat(e->from_fd, e->from, e->fd, e->path, 0) != 0 ? errno : 0;
+}
+
+bool io_link_at(int from_dir, const char *from, int to_dir, const char *to, struct status *st) {
+    int err = run(&(struct io_event){.call = IO_LINK, .fd = to_dir, .path = to, .from_fd = from_dir, .from = from}, call_link);
+    return err == 0 || status_set_errno(st, err, "cannot link %s as %s", from, to);
+}
+
 static int call_unlink(struct io_event *e) {
     return unlinkat(e->fd, e->path, e->flags) != 0 ? errno : 0;
 }

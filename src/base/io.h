@@ -37,6 +37,7 @@ enum io_call {
     IO_MKDIR,
     IO_MMAP,
     IO_MSYNC,
+    IO_LINK,
     IO_CALLS
 };
 
@@ -50,8 +51,8 @@ void io_set_fault(io_fault_fn hook, void *ctx);
 struct io_event {
     enum io_call call;
     int fd;           /* of the file; of the directory where there is a path */
-    const char *path; /* of open, unlink, mkdir; a rename's new name; what msync is about, for messages */
-    int from_fd;      /* a rename's old name */
+    const char *path; /* of open, unlink, mkdir; a rename's or link's new name; what msync is about, for messages */
+    int from_fd;      /* a rename's or link's old name */
     const char *from;
     int flags; /* of open; of unlink; O_RDWR of a map that can be written */
     mode_t mode;
@@ -87,6 +88,8 @@ MUST_CHECK bool io_fsync_dir(int dir_fd, const char *path, struct status *st); /
 MUST_CHECK bool io_allocate(int fd, off_t at, off_t len, const char *what, struct status *st);
 MUST_CHECK bool io_truncate(int fd, off_t size, const char *what, struct status *st);
 MUST_CHECK bool io_rename_at(int from_dir, const char *from, int to_dir, const char *to, struct status *st);
+/* A second name for a file (not for what a link points to). */
+MUST_CHECK bool io_link_at(int from_dir, const char *from, int to_dir, const char *to, struct status *st);
 MUST_CHECK bool io_unlink_at(int dir_fd, const char *path, struct status *st);             /* a missing file is no error */
 MUST_CHECK bool io_mkdir_at(int dir_fd, const char *path, mode_t mode, struct status *st); /* an existing directory is no error */
 /* Removes a directory and what is in it; a missing one is no error. Never follows links. */

@@ -1,8 +1,8 @@
 /*
  * restore.c - the parent of a restore: takes ops from the child that reads (restore_reader.c), believes none of them, and builds the new state of them.
  *
- * The new state is a log and nothing else: DIR/restore.new/wal, written by the log's own driver, so that the next start replays it as it would any log, and
- * makes what is only a cache.
+ * The new state is a log: DIR/restore.new/wal, written by the log's own driver, so that the next start replays it as it would any log. Old arenas are linked
+ * beside it (restore_vectors.c), where the start looks for vectors that still fit.
  *
  * With --library into a directory that has a state, two sources are read one after the other: that state to its end, then the library out of the source. So
  * there is one way to build and one to switch, and a library that was half-added does not exist.
@@ -530,6 +530,7 @@ static bool open_log(struct restoring *r, struct status *st) {
 static bool seal(struct restoring *r, struct status *st) {
     oplog_close(r->log);
     r->log = NULL;
+    restore_link_vectors(r->dir_fd, r->new_fd);
     return io_fsync_dir(r->new_fd, "wal", st) && io_fsync_dir(r->new_fd, "snapshots", st) && io_fsync_dir(r->new_fd, "vectors", st) &&
            io_fsync_dir(r->dir_fd, RESTORE_NEW, st);
 }

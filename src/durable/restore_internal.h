@@ -1,5 +1,5 @@
 /* restore_internal.h - what the files of a restore share. Their tasks: restore.c runs it; restore_source.c opens what is to be read; restore_reader.c is
- * the child that reads; restore_log.c its part for log segments; restore_state.c checks the ops; restore_switch.c puts the new state in the old one's place. */
+ * the child that reads; restore_log.c its part for log segments; restore_state.c checks the ops; restore_vectors.c keeps vectors; restore_switch.c puts the new state in the old one's place. */
 #ifndef QUIRE_DURABLE_RESTORE_INTERNAL_H
 #define QUIRE_DURABLE_RESTORE_INTERNAL_H
 
@@ -106,6 +106,9 @@ MUST_CHECK bool restore_state_apply(struct restore_state *s, const struct op *op
 void restore_state_count(const struct restore_state *s, struct restore_report *ret);
 /* Those of that name or id; the last one found. */
 size_t restore_state_find(const struct restore_state *s, const char *name_or_id, struct uuid *ret);
+
+/* --- restore_vectors.c: arenas of the state that is there, for the new one; as far as it goes --- */
+void restore_link_vectors(int data_dir_fd, int new_state_fd);
 
 /* --- restore_switch.c --- */
 /* DIR/restore.new is complete and synced: decides for it. *ret_aside: where the old state is from then on; "": there was none. */

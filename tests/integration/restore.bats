@@ -135,6 +135,8 @@ content_of() {
     restore "$instance/data" --into "$instance/data" --to-time "$moment"
     start_instance
     content | diff "$BATS_TEST_TMPDIR/second" -
+    # What was embedded before and is there again is not embedded again. (The library notes was deleted since, with its vectors.)
+    grep 'library "test"' "$instance/logs/quired.log" | tail -n 1 | grep -q '5 chunks, 5 embeddings kept'
 }
 
 @test "segments that are missing, doubled, renamed, of another server: restored or refused by name" {

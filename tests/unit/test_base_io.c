@@ -293,6 +293,7 @@ static void every_call_asks_the_hook(void **state) {
     assert_true(io_rename_at(f->dir, "a", f->dir, "b", &st));
     path[strlen(path) - 1] = 'b';
     assert_string_equal(seen.last_path, path);
+    assert_true(io_link_at(f->dir, "b", f->dir, "c", &st));
     assert_true(io_unlink_at(f->dir, "b", &st));
     assert_true(io_mkdir_at(f->dir, "d", 0700, &st));
     for (int i = 0; i < IO_CALLS; i++) {
