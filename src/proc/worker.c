@@ -378,6 +378,15 @@ static bool give_up_rights(const struct worker *w, struct status *st) {
 #endif
 }
 
+/* Before libfcgi starts, which takes SIGTERM for itself: one that came while its handler stands would be lost, and a stop would wait for this worker in
+ * vain. intake.c lets it in. */
+static void hold_terminate(void) {
+    sigset_t terminate;
+    (void)sigemptyset(&terminate);
+    (void)sigaddset(&terminate, SIGTERM);
+    (void)sigprocmask(SIG_BLOCK, &terminate, NULL);
+}
+
 /* libfcgi has set handlers of its own. */
 static void ignore_signals(void) {
     (void)signal(SIGPIPE, SIG_IGN);
@@ -439,6 +448,7 @@ static bool set_up(struct worker *w, struct status *st) {
     if (!embed_registry_init(&w->models, w->config.default_model, st) || !open_store(w, st) || !open_api(w, st)) {
         return false;
     }
+    hold_terminate();
     if (FCGX_Init() != 0 || FCGX_InitRequest(&w->request, -1, 0) != 0) {
         return status_set(st, STATUS_INTERNAL, "libfcgi does not start");
     }

@@ -37,6 +37,7 @@ one() {
 @test "processes: a late acknowledgement is not mistaken" { one write_deadline; }
 @test "processes: more writes than places leave workers to searches" { one writes_wait_apart; }
 @test "processes: the supervisor without descriptors tries again" { one supervisor_without_descriptors; }
+@test "processes: a stop while workers start" { one stop_while_workers_start; }
 @test "processes: a worker without descriptors pauses" { one worker_without_descriptors; }
 @test "processes: USR2 hands over to another program, and no request fails" { one upgrade; }
 @test "processes: a stop wins over an upgrade" { one stop_during_an_upgrade; }

@@ -902,6 +902,15 @@ def test_stop_while_recovering():
         check(s.request("GET", "/v1/libraries").json()[0]["num_documents"] == 1)
 
 
+def test_stop_while_workers_start():
+    """a stop while most workers are still starting waits for none in vain"""
+    with Server("workers = 48", "stop_timeout_ms = 600000", start=False) as s:
+        for i in range(12):
+            s.start()
+            time.sleep(0.003 * i)
+            check(s.stop() == 0)
+
+
 def test_peers():
     """socket_peers: who is not named is not served (root and the server's own user always are)"""
     if os.geteuid() != 0:
