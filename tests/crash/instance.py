@@ -51,6 +51,8 @@ class StartFailed(Exception):
 class Instance:
     """`with Instance(...) as i`: ends all that runs in it, and removes the directory unless an exception or keep() says otherwise."""
 
+    program = QUIRED  # of a bare one
+
     def __init__(self, *settings, https=True):
         # The real path, since processes are found by it.
         self.dir = os.path.realpath(tempfile.mkdtemp(prefix="quire-crash."))
@@ -119,7 +121,7 @@ class Instance:
         with open(configuration, "w") as f:
             f.writelines("%s = %s\n" % item for item in values.items())
         with open(os.path.join(self.dir, "logs", "stderr"), "ab") as errors:
-            self.process = subprocess.Popen([QUIRED, "-c", configuration, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors,
+            self.process = subprocess.Popen([self.program, "-c", configuration, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors,
                                             env=dict(os.environ, **(environment or {})), start_new_session=True)
         deadline = time.monotonic() + START_LIMIT_S
         while not self.answers():

@@ -29,23 +29,23 @@ static struct memory *now; /* for own_work, which has no context */
 
 static void begin(void *ctx) {
     const struct memory *m = (const struct memory *)ctx;
-    allocations_end = m->end;
-    allocations_seen = 0;
-    __atomic_store_n(&allocations_left, m->nth, __ATOMIC_RELAXED);
+    allocations->end = m->end ? 1 : 0;
+    allocations->seen = 0;
+    __atomic_store_n(&allocations->left, m->nth, __ATOMIC_RELAXED);
 }
 
 static void end(void *ctx) {
-    ((struct memory *)ctx)->seen = allocations_seen;
-    __atomic_store_n(&allocations_left, 0, __ATOMIC_RELAXED);
-    allocations_end = false;
+    ((struct memory *)ctx)->seen = allocations->seen;
+    __atomic_store_n(&allocations->left, 0, __ATOMIC_RELAXED);
+    allocations->end = 0;
 }
 
 /* No thread but this one allocates for the fixture; what others allocate meanwhile is granted. */
 static void own_work(bool begins) {
     if (begins) {
-        now->paused_at = __atomic_exchange_n(&allocations_left, 0, __ATOMIC_RELAXED);
+        now->paused_at = __atomic_exchange_n(&allocations->left, 0, __ATOMIC_RELAXED);
     } else {
-        __atomic_store_n(&allocations_left, now->paused_at, __ATOMIC_RELAXED);
+        __atomic_store_n(&allocations->left, now->paused_at, __ATOMIC_RELAXED);
     }
 }
 

@@ -1,11 +1,11 @@
 /* allocations.c - see allocations.h */
 #include "allocations.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
-unsigned allocations_left;
-bool allocations_end;
-uint64_t allocations_seen;
+static struct allocations own;
+struct allocations *allocations = &own;
 
 void *__real_malloc(size_t bytes);
 void *__real_calloc(size_t count, size_t bytes);
@@ -15,17 +15,17 @@ void *__wrap_calloc(size_t count, size_t bytes);
 void *__wrap_realloc(void *old, size_t bytes);
 
 static bool denied(void) {
-    unsigned left = __atomic_load_n(&allocations_left, __ATOMIC_RELAXED);
-    (void)__atomic_add_fetch(&allocations_seen, 1, __ATOMIC_RELAXED);
-    while (left > 1 && !__atomic_compare_exchange_n(&allocations_left, &left, left - 1, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+    uint32_t left = __atomic_load_n(&allocations->left, __ATOMIC_RELAXED);
+    (void)__atomic_add_fetch(&allocations->seen, 1, __ATOMIC_RELAXED);
+    while (left > 1 && !__atomic_compare_exchange_n(&allocations->left, &left, left - 1, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
         /* another thread's was counted */
     }
     if (left != 1) {
         return false;
     }
     /* One of several threads that meet here is denied, where it is for once. */
-    return __atomic_load_n(&allocations_end, __ATOMIC_RELAXED) ||
-           __atomic_compare_exchange_n(&allocations_left, &left, 0, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+    return __atomic_load_n(&allocations->end, __ATOMIC_RELAXED) != 0 ||
+           __atomic_compare_exchange_n(&allocations->left, &left, 0, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
 }
 
 void *__wrap_malloc(size_t bytes) {

@@ -5,12 +5,14 @@
 #ifndef QUIRE_TESTS_ALLOCATIONS_H
 #define QUIRE_TESTS_ALLOCATIONS_H
 
-#include <stdbool.h>
 #include <stdint.h>
 
 /* Any thread may allocate meanwhile. */
-extern unsigned allocations_left; /* 0: all are granted, else the last of so many fails */
-extern bool allocations_end;      /* and all that come after it, too, until it is set to false */
-extern uint64_t allocations_seen; /* since it was set to 0 */
+struct allocations {
+    uint32_t left; /* 0: all are granted, else the last of so many fails */
+    uint32_t end;  /* not 0: and all that come after it, too, as long as this stands */
+    uint64_t seen; /* to be set to 0 by whoever counts */
+};
+extern struct allocations *allocations; /* the program's own, unless somebody points it to others */
 
 #endif

@@ -510,10 +510,10 @@ static void test_memory(void **state) {
     for (;; failures++) {
         struct status st = {0};
         assert_true(failures < NEVER);
-        allocations_left = failures + 1;
+        allocations->left = failures + 1;
         bool ok = attempt(f, &none, &st);
-        bool untouched = allocations_left > 0;
-        allocations_left = 0;
+        bool untouched = allocations->left > 0;
+        allocations->left = 0;
         if (ok && untouched) {
             break;
         }

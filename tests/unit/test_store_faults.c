@@ -305,9 +305,9 @@ static void test_batch(void **state) {
 static unsigned reserve_with_little_memory(struct fixture *f, const struct op *op) {
     for (unsigned n = 1; n < NEVER; n++) {
         struct status st = {0};
-        allocations_left = n;
+        allocations->left = n;
         bool ok = catalog_check(f->catalog, op, &st) && catalog_reserve(f->catalog, op, &st);
-        allocations_left = 0;
+        allocations->left = 0;
         if (ok) {
             return n - 1;
         }
