@@ -24,7 +24,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { FAULTS_FIRST_CAP = 32, CHECKPOINT_BYTES_MAX = 1 << 28, SUM_BYTES = 4 };
+enum { FAULTS_FIRST_CAP = 32, SUM_BYTES = 4 };
 
 static const char *const part_names[CHECK_PARTS] = {
     [CHECK_LOG] = "log",     [CHECK_SNAPSHOTS] = "snapshots", [CHECK_CHECKPOINT] = "checkpoint",

@@ -32,14 +32,11 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define CHECKPOINT_MAGIC 0x504b434552495551ULL /* "QUIRECKP" */
-#define CHECKPOINT_FORMAT 3
 #define CHECKPOINT_BLOCK_BYTES ((uint64_t)16 << 20)
 
 enum {
     READ_STEP = 256 * 1024, /* stays in the second level cache */
     THREADS_MAX = 16,
-    CHECKPOINT_BYTES_MAX = 1 << 28,
     FILE_MODE = 0600,
     PATH_BYTES = 128,
     LEAST_LIBRARY_BYTES = sizeof(struct library_view) + 4

@@ -6,6 +6,9 @@
 #include "store/catalog.h"
 
 #define CHECKPOINT_PATH "vectors/checkpoint"
+#define CHECKPOINT_MAGIC 0x504b434552495551ULL /* "QUIRECKP" */
+#define CHECKPOINT_FORMAT 3 /* raised with that of any file of an arena, too: formats.c */
+#define CHECKPOINT_BYTES_MAX ((size_t)1 << 28)
 #define CHECKPOINT_WHY_MAX 200
 
 struct checkpoint_file {

@@ -15,17 +15,16 @@
 #include "base/crc32c.h"
 #include "base/io.h"
 #include "base/parallel.h"
+#include "durable/checkpoint.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#define LIVE_MAGIC 0x56494c4552495551ULL /* "QUIRELIV" */
-#define LIVE_FORMAT 1
 #define PAGES_PREFIX "pages."
 
-enum { CHECKPOINT_BYTES_MAX = 1 << 28, SUM_BYTES = 4, WHY_BYTES = 200 };
+enum { SUM_BYTES = 4, WHY_BYTES = 200 };
 
 /* --- names --- */
 

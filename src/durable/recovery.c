@@ -20,6 +20,7 @@
 #include "base/log.h"
 #include "base/utf8.h"
 #include "durable/checkpoint.h"
+#include "durable/formats.h"
 #include "durable/recovered_keys.h"
 #include "durable/salvage.h"
 #include "durable/snapshot_read.h"
@@ -765,7 +766,7 @@ void recovery_report_fini(struct recovery_report *r) {
 static bool recover(struct recovery *r, struct status *st) {
     bool adopted = false;
     int64_t begin = clock_monotonic_us();
-    if (!open_directories(r, st) || !take_arenas(r, &adopted, st)) {
+    if (!formats_check(r->options->data_dir_fd, st) || !open_directories(r, st) || !take_arenas(r, &adopted, st)) {
         return false;
     }
     r->report.checkpoint_us = clock_monotonic_us() - begin - r->report.wal_open_us;

@@ -88,6 +88,11 @@ bool wal_header_decode(const uint8_t in[WAL_HEADER_BYTES], struct wal_header *re
     return true;
 }
 
+bool wal_header_is_newer(const uint8_t in[WAL_HEADER_BYTES], uint32_t *ret_format) {
+    *ret_format = load_u32le(in + AT_FORMAT);
+    return load_u64le(in + AT_MAGIC) == WAL_MAGIC && load_u32le(in + AT_CRC) == crc32c(0, in, AT_CRC) && *ret_format > WAL_FORMAT;
+}
+
 /* Small for times shortly before and after: 0, -1, 1, -2, 2 ... become 0, 1, 2, 3, 4. */
 static uint64_t zigzag(uint64_t v) {
     return (v << 1) ^ (0 - (v >> 63));

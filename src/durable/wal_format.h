@@ -53,6 +53,9 @@ void wal_header_encode(const struct wal_header *h, uint8_t out[WAL_HEADER_BYTES]
 /* STATUS_CORRUPT says what is wrong, without the file's name. */
 MUST_CHECK bool wal_header_decode(const uint8_t in[WAL_HEADER_BYTES], struct wal_header *ret, struct status *st);
 
+/* Whether it is sound, and of a later format than ours. */
+bool wal_header_is_newer(const uint8_t in[WAL_HEADER_BYTES], uint32_t *ret_format);
+
 void wal_record_encode(struct buf *out, const struct wal_header *h, const struct wal_record *r, struct slice payload);
 /* Reads the head of a record at `data` (`have` bytes, of `room` bytes up to the end of the segment). False: there is no head, or
  * its length does not fit into room. One of 256 random bytes passes, so it only spares most of the CRCs; the record is valid when

@@ -1,12 +1,14 @@
 /*
  * main.c - the program `quired`: its command line.
  *
- * Exit codes are those of sysexits.h: 0 stopped in order, 64 wrong command line, 65 damaged data, 70 a bug, 71 the system
+ * Exit codes are those of sysexits.h: 0 stopped in order, 64 wrong command line, 65 damaged data, or a newer program's, 70 a bug, 71 the system
  * refused, 73 a directory cannot be made, 74 input or output failed, 75 somebody else holds the data directory, 78 wrong
  * configuration.
  */
 #include <config.h> /* in angle brackets: beside this file lies another config.h */
 
+#include "base/io.h"
+#include "durable/formats.h"
 #include "proc/supervisor.h"
 #include "proc/worker.h"
 
@@ -38,7 +40,7 @@ static void print_help(void) {
                  "\n"
                  "  -c, --config FILE    the configuration (%s)\n"
                  "      --set KEY=VALUE  sets a key over the configuration; may be given several times\n"
-                 "  -t, --test           tests the configuration and ends\n"
+                 "  -t, --test           tests the configuration, and whether this program can read the data, and ends\n"
                  "      --repair         gives up what is damaged in the log instead of refusing to start\n"
                  "      --foreground     taken for the sake of unit files; it is the only way\n"
                  "  -V, --version        shows the version\n"
@@ -106,6 +108,25 @@ static int parse_arguments(int argc, char **argv, const char **sets, struct argu
     return -1;
 }
 
+/* The configuration is good. What lies in the data directory must be, too, as far as its formats go; a server may be at work there. */
+static int test_data(const struct config *config) {
+    struct status st;
+    int fd = -1;
+    (void)printf("configuration ok\n");
+    if (!io_open_at(AT_FDCWD, config->data_dir, O_RDONLY | O_DIRECTORY, 0, &fd, &st)) {
+        (void)printf("data not looked at: %s\n", st.detail);
+        return EX_OK;
+    }
+    bool ok = formats_check(fd, &st);
+    io_close(&fd);
+    if (!ok) {
+        (void)fprintf(stderr, "quired: %s\n", st.detail);
+        return st.code == STATUS_CORRUPT ? EX_DATAERR : EX_IOERR;
+    }
+    (void)printf("data ok, as far as its formats go\n");
+    return EX_OK;
+}
+
 static int run(const struct arguments *a) {
     static struct config config;
     struct supervisor_options options = a->options;
@@ -119,8 +140,7 @@ static int run(const struct arguments *a) {
         return EX_CONFIG;
     }
     if (a->test) {
-        (void)printf("configuration ok\n");
-        return EX_OK;
+        return test_data(&config);
     }
     return supervisor_run(&options, &config);
 }

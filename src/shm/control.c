@@ -218,8 +218,10 @@ static bool check_header(const struct control *c, uint64_t bytes, struct layout 
     if (load_relaxed_u64(&c->magic) != CONTROL_MAGIC) {
         return refuse(st, "it does not begin as one");
     }
-    if (load_relaxed_u32(&c->format) != CONTROL_FORMAT) {
-        return refuse(st, "it is of another version");
+    uint32_t format = load_relaxed_u32(&c->format);
+    if (format != CONTROL_FORMAT) {
+        return status_set(st, STATUS_CORRUPT, "the inherited descriptor is not %s of this program: it has format %u, and ours is %d", segment_title,
+                          (unsigned)format, CONTROL_FORMAT);
     }
     if (!layout_compute(load_relaxed_u32(&c->workers), load_relaxed_u32(&c->directory_entry_size),
                         load_relaxed_u32(&c->directory_capacity), load_relaxed_u64(&c->figures_size), &layout) ||

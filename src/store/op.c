@@ -373,7 +373,8 @@ bool op_decode(struct slice bytes, const struct limits *limits, struct op *ret, 
         return malformed(&d, "cut short");
     }
     if (version != OP_VERSION) {
-        return status_set(st, STATUS_MALFORMED, "operation: version %u, this server knows %d", (unsigned)version, OP_VERSION);
+        return status_set(st, STATUS_MALFORMED, "operation: version %u, this server knows %d: was it written by a newer one?", (unsigned)version,
+                          OP_VERSION);
     }
     memcpy(op.library.b, library.data, UUID_BYTES);
     if (!take_payload(&d, &op)) {

@@ -42,3 +42,4 @@ one() {
 @test "processes: USR2 hands over to another program, and no request fails" { one upgrade; }
 @test "processes: a stop wins over an upgrade" { one stop_during_an_upgrade; }
 @test "processes: sockets that somebody else holds" { one held_sockets; }
+@test "processes: data of a newer program is refused and left alone" { one newer_data; }

@@ -516,6 +516,43 @@ def test_held_sockets():
             h.close()
 
 
+def crc32c(data):
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    return crc ^ 0xFFFFFFFF
+
+
+def test_newer_data():
+    """arenas of a newer program: -t and a start say so and end with 65, and nothing is changed"""
+    with Server(start=False) as s:
+        s.start()
+        check(s.put(s.library()).status == 201)
+        check(s.stop() == 0)
+        test = [QUIRED, "-c", s.conf, "--set", "log_file=", "-t"]
+        done = subprocess.run(test, capture_output=True, text=True, timeout=WAIT)
+        check(done.returncode == 0 and "configuration ok" in done.stdout and "data ok" in done.stdout, done)
+        path = s.dir + "/data/vectors/checkpoint"
+        with open(path, "rb") as f:
+            good = f.read()
+        head = good[:8] + struct.pack("<I", 99)
+        newer = head + good[12:-4]
+        newer += struct.pack("<I", crc32c(newer))
+        with open(path, "wb") as f:
+            f.write(newer)
+        for command in (test, test[:-1]):
+            done = subprocess.run(command, capture_output=True, text=True, timeout=WAIT)
+            check(done.returncode == 65 and "vectors/checkpoint has format 99" in done.stderr, done)
+        with open(path, "rb") as f:
+            check(f.read() == newer)
+        with open(path, "wb") as f:
+            f.write(good)
+        s.start()
+        check(s.request("GET", "/v1/libraries").json()[0]["num_documents"] == 1)
+
+
 def test_log_reopened():
     """USR1: supervisor and workers go on in a new file"""
     with Server() as s:
