@@ -10,9 +10,11 @@
 
 #include "base/bytes.h"
 
-#include <openssl/evp.h>
-#include <pthread.h>
-#include <stdlib.h>
+/* The calls of OpenSSL's new interface allocate for each digest, and so can fail. These do not, and digests are made where nothing may fail: behind the
+ * log record of a write. */
+#define OPENSSL_SUPPRESS_DEPRECATED
+#include <openssl/crypto.h>
+#include <openssl/sha.h>
 
 /* Initial values of SHA-384 and SHA-512 (FIPS 180-4, 5.3.4 and 5.3.5) that are odd: numbers with nothing up their sleeve. */
 static const uint64_t K0 = 0xbb67ae8584caa73bULL;
@@ -82,20 +84,13 @@ uint64_t hash64(uint64_t seed, const void *data, size_t len) {
     return fold((uint64_t)product ^ K3 ^ len, (uint64_t)(product >> 64) ^ K4);
 }
 
-static const EVP_MD *sha256_method;
-static pthread_once_t sha256_once = PTHREAD_ONCE_INIT;
-
-static void fetch_sha256(void) {
-    /* Fetched once and kept until the process ends: a fetch for each digest costs more than the digest of a short text. */
-    sha256_method = EVP_MD_fetch(NULL, "SHA256", NULL);
-}
-
 void sha256(const void *data, size_t len, uint8_t out[32]) {
-    if (pthread_once(&sha256_once, fetch_sha256) != 0 || sha256_method == NULL ||
-        EVP_Digest(data, len, out, NULL, sha256_method, NULL) != 1) {
-        /* A digest that was not computed must not be taken for one, and there is no libcrypto to go on without. */
-        abort();
-    }
+    SHA256_CTX c;
+    /* None of these fails: all they need is on the stack. */
+    (void)SHA256_Init(&c);
+    (void)SHA256_Update(&c, data, len);
+    (void)SHA256_Final(out, &c);
+    OPENSSL_cleanse(&c, sizeof c);
 }
 
 void sha256_hex(const void *data, size_t len, char out[65]) {
