@@ -78,7 +78,7 @@ const char *public_detail(const struct status *st) {
     case STATUS_NO_SPACE: /* the detail may name files */
         return "the disk is full: nothing was written; searches go on";
     case STATUS_NO_MEMORY:
-        return "the server has no memory left for this request; try again, or send less at once";
+        return "the server has no memory, files or threads left for this request; try again, or send less at once";
     default:
         break;
     }

@@ -65,6 +65,9 @@ static enum status_code code_of_errno(int err) {
     case EDQUOT:
         return STATUS_NO_SPACE;
     case ENOMEM:
+    case EMFILE:
+    case ENFILE:
+    case EAGAIN: /* of fork and threads */
         return STATUS_NO_MEMORY;
     default:
         return STATUS_IO;

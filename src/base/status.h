@@ -55,8 +55,8 @@ bool status_set(struct status *st, enum status_code code, const char *fmt, ...) 
 bool status_set_subject(struct status *st, enum status_code code, uint16_t subject, const char *fmt, ...)
     PRINTF_LIKE(4, 5);
 
-/* As status_set, for a failed system call: ENOSPC and EDQUOT become STATUS_NO_SPACE, ENOMEM STATUS_NO_MEMORY, all others
- * STATUS_IO; ": <strerror>" is appended to the text. errno is taken as an argument so that nothing between can lose it. */
+/* As status_set, for a failed system call: ENOSPC and EDQUOT become STATUS_NO_SPACE; ENOMEM, EMFILE, ENFILE and EAGAIN,
+ * which pass as well, STATUS_NO_MEMORY; all others STATUS_IO; ": <strerror>" is appended to the text. errno is taken as an argument so that nothing between can lose it. */
 bool status_set_errno(struct status *st, int err, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
 /* STATUS_NO_MEMORY with a fixed text; allocates nothing. */

@@ -11,8 +11,8 @@
  *   5. publish  the last LSN, under the write lock
  *   6. answer   each worker that has no op left undecided
  *
- * When the log refuses for want of space nothing was appended and the log stands; the ops of the batch are refused, their
- * reservations dropped, and searches go on. On any other failure of the log, above all a failed sync, nobody knows what is on the
+ * When the log refuses for want of space, memory or descriptors nothing was appended and the log stands; the ops of the batch are
+ * refused, their reservations dropped, and searches go on. On any other failure of the log, above all a failed sync, nobody knows what is on the
  * disk: nothing is acknowledged, the log is not touched again, every op that waits is refused with STATUS_IO, and the main thread
  * is told to end the process. The next start reads what really is there.
  *
@@ -355,6 +355,8 @@ static bool log_batch(struct committer *c) {
     catalog_abandon(c->s->catalog);
     if (st.code == STATUS_NO_SPACE) {
         committer_note_full_disk(c, &st);
+    } else if (st.code == STATUS_NO_MEMORY) {
+        log_status(LOG_LEVEL_ERROR, "writes are refused for want of memory or descriptors", &st);
     } else {
         latch_failure(c, &st);
         (void)status_set(&st, STATUS_IO, "the write could not be made durable; it may be there after the server's restart");

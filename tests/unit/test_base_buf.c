@@ -47,6 +47,11 @@ static void status_maps_errno(void **state) {
     assert_int_equal(st.code, STATUS_NO_SPACE);
     (void)status_set_errno(&st, ENOMEM, "x");
     assert_int_equal(st.code, STATUS_NO_MEMORY);
+    static const int passing[] = {EMFILE, ENFILE, EAGAIN};
+    for (size_t i = 0; i < sizeof passing / sizeof passing[0]; i++) {
+        (void)status_set_errno(&st, passing[i], "x");
+        assert_int_equal(st.code, STATUS_NO_MEMORY);
+    }
     (void)status_set_errno(&st, EACCES, "x");
     assert_int_equal(st.code, STATUS_IO);
     (void)status_set_errno(&st, 100000, "x");

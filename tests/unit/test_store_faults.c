@@ -46,7 +46,8 @@ static const struct {
     enum status_code code;
 } kinds[] = {
     {IO_FALLOCATE, ENOSPC, STATUS_NO_SPACE},
-    {IO_OPEN, EMFILE, STATUS_IO},
+    {IO_OPEN, EMFILE, STATUS_NO_MEMORY},
+    {IO_OPEN, EACCES, STATUS_IO},
     {IO_MMAP, ENOMEM, STATUS_NO_MEMORY},
     {IO_MKDIR, EDQUOT, STATUS_NO_SPACE},
 };
