@@ -61,6 +61,7 @@ class Instance:
         self.kept = False
         self.process = None
         self.port = self.url = self.context = None
+        self.user = None  # a bare one runs as this user (a number), where this process may do that
         self.data = os.path.join(self.dir, "data")
         self.socket = os.path.join(self.dir, "run", "quired.sock")
 
@@ -114,6 +115,10 @@ class Instance:
     def start_bare(self, environment, arguments):
         for name in ("data", "run", "logs"):
             os.makedirs(os.path.join(self.dir, name), exist_ok=True)
+            if self.user is not None:
+                os.chown(os.path.join(self.dir, name), self.user, -1)
+        if self.user is not None:
+            os.chown(self.dir, self.user, -1)
         base = ["auth=off", "workers=2", "data_dir=" + self.data, "run_dir=" + os.path.join(self.dir, "run"),
                 "pid_file=" + os.path.join(self.dir, "quired.pid"), "log_file=" + os.path.join(self.dir, "logs", "quired.log")]
         values = dict(s.split("=", 1) for s in base + self.settings)
@@ -122,7 +127,7 @@ class Instance:
             f.writelines("%s = %s\n" % item for item in values.items())
         with open(os.path.join(self.dir, "logs", "stderr"), "ab") as errors:
             self.process = subprocess.Popen([self.program, "-c", configuration, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors,
-                                            env=dict(os.environ, **(environment or {})), start_new_session=True)
+                                            env=dict(os.environ, **(environment or {})), start_new_session=True, user=self.user)
         deadline = time.monotonic() + START_LIMIT_S
         while not self.answers():
             if self.process.poll() is not None:

@@ -30,8 +30,6 @@ from running import wait_gone, workers_of  # noqa: E402
 from workload import SETTINGS, Workload  # noqa: E402
 
 FAULTS_PER_LIFE = 8
-HEALED_S = 15
-STEPS = 25
 EX_IOERR, EX_CANTCREAT = 74, 73
 # What a start may end with: damage is none of them.
 START_CODES = (71, 73, 74)
@@ -101,30 +99,10 @@ class Failing:
         self.life.took(time.monotonic() - began)
 
     def load(self, client):
-        """Some of everything."""
-        w = self.workload
-        if not w.begin(client):
-            return
-        steps = [lambda: w.write(client, STEPS), lambda: w.libraries.make(client), lambda: w.delete_library(client), lambda: w.snapshot(client),
-                 lambda: w.optimize(client), lambda: w.write(client, STEPS)]
-        self.rng.shuffle(steps)
-        for step in steps:
-            if self.instance.alive():
-                step()
+        self.workload.some_of_everything(client, self.rng)
 
     def wait_healed(self, client):
-        """True as soon as a library can be made, written to and deleted again."""
-        deadline = time.monotonic() + HEALED_S
-        while time.monotonic() < deadline and self.instance.alive():
-            before = len(self.workload.libraries.known)
-            self.workload.libraries.make(client)
-            if len(self.workload.libraries.known) > before and self.workload.begin(client):
-                acknowledged = self.workload.oracle.acknowledged
-                self.workload.write(client, 2)
-                if self.workload.oracle.acknowledged > acknowledged:
-                    return True
-            time.sleep(0.02)
-        return False
+        return self.workload.wait_healed(client)
 
     def ended(self, fault, code):
         if code is not None and code < 0:

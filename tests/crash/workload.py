@@ -14,6 +14,7 @@ from libraries import Libraries
 SETTINGS = ["workers=1", "wal_segment_bytes=65536", "snapshot_interval=0", "snapshot_every_ops=0", "snapshot_keep=2", "checkpoint_interval=86400",
             "checkpoint_ops=100", "optimize_dead_percent=0", "indexer_threads=1", "embed_threads=1"]
 WAIT_S = 30
+STEPS = 25
 
 
 class LongWriter(Writer):
@@ -60,6 +61,31 @@ class Workload:
             if not self.instance.alive():
                 return
             step()
+
+    def some_of_everything(self, client, rng, more=()):
+        """In any order, and `more`, as long as the server lives."""
+        if not self.begin(client):
+            return
+        steps = [lambda: self.write(client, STEPS), lambda: self.libraries.make(client), lambda: self.delete_library(client), lambda: self.snapshot(client),
+                 lambda: self.optimize(client), lambda: self.write(client, STEPS), *more]
+        rng.shuffle(steps)
+        for step in steps:
+            if self.instance.alive():
+                step()
+
+    def wait_healed(self, client):
+        """True as soon as a library can be made and written to, as well as the main one."""
+        deadline = time.monotonic() + WAIT_S
+        while time.monotonic() < deadline and self.instance.alive():
+            before = len(self.libraries.known)
+            self.libraries.make(client)
+            if len(self.libraries.known) > before and self.begin(client):
+                acknowledged = self.oracle.acknowledged
+                self.write(client, 2)
+                if self.oracle.acknowledged > acknowledged:
+                    return True
+            time.sleep(0.02)
+        return False
 
     def write(self, client, steps):
         for _ in range(steps):
