@@ -10,6 +10,7 @@
  */
 #include "api/exchange.h"
 
+#include "base/io.h"
 #include "shm/atomics.h"
 #include "store/model.h"
 
@@ -21,7 +22,7 @@
 #define RESPONSE_KEPT_BYTES (1u << 20) /* a larger response buffer is given back after its request */
 
 void api_response_init(struct api_response *r) {
-    *r = (struct api_response){.status = 500};
+    *r = (struct api_response){.status = 500, .file_fd = -1};
     buf_init(&r->headers);
     buf_init(&r->body);
 }
@@ -29,7 +30,8 @@ void api_response_init(struct api_response *r) {
 void api_response_reset(struct api_response *r) {
     struct buf headers = r->headers;
     struct buf body = r->body;
-    *r = (struct api_response){.status = 500};
+    io_close(&r->file_fd);
+    *r = (struct api_response){.status = 500, .file_fd = -1};
     if (body.cap > RESPONSE_KEPT_BYTES) {
         buf_fini(&body);
         buf_init(&body);
@@ -41,6 +43,7 @@ void api_response_reset(struct api_response *r) {
 }
 
 void api_response_fini(struct api_response *r) {
+    io_close(&r->file_fd);
     buf_fini(&r->headers);
     buf_fini(&r->body);
 }

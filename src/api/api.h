@@ -32,6 +32,8 @@ struct api_response {
     const char *content_type;  /* NULL where there is no body */
     struct buf headers;        /* further ones, "Name: value\r\n" each */
     struct buf body;
+    int file_fd;               /* >= 0: the body is this file, of file_bytes, instead. Closed by api_response_reset */
+    uint64_t file_bytes;
     bool is_write, is_search;  /* for histograms */
     uint64_t candidates;       /* of searches */
     uint64_t embedded;         /* texts embedded */
@@ -59,7 +61,7 @@ struct api_keyed {
     struct buf results;               /* with that outcome, a struct api_op_result for each op */
 };
 
-enum api_command { API_TAKE_SNAPSHOT = 1, API_REBUILD_INDEX = 2, API_CANCEL_TASK = 3, API_OPTIMIZE_INDEX = 4 };
+enum api_command { API_TAKE_SNAPSHOT = 1, API_REBUILD_INDEX = 2, API_CANCEL_TASK = 3, API_OPTIMIZE_INDEX = 4, API_VERIFY_SNAPSHOT = 5 };
 
 /* What the process around gives. Functions may block up to their deadline. */
 struct api_host {
@@ -79,7 +81,7 @@ struct api_host {
     bool (*submit)(void *ctx, struct api_keyed *key, const struct api_submission *ops, size_t count, struct api_op_result *results, struct status *st);
     /* Was it done before? Sets key->known and what goes with it. STATUS_INVALID: by another body. */
     bool (*recall)(void *ctx, struct api_keyed *key, struct status *st);
-    /* argument: for REBUILD and OPTIMIZE the library's 16 bytes, for CANCEL the task's; task: the id of the task to begin, NULL: one is made, or that of one
+    /* argument: for REBUILD and OPTIMIZE the library's 16 bytes, for CANCEL the task's, for VERIFY the snapshot's (snapshot_name_pack); task: the id of the task to begin, NULL: one is made, or that of one
      * which does the same; *ret_task: the task that was begun. */
     bool (*command)(void *ctx, enum api_command command, const struct uuid *argument, const struct uuid *task, struct uuid *ret_task, struct status *st);
     void *ctx;

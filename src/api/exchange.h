@@ -195,6 +195,8 @@ bool handle_task_get(struct exchange *x, struct status *st);
 bool handle_task_cancel(struct exchange *x, struct status *st);
 bool handle_snapshot_list(struct exchange *x, struct status *st);
 bool handle_snapshot_take(struct exchange *x, struct status *st);
+bool handle_snapshot_get(struct exchange *x, struct status *st);
+bool handle_snapshot_verify(struct exchange *x, struct status *st);
 
 bool handle_library_create(struct exchange *x, struct status *st);
 bool handle_library_list(struct exchange *x, struct status *st);

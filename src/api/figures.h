@@ -14,14 +14,14 @@
 #define FIGURES_TASKS 64
 
 enum task_state { TASK_NONE, TASK_PENDING, TASK_RUNNING, TASK_SUCCEEDED, TASK_FAILED, TASK_CANCELLED };
-enum task_kind { TASK_REBUILD = 1, TASK_SNAPSHOT, TASK_REEMBED, TASK_OPTIMIZE };
+enum task_kind { TASK_REBUILD = 1, TASK_SNAPSHOT, TASK_REEMBED, TASK_OPTIMIZE, TASK_VERIFY };
 
 /* written by: the supervisor under its task mutex, `sequence` odd while it writes; a reader copies and tries again when it changed.
  * pairs with: FIGURES_TASK */
 struct figures_task {
     uint64_t sequence;
     struct uuid id;
-    struct uuid library;
+    struct uuid library; /* of TASK_VERIFY: the snapshot (snapshot_name_pack) */
     uint32_t kind;  /* enum task_kind */
     uint32_t state; /* enum task_state */
     uint64_t done, total;
@@ -66,6 +66,10 @@ struct service_figures {
     int64_t snapshot_at, snapshot_us;
     int64_t snapshot_cut_us_max; /* the longest that a cut kept the committer */
     uint64_t snapshot_lsn, snapshot_bytes;
+    uint64_t verifications, verification_failures, verified_lsn; /* the last: of the newest one that verified */
+    int64_t verified_at;
+    uint32_t verified_good, unused_verified; /* how the last verification ended */
+    uint64_t archive_lsn, archive_lag_segments, archive_lag_bytes, archived_segments, archive_failures;
     /* backlog */
     uint64_t pending_vectors, tail, linked;
     struct figures_task task[FIGURES_TASKS]; /* a ring by age */

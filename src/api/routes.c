@@ -57,6 +57,8 @@ static const struct route table[] = {
     {METHOD_POST, "POST /v1/libraries/{id}/search/filtered", handle_search_filtered, BODY_REQUIRED, SEARCH_FLAGS, QUERY_ENCODING},
     {METHOD_POST, "POST /v1/libraries/{id}/search/batch", handle_search_batch, BODY_REQUIRED, SEARCH_FLAGS, QUERY_ENCODING},
     {METHOD_POST, "POST /v1/search", handle_search_libraries, BODY_REQUIRED, SEARCH_FLAGS, QUERY_ENCODING},
+    {METHOD_GET, "GET /v1/snapshots/{name}", handle_snapshot_get, BODY_NONE, 0, 0},
+    {METHOD_POST, "POST /v1/snapshots/{name}/verify", handle_snapshot_verify, BODY_OPTIONAL, ROUTE_DATA | ROUTE_KEYED, 0},
 };
 #define ROUTES (sizeof table / sizeof table[0])
 _Static_assert(ROUTES + 1 <= CONTROL_ROUTES, "every route has a counter in the control segment");

@@ -1,5 +1,5 @@
 /*
- * tasks.c - long work of the supervisor, read from the page of figures, and snapshots.
+ * tasks.c - long work of the supervisor, read from the page of figures.
  *
  * The ring of tasks is written while it is read. Each entry carries a sequence number, odd while it is being written; a copy is
  * good when the number was even and the same before and after. The page is written by the supervisor alone, but a broken worker
@@ -26,6 +26,8 @@ static const char *kind_name(uint32_t kind) {
         return "reembed";
     case TASK_OPTIMIZE:
         return "optimize";
+    case TASK_VERIFY:
+        return "verify";
     }
     return "unknown";
 }
@@ -203,43 +205,4 @@ bool handle_task_cancel(struct exchange *x, struct status *st) {
     }
     reply_task(x, (enum task_kind)t.kind, &t.id);
     return true;
-}
-
-/* --- snapshots --- */
-
-bool handle_snapshot_list(struct exchange *x, struct status *st) {
-    struct snapshot_info *list = NULL;
-    size_t count = 0;
-    if (!snapshot_list(x->api->host.snapshots_dir_fd, &list, &count, st)) {
-        return false;
-    }
-    struct json_out j = reply_json(x, 200);
-    json_begin_array(&j);
-    for (size_t i = 0; i < count; i++) {
-        json_begin_object(&j);
-        json_member_cstring(&j, "name", list[i].name);
-        json_member_time(&j, "created_at", list[i].created_at);
-        json_member_uint(&j, "lsn", list[i].lsn);
-        json_member_uint(&j, "bytes", list[i].bytes);
-        json_member_uint(&j, "libraries", list[i].libraries);
-        json_member_uint(&j, "documents", list[i].documents);
-        json_member_uint(&j, "chunks", list[i].chunks);
-        json_end_object(&j);
-    }
-    json_end_array(&j);
-    free(list);
-    return true;
-}
-
-bool handle_snapshot_take(struct exchange *x, struct status *st) {
-    if (!request_known(x) && x->request->body.len > 0) {
-        if (!json_in_body(x, st)) {
-            return false;
-        }
-        (void)json_in_members(x, NULL, x->document.root, NULL, 0);
-        if (!problems_none(x, st)) {
-            return false;
-        }
-    }
-    return task_begin(x, TASK_SNAPSHOT, API_TAKE_SNAPSHOT, NULL, 0, st);
 }

@@ -27,6 +27,13 @@ struct oplog_position {
     uint64_t place;   /* of the last record: a random number that this stretch of this log has, and no other */
 };
 
+/* How far the log is in an archive. */
+struct oplog_archived {
+    uint64_t lsn;                    /* records up to that need not be kept for the archive's sake */
+    uint64_t copied;                 /* segments, so far */
+    uint64_t waiting, waiting_bytes; /* finished segments that are not there yet */
+};
+
 struct oplog;
 struct oplog_driver {
     const char *name;
@@ -44,6 +51,11 @@ struct oplog_driver {
     /* Whether `place` (of an earlier position) is one of this log, and its records behind it can be read. What lies beside a log, a checkpoint above all, is believed
      * only then: it may come from a copy that went another way. */
     bool (*knows)(struct oplog *log, uint64_t place);
+    /* Copies the finished segments behind archived->lsn that are not in the directory yet, in order, each made durable before the next; with_last: what is durable
+     * of the one in use, too. *archived goes on (begin with zeros), and tells what is left also after a failure. A directory of -1: only that. */
+    bool (*archive)(struct oplog *log, int archive_dir_fd, bool with_last, struct oplog_archived *archived, struct status *st);
+    /* Removes copies from the archive that hold nothing above lsn, of this log only. */
+    bool (*archive_prune)(struct oplog *log, int archive_dir_fd, uint64_t lsn, uint64_t *ret_removed, struct status *st);
     void (*position)(struct oplog *log, struct oplog_position *ret);
     void (*close)(struct oplog *log);
 };
@@ -62,6 +74,12 @@ static inline MUST_CHECK bool oplog_publish_snapshot(struct oplog *l, uint64_t l
 }
 static inline bool oplog_knows(struct oplog *l, uint64_t place) {
     return l->driver->knows(l, place);
+}
+static inline MUST_CHECK bool oplog_archive(struct oplog *l, int archive_dir_fd, bool with_last, struct oplog_archived *archived, struct status *st) {
+    return l->driver->archive(l, archive_dir_fd, with_last, archived, st);
+}
+static inline MUST_CHECK bool oplog_archive_prune(struct oplog *l, int archive_dir_fd, uint64_t lsn, uint64_t *ret_removed, struct status *st) {
+    return l->driver->archive_prune(l, archive_dir_fd, lsn, ret_removed, st);
 }
 static inline void oplog_position_get(struct oplog *l, struct oplog_position *ret) {
     l->driver->position(l, ret);

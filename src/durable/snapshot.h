@@ -52,8 +52,8 @@ void snapshot_cut_release(struct catalog *c, struct snapshot_cut *cut);
 
 /* What an incremental archive must know of the one that it rests on. */
 struct snapshot_base;
-/* Of one that lies there: it is verified with its chain first. */
-MUST_CHECK bool snapshot_base_open(int snapshots_dir_fd, const char *name, struct snapshot_base **ret, struct status *st);
+/* Of one that lies there: it is verified with its chain first, unless *cancel (may be NULL) becomes true: STATUS_BUSY. */
+MUST_CHECK bool snapshot_base_open(int snapshots_dir_fd, const char *name, const bool *cancel, struct snapshot_base **ret, struct status *st);
 void snapshot_base_free(struct snapshot_base *b); /* takes NULL */
 const struct snapshot_info *snapshot_base_info(const struct snapshot_base *b);
 #define SNAPSHOT_SUM_BYTES 32
@@ -78,6 +78,10 @@ MUST_CHECK bool snapshot_list(int snapshots_dir_fd, struct snapshot_info **ret, 
 /* Reads the whole archive, and all that it rests on, and holds each against its SHA256SUMS. */
 MUST_CHECK bool snapshot_verify(int snapshots_dir_fd, const char *name, struct snapshot_info *ret, struct status *st);
 
+/* A valid name in the 16 bytes that a command and a task have for what they are about, and back. */
+void snapshot_name_pack(const char *name, struct uuid *ret);
+bool snapshot_name_unpack(const struct uuid *packed, char out[SNAPSHOT_NAME_MAX]); /* false: it is none */
+
 /* One op out of a snapshot. Vectors that callers brought are part of the op. */
 struct snapshot_op {
     const struct op *op;
@@ -92,6 +96,16 @@ struct snapshot_op {
 typedef bool (*snapshot_op_fn)(const struct snapshot_op *op, void *ctx, struct status *st);
 MUST_CHECK bool snapshot_load(int snapshots_dir_fd, const char *name, const struct limits *limits, snapshot_op_fn fn, void *ctx,
                               struct snapshot_info *ret, struct status *st);
+
+/* Restores it on trial: all of the chain is read, verified, parsed, and what comes out is held against itself and the manifest's counts; nothing is kept.
+ * STATUS_BUSY: it was cancelled. */
+struct snapshot_trial_options {
+    const bool *cancel; /* may be NULL; looked at between documents */
+    void (*tell)(void *ctx, uint64_t done, uint64_t total); /* documents; may be NULL */
+    void *ctx;
+};
+MUST_CHECK bool snapshot_trial(int snapshots_dir_fd, const char *name, const struct snapshot_trial_options *options, struct snapshot_info *ret,
+                               struct status *st);
 
 /* What stays: the newest `keep` (at least 1), of each of the last keep_days days the newest, the last one that verified; and all that one of these rests on.
  * By LSN what is newer, by the record's clock what is a day (snapshot_record.h). Removes the others and stale temporary files. */

@@ -43,6 +43,11 @@ enum {
 static la_ssize_t read_block(struct archive *a, void *ctx, const void **ret) {
     struct unpacking *u = (struct unpacking *)ctx;
     size_t have = 0;
+    if (u->cancel != NULL && __atomic_load_n(u->cancel, __ATOMIC_RELAXED)) {
+        (void)status_set(&u->st, STATUS_BUSY, "reading the snapshot was called off");
+        archive_set_error(a, EINTR, "%s", u->st.detail);
+        return -1;
+    }
     if (!io_pread(u->fd, u->block, BLOCK_BYTES, (off_t)u->offset, &have, &u->st)) {
         archive_set_error(a, u->st.sys_errno, "%s", u->st.detail);
         return -1;
@@ -80,7 +85,7 @@ bool unpacking_begin(struct unpacking *u, int fd, const char *name, const struct
         limits_widest(&usual);
     }
     uint64_t op = limits != NULL && limits->max_op_bytes > usual.max_op_bytes ? limits->max_op_bytes : usual.max_op_bytes;
-    *u = (struct unpacking){.fd = fd, .name = name, .entry_max = SNAPSHOT_DOCUMENTS_BYTES + OP_TIMES * op};
+    *u = (struct unpacking){.fd = fd, .name = name, .entry_max = SNAPSHOT_DOCUMENTS_BYTES + OP_TIMES * op, .cancel = u->cancel};
     if (!io_size(fd, &size, st)) {
         return false;
     }
@@ -384,8 +389,8 @@ static bool verify_entries(struct verifying *v, const struct limits *limits, int
     return ok && check_whole(v, st);
 }
 
-bool snapshot_verify_open(int fd, const char *name, const struct limits *limits, struct verified *ret, struct status *st) {
-    struct verifying v = {0};
+bool snapshot_verify_open(int fd, const char *name, const struct limits *limits, const bool *cancel, struct verified *ret, struct status *st) {
+    struct verifying v = {.u = {.cancel = cancel}};
     bool ok = verify_entries(&v, limits, fd, name, st);
     if (ok) {
         v.found.manifest.info.bytes = v.u.size;

@@ -13,6 +13,7 @@ struct unpacking {
     const char *name;   /* of the archive, for messages */
     uint64_t size;      /* of the file */
     uint64_t entry_max; /* bytes of one entry */
+    const bool *cancel; /* NULL: none. When it becomes true, reading ends with STATUS_BUSY */
     struct archive *archive;
     uint64_t offset;
     uint64_t unpacked;
@@ -74,7 +75,7 @@ struct verified {
 };
 
 /* One archive, whatever it rests on. */
-MUST_CHECK bool snapshot_verify_open(int fd, const char *name, const struct limits *limits, struct verified *ret,
+MUST_CHECK bool snapshot_verify_open(int fd, const char *name, const struct limits *limits, const bool *cancel, struct verified *ret,
                                      struct status *st);
 void verified_fini(struct verified *v); /* takes a zeroed one */
 /* Where it is in v->library. */

@@ -40,7 +40,7 @@ static bool open_archive(int dir_fd, const char *name, int *ret_fd, struct statu
     return false;
 }
 
-static bool add_link(struct snapshot_chain *c, int dir_fd, const char *name, const struct limits *limits, struct status *st) {
+static bool add_link(struct snapshot_chain *c, int dir_fd, const char *name, const struct limits *limits, const bool *cancel, struct status *st) {
     struct snapshot_link *grown = (struct snapshot_link *)realloc(c->links, (c->count + 1) * sizeof *grown);
     if (grown == NULL) {
         return status_no_memory(st);
@@ -48,13 +48,14 @@ static bool add_link(struct snapshot_chain *c, int dir_fd, const char *name, con
     c->links = grown;
     struct snapshot_link *link = &c->links[c->count++];
     *link = (struct snapshot_link){.fd = -1};
-    return open_archive(dir_fd, name, &link->fd, st) && snapshot_verify_open(link->fd, name, limits, &link->v, st);
+    return open_archive(dir_fd, name, &link->fd, st) && snapshot_verify_open(link->fd, name, limits, cancel, &link->v, st);
 }
 
 /* Says which archive it was that cannot be had because of `why`. A base that is gone is damage, not something that was not found. */
 static bool bad_base(const struct snapshot_chain *c, const struct status *why, struct status *st) {
-    if (why->code == STATUS_NO_MEMORY) {
-        return status_no_memory(st);
+    if (why->code == STATUS_NO_MEMORY || why->code == STATUS_BUSY) {
+        *st = *why;
+        return false;
     }
     bool gone = why->code == STATUS_NOT_FOUND;
     (void)status_set(st, gone ? STATUS_CORRUPT : why->code, "snapshot %s rests on others, and %s%.200s", snapshot_chain_info(c)->name,
@@ -76,7 +77,7 @@ static bool is_base_meant(const struct snapshot_link *link, const struct snapsho
     return true;
 }
 
-static bool follow(struct snapshot_chain *c, int dir_fd, const struct limits *limits, struct status *st) {
+static bool follow(struct snapshot_chain *c, int dir_fd, const struct limits *limits, const bool *cancel, struct status *st) {
     struct status why = {0};
     while (c->links[c->count - 1].v.manifest.info.base[0] != '\0') {
         char base[SNAPSHOT_NAME_MAX];
@@ -85,7 +86,7 @@ static bool follow(struct snapshot_chain *c, int dir_fd, const struct limits *li
             return status_set(st, STATUS_MALFORMED, "snapshot %s rests on more than %d others", snapshot_chain_info(c)->name,
                               SNAPSHOT_CHAIN_LINKS_MAX - 1);
         }
-        if (!add_link(c, dir_fd, base, limits, &why) || !is_base_meant(&c->links[c->count - 2], &c->links[c->count - 1], &why)) {
+        if (!add_link(c, dir_fd, base, limits, cancel, &why) || !is_base_meant(&c->links[c->count - 2], &c->links[c->count - 1], &why)) {
             return bad_base(c, &why, st);
         }
     }
@@ -190,13 +191,18 @@ const struct buf *snapshot_chain_keys(const struct snapshot_chain *c) {
 
 bool snapshot_open_verified(int snapshots_dir_fd, const char *name, const struct limits *limits, struct snapshot_chain **ret,
                             struct status *st) {
+    return snapshot_open_until(snapshots_dir_fd, name, limits, NULL, ret, st);
+}
+
+bool snapshot_open_until(int snapshots_dir_fd, const char *name, const struct limits *limits, const bool *cancel, struct snapshot_chain **ret,
+                         struct status *st) {
     struct status local;
     st = st != NULL ? st : &local;
     struct snapshot_chain *c = (struct snapshot_chain *)calloc(1, sizeof *c);
     if (c == NULL) {
         return status_no_memory(st);
     }
-    if (!add_link(c, snapshots_dir_fd, name, limits, st) || !follow(c, snapshots_dir_fd, limits, st) || !place_all(c, st)) {
+    if (!add_link(c, snapshots_dir_fd, name, limits, cancel, st) || !follow(c, snapshots_dir_fd, limits, cancel, st) || !place_all(c, st)) {
         snapshot_chain_free(c);
         return false;
     }

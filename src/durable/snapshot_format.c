@@ -1,6 +1,8 @@
 /* snapshot_format.c - names and words of snapshots. */
 #include "durable/snapshot_format.h"
 
+#include "base/bytes.h"
+
 #include <stdio.h>
 
 #define LIBRARIES "libraries/"
@@ -94,6 +96,33 @@ bool snapshot_name_valid(const char *name) {
         }
     }
     return is_suffix(name + sizeof form - 1);
+}
+
+/* The digits as a number, then which suffix. */
+enum { AT_DATE = 9, AT_SUFFIX = 24, PACKED_BYTES = 8 };
+
+void snapshot_name_pack(const char *name, struct uuid *ret) {
+    uint64_t number = 0;
+    *ret = (struct uuid){{0}};
+    for (size_t i = AT_DATE; i < AT_SUFFIX; i++) {
+        number = name[i] == '_' ? number : number * 10 + (uint64_t)(name[i] - '0');
+    }
+    store_u64le(ret->b, number);
+    for (uint8_t i = 0; i < sizeof suffixes / sizeof suffixes[0]; i++) {
+        ret->b[PACKED_BYTES] = strcmp(name + AT_SUFFIX, suffixes[i]) == 0 ? i : ret->b[PACKED_BYTES];
+    }
+}
+
+bool snapshot_name_unpack(const struct uuid *packed, char out[SNAPSHOT_NAME_MAX]) {
+    const uint64_t per_day = 1000000;
+    const uint64_t most = 100000000 * per_day;
+    uint64_t number = load_u64le(packed->b);
+    uint8_t suffix = packed->b[PACKED_BYTES];
+    if (number >= most || suffix >= sizeof suffixes / sizeof suffixes[0]) {
+        return false;
+    }
+    (void)snprintf(out, SNAPSHOT_NAME_MAX, "snapshot_%08u_%06u%s", (unsigned)(number / per_day), (unsigned)(number % per_day), suffixes[suffix]);
+    return true;
 }
 
 static const char *const index_words[] = {[INDEX_HNSW] = "hnsw", [INDEX_FLAT] = "flat"};

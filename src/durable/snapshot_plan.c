@@ -61,9 +61,9 @@ static void add_behind(struct snapshot_base *b, const char *name) {
     memcpy(b->behind[b->behind_count++], name, strlen(name) + 1);
 }
 
-bool snapshot_base_open(int snapshots_dir_fd, const char *name, struct snapshot_base **ret, struct status *st) {
+bool snapshot_base_open(int snapshots_dir_fd, const char *name, const bool *cancel, struct snapshot_base **ret, struct status *st) {
     struct snapshot_chain *chain = NULL;
-    if (!snapshot_open_verified(snapshots_dir_fd, name, NULL, &chain, st)) {
+    if (!snapshot_open_until(snapshots_dir_fd, name, NULL, cancel, &chain, st)) {
         return false;
     }
     struct snapshot_base *b = base_new(chain->count);

@@ -20,6 +20,9 @@ struct snapshot_chain {
  * STATUS_TOO_LARGE, which names the archive. */
 MUST_CHECK bool snapshot_open_verified(int snapshots_dir_fd, const char *name, const struct limits *limits, struct snapshot_chain **ret,
                                        struct status *st);
+/* The same, unless *cancel becomes true: then STATUS_BUSY. */
+MUST_CHECK bool snapshot_open_until(int snapshots_dir_fd, const char *name, const struct limits *limits, const bool *cancel, struct snapshot_chain **ret,
+                                    struct status *st);
 const struct snapshot_info *snapshot_chain_info(const struct snapshot_chain *c); /* of the newest */
 const struct buf *snapshot_chain_keys(const struct snapshot_chain *c);           /* its idempotency.jsonl; those of older links are history */
 /* Hands the libraries out, each from where it is, the oldest archive first. */

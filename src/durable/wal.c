@@ -549,6 +549,8 @@ static const struct oplog_driver wal_driver = {
     .read_from = read_from,
     .publish_snapshot = publish_snapshot,
     .knows = knows,
+    .archive = wal_archive,
+    .archive_prune = wal_archive_prune,
     .position = position,
     .close = close_log,
 };

@@ -1,5 +1,5 @@
 /* wal_internal.h - what the files of the embedded log share. Their tasks: wal.c appends, reads, retires; wal_open.c judges what
- * it finds; wal_spare.c has the next segment ready; wal_scan.c and wal_format.c read bytes. */
+ * it finds; wal_spare.c has the next segment ready; wal_archive.c copies finished ones; wal_scan.c and wal_format.c read bytes. */
 #ifndef QUIRE_DURABLE_WAL_INTERNAL_H
 #define QUIRE_DURABLE_WAL_INTERNAL_H
 
@@ -76,6 +76,10 @@ MUST_CHECK bool wal_sync_dir(int dir_fd, struct status *st);
 MUST_CHECK bool wal_erase(int fd, uint64_t from, uint64_t to, const char *name, struct status *st);
 /* Puts an end marker at `at`, which names next_lsn as the first LSN of the successor, and syncs. */
 MUST_CHECK bool wal_write_end(int fd, const struct wal_segment *segment, uint64_t at, uint64_t next_lsn, struct status *st);
+
+/* --- wal_archive.c: the driver's --- */
+MUST_CHECK bool wal_archive(struct oplog *log, int dir_fd, bool with_last, struct oplog_archived *archived, struct status *st);
+MUST_CHECK bool wal_archive_prune(struct oplog *log, int dir_fd, uint64_t lsn, uint64_t *ret_removed, struct status *st);
 
 /* --- wal_spare.c --- */
 /* A new file of zeros, written and synced, so that later syncs of its data write no metadata. *ret_fd is open for reading and

@@ -285,7 +285,7 @@ bool channel_get_command(struct slice payload, struct channel_command *ret, stru
     uint8_t command = read_u8(&r);
     struct slice argument = read_slice(&r, UUID_BYTES);
     struct slice task = read_slice(&r, UUID_BYTES);
-    if (!reader_done(&r) || command < API_TAKE_SNAPSHOT || command > API_OPTIMIZE_INDEX) {
+    if (!reader_done(&r) || command < API_TAKE_SNAPSHOT || command > API_VERIFY_SNAPSHOT) {
         return status_set(st, STATUS_MALFORMED, "a command that does not decode");
     }
     ret->command = (enum api_command)command;

@@ -27,6 +27,7 @@
 #include "proc/snapshotter.h"
 #include "proc/submission.h"
 #include "proc/tasks.h"
+#include "proc/verifier.h"
 #include "proc/thread.h"
 #include "shm/atomics.h"
 
@@ -222,6 +223,20 @@ static bool begin_optimize(struct supervisor *s, const struct uuid *library, con
     return true;
 }
 
+static bool begin_verification(struct supervisor *s, const struct uuid *packed, const struct uuid *id, struct uuid *ret_task,
+                               struct status *st) {
+    char name[SNAPSHOT_NAME_MAX];
+    if (!snapshot_name_unpack(packed, name)) {
+        return status_set_subject(st, STATUS_NOT_FOUND, SUBJECT_SNAPSHOT, "there is no such snapshot");
+    }
+    if ((id != NULL || !tasks_find_live(s->tasks, TASK_VERIFY, packed, ret_task)) &&
+        !tasks_add(s->tasks, TASK_VERIFY, packed, id, ret_task, st)) {
+        return false;
+    }
+    verifier_wake(s->verifier);
+    return true;
+}
+
 static bool cancel_task(struct supervisor *s, const struct uuid *task, struct uuid *ret_task, struct status *st) {
     enum task_kind kind;
     if (!tasks_cancel(s->tasks, task, &kind, st)) {
@@ -230,6 +245,8 @@ static bool cancel_task(struct supervisor *s, const struct uuid *task, struct uu
     *ret_task = *task;
     if (kind == TASK_SNAPSHOT) {
         snapshotter_cancel(s->snapshotter, task);
+    } else if (kind == TASK_VERIFY) {
+        verifier_cancel(s->verifier, task);
     } else {
         rebuilder_wake(s->rebuilder);
     }
@@ -249,6 +266,8 @@ static bool obey(struct supervisor *s, const struct channel_command *c, struct u
         return begin_rebuild(s, &c->argument, id, ret_task, st);
     case API_OPTIMIZE_INDEX:
         return begin_optimize(s, &c->argument, id, ret_task, st);
+    case API_VERIFY_SNAPSHOT:
+        return begin_verification(s, &c->argument, id, ret_task, st);
     case API_CANCEL_TASK:
         return cancel_task(s, &c->argument, ret_task, st);
     }

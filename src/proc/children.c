@@ -261,6 +261,7 @@ static void clear_slot(struct control_worker *slot, pid_t pid, enum control_work
     store_relaxed_u64(&slot->busy_since_us, 0);
     store_relaxed_u64(&slot->pin_since_us, 0);
     store_release_u64(&slot->pin_lsn, 0);
+    store_relaxed_u64(&slot->sending, 0);
     store_relaxed_u64(&slot->ready, 0);
     store_relaxed_u32(&slot->pid, (uint32_t)pid);
     store_release_u32(&slot->state, (uint32_t)state);

@@ -25,6 +25,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "proc/archiver.h"
 #include "proc/background.h"
 #include "proc/channels.h"
 #include "proc/checkpointer.h"
@@ -346,7 +347,7 @@ static bool log_batch(struct committer *c) {
         b->records[i].time_us = time_us;
     }
     int64_t begun = clock_monotonic_us();
-    bool ok = oplog_append(c->s->log, b->records, b->record_count, &st);
+    bool ok = archiver_admits(c->s->archiver, &st) && oplog_append(c->s->log, b->records, b->record_count, &st);
     control_histogram_add(&c->s->figures->sync_time, clock_monotonic_us() - begun);
     if (ok) {
         note_room(c);
@@ -417,6 +418,7 @@ static void show_commit(struct committer *c, int64_t begun_us) {
     oplog_position_get(c->s->log, &position);
     store_relaxed_u64(&f->commits, f->commits + 1);
     store_relaxed_u64(&f->committed_ops, f->committed_ops + c->batch.count);
+    archiver_note(c->s->archiver, position.place);
     store_relaxed_u64(&f->wal_lsn, position.durable_lsn);
     store_relaxed_u64(&f->wal_bytes, position.bytes);
     store_relaxed_u64(&f->wal_segments, position.segments);

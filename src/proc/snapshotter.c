@@ -23,6 +23,7 @@
 #include "base/log.h"
 #include "durable/snapshot_record.h"
 #include "durable/restore.h"
+#include "proc/archiver.h"
 #include "proc/committer.h"
 #include "proc/lock.h"
 #include "proc/log_floor.h"
@@ -136,7 +137,10 @@ static void clean_up(struct snapshotter *sn, uint64_t lsn) {
     log_floor_set(sn->s->log_floor, LOG_NEED_SNAPSHOT, lsn);
     if (!snapshot_prune(sn->s->snapshots_dir_fd, &retention, &pruned, &st)) {
         log_status(LOG_LEVEL_WARN, "old snapshots stay", &st);
-    } else if (pruned.removed > 0) {
+        return;
+    }
+    archiver_set_oldest(sn->s->archiver, pruned.oldest_lsn);
+    if (pruned.removed > 0) {
         log_debug("removed %u old snapshots", pruned.removed);
     }
 }
@@ -200,7 +204,7 @@ static void try_candidate(struct snapshotter *sn) {
     if (sn->candidate[0] == '\0' || load_relaxed_u64(&sn->s->tunables.snapshot_chain_max) == 0) {
         return;
     }
-    if (!snapshot_base_open(sn->s->snapshots_dir_fd, sn->candidate, &base, &st)) {
+    if (!snapshot_base_open(sn->s->snapshots_dir_fd, sn->candidate, &sn->cancel, &base, &st)) {
         log_status(LOG_LEVEL_WARN, "the last snapshot does not verify; the next one does not rest on it", &st);
     } else if (is_candidate_meant(sn, base)) {
         sn->base = base;
@@ -433,6 +437,7 @@ static bool changed_bytes(const struct snapshotter *sn, uint64_t *ret, struct st
 bool snapshotter_final(struct snapshotter *sn, bool *ret_taken, struct snapshot_info *ret, struct status *st) {
     uint64_t bytes = 0;
     *ret_taken = false;
+    sn->candidate[0] = '\0'; /* verifying it now could take long */
     if (sn->ops == 0) {
         log_info("final snapshot: not needed, nothing has changed since the last one");
         return true;

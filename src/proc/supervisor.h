@@ -10,6 +10,8 @@
  *   rebuild         carries the rebuilding of an index from begin to switch         rebuild.c
  *   checkpoint      takes live checkpoints                                          checkpointer.c
  *   snapshot        writes snapshots, lets the log before them go                   snapshotter.c
+ *   verify          restores snapshots on trial                                     verifier.c
+ *   archive         copies finished log segments into archive_dir                   archiver.c
  *   recovery, stop  one at the start, one at the end; nobody else is at work        supervisor.c
  *
  * Locks, in the order in which they may be taken: a thread that holds one takes only such as stand below it. All are held for
@@ -20,6 +22,8 @@
  *                                                                                          rebuild, embed
  *    2    snapshotter.mutex       what is due and why                                      committer, channels, snapshot, stop
  *         checkpointer.mutex      the same; never held with the one above                  committer, checkpoint, rebuild, stop
+ *         archiver.mutex          likewise                                                 committer, archive, snapshot, stop
+ *         verifier.mutex          likewise                                                 channels, verify, stop
  *    3    background.mutex        wake-up counts                                           committer, embed, link, rebuild, stop
  *    4    rebuilder.mutex         wake-up counts                                           channels, rebuild, main, stop
  *    5    tasks.mutex             the table of tasks and its copy in the figures           channels, rebuild, snapshot, main
@@ -44,6 +48,7 @@
 #include "proc/listener.h"
 #include "store/catalog.h"
 
+struct archiver;
 struct background;
 struct channels;
 struct children;
@@ -54,12 +59,15 @@ struct rebuilder;
 struct snapshot_record;
 struct snapshotter;
 struct tasks;
+struct verifier;
 
 /* [reload] keys that other threads than main look at: written by main, read by all, relaxed. */
 struct tunables {
     uint64_t checkpoint_interval, checkpoint_ops;
     uint64_t snapshot_interval, snapshot_every_ops, snapshot_keep, snapshot_keep_days, snapshot_chain_max;
     uint64_t snapshot_compression, snapshot_level, snapshot_include_embeddings, snapshot_stop_max_bytes;
+    uint64_t snapshot_verify_interval;
+    uint64_t archive_keep_days, archive_max_lag_bytes;
     uint64_t watchdog_lock_ms;
 };
 
@@ -86,8 +94,10 @@ struct supervisor {
     struct background *background;
     struct rebuilder *rebuilder;
     struct snapshotter *snapshotter;
+    struct verifier *verifier;
     struct snapshot_record *snapshot_record; /* has a lock of its own */
     struct checkpointer *checkpointer;
+    struct archiver *archiver;
     struct tasks *tasks;
 
     int wake_fd;         /* eventfd: something for the main thread to look at */

@@ -14,6 +14,7 @@
 #include "durable/restore.h"
 #include "durable/snapshot_record.h"
 #include "index/distance.h"
+#include "proc/archiver.h"
 #include "proc/background.h"
 #include "proc/channels.h"
 #include "proc/checkpointer.h"
@@ -29,6 +30,7 @@
 #include "proc/startlog.h"
 #include "proc/tasks.h"
 #include "proc/thread.h"
+#include "proc/verifier.h"
 #include "shm/atomics.h"
 #include "store/backlog.h"
 
@@ -93,6 +95,9 @@ void supervisor_set_tunables(struct supervisor *s) {
     store_relaxed_u64(&s->tunables.snapshot_compression, s->config.snapshot_compression);
     store_relaxed_u64(&s->tunables.snapshot_level, s->config.snapshot_level);
     store_relaxed_u64(&s->tunables.snapshot_stop_max_bytes, s->config.snapshot_stop_max_bytes);
+    store_relaxed_u64(&s->tunables.snapshot_verify_interval, s->config.snapshot_verify_interval);
+    store_relaxed_u64(&s->tunables.archive_keep_days, s->config.archive_keep_days);
+    store_relaxed_u64(&s->tunables.archive_max_lag_bytes, s->config.archive_max_lag_bytes);
     store_relaxed_u64(&s->tunables.watchdog_lock_ms, s->config.watchdog_lock_ms);
 }
 
@@ -192,7 +197,7 @@ static bool start_snapshotter(struct run *r, struct status *st) {
     struct snapshot_info *list = NULL;
     struct snapshot_candidate candidate = {0};
     size_t count = 0;
-    if (!snapshot_record_open(s->snapshots_dir_fd, &s->snapshot_record, st) || !snapshot_list(s->snapshots_dir_fd, &list, &count, st)) {
+    if (!snapshot_list(s->snapshots_dir_fd, &list, &count, st)) {
         return false;
     }
     find_candidate(r, list, count, &candidate);
@@ -245,11 +250,14 @@ static void show_recovery(struct run *r, int64_t took_us) {
     f->recovering = 0;
 }
 
+/* The archive's need is told before anybody lets a segment go. */
 static bool start_threads(struct run *r, struct status *st) {
     struct supervisor *s = &r->s;
     return tasks_new(s->figures, &s->tasks, st) && log_floor_new(s, &s->log_floor, st) &&
-           committer_new(s, r->report.last_lsn, &s->committer, st) && start_snapshotter(r, st) && checkpointer_new(s, &r->report, &s->checkpointer, st) && background_new(s, &s->background, st) && rebuilder_new(s, &s->rebuilder, st) && channels_new(s, &s->channels, st) &&
-           reembed_new(s, &r->report, &r->reembed, st);
+           snapshot_record_open(s->snapshots_dir_fd, &s->snapshot_record, st) && archiver_new(s, &s->archiver, st) &&
+           committer_new(s, r->report.last_lsn, &s->committer, st) && start_snapshotter(r, st) && verifier_new(s, &s->verifier, st) &&
+           checkpointer_new(s, &r->report, &s->checkpointer, st) && background_new(s, &s->background, st) &&
+           rebuilder_new(s, &s->rebuilder, st) && channels_new(s, &s->channels, st) && reembed_new(s, &r->report, &r->reembed, st);
 }
 
 /* The main socket last: who waits for a server waits for that one. */
@@ -450,7 +458,9 @@ void supervisor_tear_down(struct run *r) {
     }
     reembed_free(r->reembed);
     rebuilder_free(s->rebuilder);
+    verifier_free(s->verifier);
     snapshotter_free(s->snapshotter);
+    archiver_free(s->archiver);
     snapshot_record_free(s->snapshot_record);
     checkpointer_free(s->checkpointer);
     background_free(s->background);

@@ -2,7 +2,7 @@
  * supervisor_stop.c - the ends of the process.
  *
  *   in order     nobody new can connect; workers finish what they have in hand and what stands in the socket's queue; what
- *                waits is committed; final snapshot, unless it would be large, LOG_CLOSE, checkpoint of the arenas.
+ *                waits is committed; final snapshot, unless it would be large, LOG_CLOSE, the archive of the log, checkpoint of the arenas.
  *                Where the sockets stay, held by the service manager or kept for a successor (supervisor_upgrade.c), who connects
  *                waits in their queues for the next server, and no request fails
  *   at once      QUIT, or a second TERM: nothing is saved, because everything that was acknowledged is in the log
@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/io.h"
 #include "base/log.h"
+#include "proc/archiver.h"
 #include "proc/background.h"
 #include "proc/checkpointer.h"
 #include "proc/children.h"
@@ -21,6 +22,7 @@
 #include "proc/rebuild.h"
 #include "proc/snapshotter.h"
 #include "proc/thread.h"
+#include "proc/verifier.h"
 #include "shm/atomics.h"
 
 #include <fcntl.h>
@@ -84,6 +86,7 @@ static bool save_all(struct run *r, struct status *st) {
     if (!committer_close_log(s->committer, st)) {
         return false;
     }
+    archiver_final(s->archiver);
     int64_t closed = clock_monotonic_us();
     uint64_t lsn = committer_last_lsn(s->committer);
     log_info("log closed at LSN %llu; snapshot and log took %.1f ms", (unsigned long long)lsn,
@@ -103,8 +106,14 @@ void supervisor_stop_threads(struct supervisor *s) {
     if (s->rebuilder != NULL) {
         rebuilder_stop(s->rebuilder);
     }
+    if (s->verifier != NULL) {
+        verifier_stop(s->verifier);
+    }
     if (s->snapshotter != NULL) {
         snapshotter_stop(s->snapshotter);
+    }
+    if (s->archiver != NULL) {
+        archiver_stop(s->archiver);
     }
     if (s->checkpointer != NULL) {
         checkpointer_stop(s->checkpointer);

@@ -61,6 +61,7 @@ enum {
     MS_PER_SECOND = 1000,
     CONFIG_MAX_BYTES = 1048576,
     READ_STEP = 65536,
+    SEND_STEP = 65536,
     TRIM_BYTES = 4194304,    /* after a larger request memory is given back to the system */
     MMAP_THRESHOLD = 262144 /* fixed: glibc would raise it with each large body and keep them all */
 };
@@ -228,6 +229,28 @@ static void put(FCGX_Stream *out, struct slice s) {
     }
 }
 
+/* In pieces. Each that nginx has taken is progress, so the watchdog counts anew; a client that takes nothing ends it by peer_timeout_ms. A file that turns out
+ * shorter than announced ends the connection early, which nginx passes on as a response cut short. */
+static void send_file(struct worker *w, int fd, uint64_t bytes) {
+    char piece[SEND_STEP];
+    struct status st;
+    store_relaxed_u64(&w->page->sending, 1);
+    for (uint64_t at = 0; at < bytes;) {
+        size_t want = bytes - at < sizeof piece ? (size_t)(bytes - at) : sizeof piece;
+        size_t have = 0;
+        if (!io_pread(fd, piece, want, (off_t)at, &have, &st) || have == 0) {
+            log_warn("a file that is being sent cannot be read to its end");
+            break;
+        }
+        if (FCGX_PutStr(piece, (int)have, w->request.out) != (int)have) {
+            break; /* nginx is gone */
+        }
+        at += have;
+        store_relaxed_u64(&w->page->busy_since_us, (uint64_t)clock_monotonic_us());
+    }
+    store_relaxed_u64(&w->page->sending, 0);
+}
+
 static void send_response(struct worker *w, bool with_body) {
     const struct api_response *r = &w->response;
     FCGX_Stream *out = w->request.out;
@@ -237,11 +260,14 @@ static void send_response(struct worker *w, bool with_body) {
     }
     FCGX_FPrintF(out, "Status: %d %s\r\n", r->status, reason_of(r->status));
     if (r->content_type != NULL) {
-        FCGX_FPrintF(out, "Content-Type: %s\r\nContent-Length: %lu\r\n", r->content_type, (unsigned long)r->body.len);
+        uint64_t bytes = r->file_fd >= 0 ? r->file_bytes : r->body.len;
+        FCGX_FPrintF(out, "Content-Type: %s\r\nContent-Length: %lu\r\n", r->content_type, (unsigned long)bytes);
     }
     put(out, buf_slice(&r->headers));
     put(out, slice_str("\r\n"));
-    if (with_body) {
+    if (with_body && r->file_fd >= 0) {
+        send_file(w, r->file_fd, r->file_bytes);
+    } else if (with_body) {
         put(out, buf_slice(&r->body));
     }
 }

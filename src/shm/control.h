@@ -41,6 +41,7 @@ struct control_worker {
     uint64_t busy_since_us; /* monotonic; 0 when idle */
     uint64_t pin_lsn;       /* the LSN of the view it searches; 0: none. Set under its read lock, cleared with release */
     uint64_t pin_since_us;
+    uint64_t sending;       /* 1 while it sends a file: api lets only so many do so at once */
     uint64_t ready;         /* 1 once it has entered its accept loop */
     /* counters, for the life of the segment */
     uint64_t requests;

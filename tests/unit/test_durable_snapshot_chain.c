@@ -237,7 +237,7 @@ static void goes_on_from_what_lies_there(void **state) {
     struct snapshot_info info = take(c);
     snapshot_base_free(c->base);
     c->base = NULL;
-    assert_true(snapshot_base_open(c->dir.fd, info.name, &c->base, &st));
+    assert_true(snapshot_base_open(c->dir.fd, info.name, NULL, &c->base, &st));
     change(c, 3, "d5");
     struct snapshot_info next = take(c);
     assert_string_equal(next.base, info.name);
@@ -311,7 +311,7 @@ static void refused(struct chain *c, const char *name, const char *mentions) {
     if ((st.code != STATUS_CORRUPT && st.code != STATUS_MALFORMED) || strstr(st.detail, mentions) == NULL) {
         fail_msg("code %d, \"%s\" does not speak of \"%s\"", (int)st.code, st.detail, mentions);
     }
-    assert_false(snapshot_base_open(c->dir.fd, name, &base, &st));
+    assert_false(snapshot_base_open(c->dir.fd, name, NULL, &base, &st));
 }
 
 static void links_are_removed(void **state) {

@@ -381,7 +381,7 @@ static void commands_and_answers_come_through(void **state) {
     assert_true(uuid_equal(&command.task, &rebuild.task));
     payload.data[0] = 0;
     assert_false(channel_get_command(buf_slice(&payload), &command, &st));
-    payload.data[0] = API_OPTIMIZE_INDEX + 1;
+    payload.data[0] = API_VERIFY_SNAPSHOT + 1;
     assert_false(channel_get_command(buf_slice(&payload), &command, &st));
     assert_false(channel_get_command(slice_of(payload.data, payload.len - 1), &command, &st));
 
