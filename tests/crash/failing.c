@@ -10,6 +10,7 @@ const char *const failing_deed_names[DEEDS] = {
     [DEED_LIVE] = "a live checkpoint",
     [DEED_SNAPSHOT] = "a snapshot",
     [DEED_COMPACT] = "a compaction",
+    [DEED_REBUILD] = "a rebuild",
     [DEED_BACKGROUND] = "vectors and links",
     [DEED_STOP] = "a stop",
     [DEED_START_LIVE] = "a start from a live checkpoint",
@@ -71,6 +72,9 @@ static bool perform(struct server *s, enum failing_deed deed, struct status *st)
     case DEED_COMPACT:
         s->steps_between = BETWEEN;
         return server_compact(s, &id, st);
+    case DEED_REBUILD:
+        s->steps_between = BETWEEN;
+        return server_rebuild(s, &id, st);
     case DEED_BACKGROUND:
         return server_embed(s, st) && server_link(s, st);
     case DEED_STOP:

@@ -19,6 +19,7 @@ enum failing_deed {
     DEED_LIVE,     /* a live checkpoint, with commits between its steps */
     DEED_SNAPSHOT, /* one that rests on another */
     DEED_COMPACT,
+    DEED_REBUILD,
     DEED_BACKGROUND, /* missing vectors, links */
     DEED_STOP,
     DEED_START_LIVE,

@@ -24,14 +24,15 @@ static struct uuid library_of(uint32_t which) {
  * chunks and libraries. */
 static void script_op(uint32_t n, struct buf *out) {
     char name[64];
-    char text[64];
+    char text[160];
     struct uuid texts = library_of(0);
     struct uuid brought = library_of(1);
     struct uuid passing = library_of(10 + n / 50);
     struct buf id = {0};
     buf_reset(out);
     (void)snprintf(name, sizeof name, "document %u", n);
-    (void)snprintf(text, sizeof text, "text of step %u", n);
+    /* Some words come only once, some again and again, so that all kinds of pages change. */
+    (void)snprintf(text, sizeof text, "text of step %u: only%u once%ub some%u many%u w%u", n, n, n * 7919 % 1000, n % 23, n % 5, n * 31 % 211);
     if (n == 0 || n == 1) {
         struct uuid library = library_of(n);
         fixture_library_op(out, OP_LIBRARY_CREATE, &library, n == 0 ? INDEX_HNSW : INDEX_FLAT, n == 0 ? "test" : "none");
@@ -653,6 +654,34 @@ bool server_compact(struct server *s, const struct uuid *library, struct status 
     bool ok = compaction_new(s->catalog, lib, &k, st) && compaction_begin(k, st) && carry_compaction(s, k, st);
     catalog_publish(s->catalog, s->account->next_lsn - 1, PATIENCE_US, NULL, NULL);
     compaction_end(k);
+    catalog_release(s->catalog, lib);
+    return ok;
+}
+
+bool server_rebuild(struct server *s, const struct uuid *library, struct status *st) {
+    struct library *lib = catalog_acquire(s->catalog, library);
+    struct index_settings settings;
+    bool ready = false;
+    if (lib == NULL) {
+        return true;
+    }
+    struct reading rd;
+    library_reading(lib, &rd);
+    settings = rd.view.index;
+    bool ok = backlog_rebuild_begin(lib, &settings, st);
+    bool begun = ok;
+    while (ok && !ready) {
+        uint64_t done = 0;
+        uint64_t total = 0;
+        ok = server_link(s, st);
+        steps_between(s);
+        backlog_rebuild_progress(lib, &done, &total, &ready);
+    }
+    ok = ok && backlog_rebuild_switch(s->catalog, lib, st);
+    if (begun && !ok) {
+        backlog_rebuild_cancel(lib);
+    }
+    catalog_publish(s->catalog, s->account->next_lsn - 1, PATIENCE_US, NULL, NULL);
     catalog_release(s->catalog, lib);
     return ok;
 }

@@ -69,6 +69,8 @@ bool server_embed(struct server *s, struct status *st);
 bool server_link(struct server *s, struct status *st);
 /* Makes a library's arena anew without what is deleted, with steps between as above. */
 bool server_compact(struct server *s, const struct uuid *library, struct status *st);
+/* Builds a library's graph anew beside the one that serves, with steps between, and switches. */
+bool server_rebuild(struct server *s, const struct uuid *library, struct status *st);
 /* Closes everything and leaves the files as they are, like a kill. */
 void server_crash(struct server *s);
 /* LOG_CLOSE and a checkpoint, then as above. */
