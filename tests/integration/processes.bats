@@ -43,3 +43,4 @@ one() {
 @test "processes: a stop wins over an upgrade" { one stop_during_an_upgrade; }
 @test "processes: sockets that somebody else holds" { one held_sockets; }
 @test "processes: data of a newer program is refused and left alone" { one newer_data; }
+@test "processes: a fork that fails is tried again" { one fork_that_fails; }

@@ -758,6 +758,42 @@ def test_supervisor_without_descriptors():
         check(s.stop() == 0)
 
 
+def test_fork_that_fails():
+    """EAGAIN and ENOMEM from fork: tried again after longer and longer pauses, and the other workers serve meanwhile"""
+    if shutil.which("strace") is None:
+        print("# needs strace")
+        return
+    with Server("workers = 2") as s:
+        library = s.library()
+        for error in ("EAGAIN", "ENOMEM"):
+            until(lambda: len(s.workers()) == 2, "all workers")
+            failed = s.log().count("cannot start a worker")
+            tracer = subprocess.Popen(["strace", "-qq", "-e", "trace=clone,clone3,fork,vfork", "-e", "inject=clone,clone3,fork,vfork:error=" + error, "-p",
+                                       str(s.process.pid)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+            def attached():
+                with open("/proc/%d/status" % s.process.pid) as f:
+                    return tracer.poll() is not None or "TracerPid:\t%d\n" % tracer.pid in f.read()
+
+            until(attached, "strace")
+            if tracer.poll() is not None:
+                print("# strace may not trace here")
+                return
+            try:
+                kill(s.workers()[0], signal.SIGKILL)
+                until(lambda: s.log().count("cannot start a worker") >= failed + 3, "failing tries")
+                for _ in range(20):
+                    check(s.search(library).status == 200)
+                tries = s.log().count("cannot start a worker") - failed
+                check(tries <= 40, tries)
+            finally:
+                tracer.terminate()
+                tracer.wait()
+        until(lambda: len(s.workers()) == 2, "the successor")
+        check(s.put(library).status == 201)
+        check(s.stop() == 0)
+
+
 def test_worker_without_descriptors():
     """EMFILE where a worker accepts: it pauses instead of spinning, and serves who waits once there are descriptors again"""
     with Server("workers = 1") as s:
