@@ -4,7 +4,7 @@
     clock.py [--short] [--count N] [--seed N [--life N]]
 
 QUIRE_CLOCK_SHIFT makes the clock wrong in the supervisor and its workers at once. Through all jumps: LSNs ascend, and so do ids made by the server; no request
-runs into a deadline, no worker is ended by the watchdog; snapshots and checkpoints go on being taken by their intervals; of the snapshots the newest by LSN are
+runs into a deadline, no worker is ended by the watchdog, an Idempotency-Key is remembered; snapshots and checkpoints go on being taken by their intervals; of the snapshots the newest by LSN are
 kept, and arenas that are removed are made again from them and the log; the server's age is its age. Now and then it is killed or stopped, and everything
 acknowledged is there.
 """
@@ -83,17 +83,32 @@ class Shifted:
         before = self.client.metric(metric)
         self.wait_for(metric, lambda: self.client.metric(metric) > before)
 
-    def make_id(self):
-        """An id of the server's own making."""
-        status, reply = self.client.request("POST", "/v1/libraries/%s/documents" % self.library, {"title": "t", "texts": ["one of many"]})
+    def send_with_key(self, key):
+        """The id that the document got, which the server makes."""
+        status, reply = self.client.request("POST", "/v1/libraries/%s/documents" % self.library, {"title": "t", "texts": ["one of many"]}, key=key)
         if status != 201:
             self.life.wrong("status %s: %s" % (status, reply))
-            return
+            return None
+        return reply
+
+    def make_id(self):
+        """Returns the key that it was sent with."""
+        key = "key-%d" % len(self.ids)
+        reply = self.send_with_key(key)
+        if reply is None:
+            return key
         if reply["id"] in self.ids:
             self.life.duplicated("id " + reply["id"])
         self.ids.append(reply["id"])
         self.oracle.sending(reply["id"], ("one of many",))
         self.oracle.acked(reply["id"], ("one of many",))
+        return key
+
+    def ask_again(self, key):
+        """The last one: its key must be remembered."""
+        reply = self.send_with_key(key)
+        if reply is not None and reply["id"] != self.ids[-1]:
+            self.life.duplicated("%s made %s, and then %s" % (key, self.ids[-1], reply["id"]))
 
     def look(self):
         """At what goes by time."""
@@ -113,10 +128,11 @@ class Shifted:
             self.life.wrong("the newest snapshot is gone: %s" % names)
 
     def jump(self):
+        key = self.make_id()
         self.shift(self.rng.choice(SHIFTS_S))
         for _ in range(STEPS):
             self.writer.step(self.client)
-        self.make_id()
+        self.ask_again(key)
         if self.rng.random() < 0.5:
             self.wait_for_one_more("quire_snapshots_taken_total")
         if self.rng.random() < 0.5:
@@ -128,6 +144,7 @@ class Shifted:
 
     def restart(self):
         how = self.rng.choice(("killed", "arenas removed", "stopped"))
+        key = self.make_id()
         self.life.note(how.replace(" ", "_"))
         if how != "stopped":
             self.instance.kill_supervisor()
@@ -137,6 +154,7 @@ class Shifted:
             shutil.rmtree(os.path.join(self.instance.data, "vectors"))
         self.shift(self.rng.choice(SHIFTS_S))
         self.start()
+        self.ask_again(key)
         self.life.take(self.oracle.check(self.client, self.library))
         self.life.take(self.oracle.check_by_search(self.client, self.library, [id for id in self.oracle.possible if id not in self.ids]))
 

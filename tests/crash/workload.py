@@ -74,7 +74,7 @@ class Workload:
                 step()
 
     def wait_healed(self, client):
-        """True as soon as a library can be made and written to, as well as the main one."""
+        """True as soon as a library can be made and written to, as well as the main one, and a snapshot be taken."""
         deadline = time.monotonic() + WAIT_S
         while time.monotonic() < deadline and self.instance.alive():
             before = len(self.libraries.known)
@@ -82,7 +82,8 @@ class Workload:
             if len(self.libraries.known) > before and self.begin(client):
                 acknowledged = self.oracle.acknowledged
                 self.write(client, 2)
-                if self.oracle.acknowledged > acknowledged:
+                task = self.snapshot(client)
+                if self.oracle.acknowledged > acknowledged and task is not None and task["state"] == "succeeded":
                     return True
             time.sleep(0.02)
         return False

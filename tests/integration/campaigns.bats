@@ -48,7 +48,7 @@ drive() {
     [ "$status" = 1 ]
     [[ $output == *"files left behind in "* ]]
     # shellcheck disable=SC2016
-    drive 'sh -c '\''cd "$TMPDIR"; setsid sleep 987 >/dev/null 2>&1 & echo $! >"'"$BATS_TEST_TMPDIR/pid"'"; echo "'"${good/NAME/one}"'"'\'''
+    drive 'sh -c '\''cd "$TMPDIR"; setsid sleep 987 >/dev/null 2>&1 & echo $! >"'"$BATS_TEST_TMPDIR/pid"'"; until [ "$(cat /proc/$!/comm)" = sleep ]; do sleep 0.01; done; echo "'"${good/NAME/one}"'"'\'''
     [ "$status" = 1 ]
     [[ $output == *"processes left behind: $(cat "$BATS_TEST_TMPDIR/pid") (sleep)"* ]]
     # A zombie has ended already.
