@@ -79,6 +79,8 @@ struct restore_reader {
     uint64_t sent;
     uint64_t lsn;    /* reached */
     int64_t time_us; /* of that */
+    uint64_t place;  /* of that, where an archive says it: the id of the segment that has it; 0: not known */
+    char base[128];  /* the archive, for messages */
 };
 MUST_CHECK bool restore_send(struct restore_reader *r, enum restore_frame_kind kind, uint64_t lsn, int64_t time_us, uint64_t count, struct slice payload,
                              struct status *st);

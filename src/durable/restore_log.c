@@ -7,7 +7,8 @@
  *
  *   - all segments are of one log (instance), and of two that begin with the same LSN both are the same segment (id): else two logs were mixed, and it is
  *     not for a program to choose;
- *   - a segment that continues another names it as its predecessor, and none begins in the middle of another: else one is from a copy that went another way;
+ *   - a segment that continues another, or the stretch of the log that the archive says it was cut from, is that one or names it as its predecessor, and none
+ *     begins in the middle of another: else it is of another server, or from a copy that went another way;
  *   - before the target no record is missing that a later segment proves to have existed, but for those that a repair gave up (wal_header.needs_lsn).
  */
 #include "durable/restore_internal.h"
@@ -35,7 +36,8 @@ struct log_reading {
     struct segment *segments; /* by first LSN; of one, the longest first */
     size_t count;
     bool reached;        /* the target: what comes is too much */
-    uint64_t from_id;    /* of the segment that the last record came from; 0: none */
+    const struct segment *at; /* being read */
+    uint64_t from_id;    /* of the segment that the last record came from; 0: not known */
     uint64_t from_next;  /* the LSN that follows all of that segment; 0: it has no end marker */
     const char *from_name;
     uint64_t highest;    /* LSN that was durable, as records behind damage say */
@@ -111,6 +113,24 @@ static bool read_headers(struct log_reading *l, struct status *st) {
 
 /* --- reading --- */
 
+/* Whether the segment may have the next record. */
+static bool may_follow(const struct log_reading *l, const struct segment *s, struct status *st) {
+    const struct wal_header *h = &s->header;
+    if (l->from_id == 0 || h->segment_id == l->from_id) {
+        return true;
+    }
+    bool first_of_all = h->previous_id == 0 && h->needs_lsn <= l->reader->lsn; /* of a log that was begun anew behind a snapshot */
+    bool continues = h->first_lsn != l->from_next || h->previous_id == l->from_id || first_of_all;
+    return (h->first_lsn > l->reader->lsn && continues) ||
+           status_set(st, STATUS_CORRUPT, "%s does not continue %s: it is of another log, or of a copy that went another way", s->file->name, l->from_name);
+}
+
+static void comes_from(struct log_reading *l, const struct segment *s, uint64_t next) {
+    l->from_id = s->header.segment_id;
+    l->from_next = next;
+    l->from_name = s->file->name;
+}
+
 static bool take_record(const struct oplog_record *record, void *ctx, struct status *st) {
     struct log_reading *l = (struct log_reading *)ctx;
     struct restore_reader *r = l->reader;
@@ -118,25 +138,16 @@ static bool take_record(const struct oplog_record *record, void *ctx, struct sta
         l->reached = true;
         return status_set(st, STATUS_BUSY, "the target is reached");
     }
+    if (!may_follow(l, l->at, st)) {
+        return false;
+    }
     if (record->lsn != r->lsn + 1) {
         return status_set(st, STATUS_INTERNAL, "LSN %" PRIu64 " came after %" PRIu64, record->lsn, r->lsn);
     }
+    comes_from(l, l->at, 0);
     r->lsn = record->lsn;
     r->time_us = record->time_us;
     return restore_send(r, FRAME_RECORD, record->lsn, record->time_us, 0, record->op, st);
-}
-
-/* Whether the segment may follow the one that the last record came from. */
-static bool may_follow(const struct log_reading *l, const struct segment *s, struct status *st) {
-    bool within = l->from_id != 0 && s->header.segment_id != l->from_id && s->header.first_lsn <= l->reader->lsn;
-    if (within) {
-        return status_set(st, STATUS_CORRUPT, "%s begins with LSN %" PRIu64 ", which %s has, too: one of them comes from a copy that went another way",
-                          s->file->name, s->header.first_lsn, l->from_name);
-    }
-    if (l->from_next == 0 || s->header.first_lsn != l->from_next || s->header.previous_id == l->from_id) {
-        return true;
-    }
-    return status_set(st, STATUS_CORRUPT, "%s was not written after %s: one of them comes from a copy", s->file->name, l->from_name);
 }
 
 /* The record after the last good one may be damaged, and not just the torn end: then some valid record behind it says that it was durable. Another copy of
@@ -162,12 +173,9 @@ static bool read_segment(struct log_reading *l, struct segment *s, struct status
     struct wal_window window;
     struct wal_scan scan = {0};
     struct status failed = {0};
-    uint64_t before = l->reader->lsn;
-    if (!may_follow(l, s, st)) {
-        return false;
-    }
+    l->at = s;
     wal_window_init(&window, s->file->fd, s->size);
-    bool ok = wal_scan_segment(&window, &s->header, before + 1, take_record, l, &scan, &failed) && look_behind(l, &window, s, &scan, &failed);
+    bool ok = wal_scan_segment(&window, &s->header, l->reader->lsn + 1, take_record, l, &scan, &failed) && look_behind(l, &window, s, &scan, &failed);
     wal_window_fini(&window);
     s->spent = true;
     if (l->reached) {
@@ -179,10 +187,9 @@ static bool read_segment(struct log_reading *l, struct segment *s, struct status
         }
         return false;
     }
-    if (l->reader->lsn > before || scan.next_lsn == before + 1) {
-        l->from_id = s->header.segment_id;
-        l->from_next = scan.ended ? scan.next_lsn : 0;
-        l->from_name = s->file->name;
+    bool has_last = scan.next_lsn == l->reader->lsn + 1; /* the last record is its own, now or before */
+    if (has_last && (l->from_id == 0 || l->from_id == s->header.segment_id)) {
+        comes_from(l, s, scan.ended ? scan.next_lsn : 0);
     }
     return true;
 }
@@ -258,7 +265,7 @@ static bool read_log(struct log_reading *l, struct status *st) {
 }
 
 bool restore_read_log(struct restore_reader *r, struct status *st) {
-    struct log_reading l = {.reader = r};
+    struct log_reading l = {.reader = r, .from_id = r->place, .from_next = r->place != 0 ? r->lsn + 1 : 0, .from_name = r->base};
     bool ok = read_log(&l, st);
     free(l.segments);
     return ok;

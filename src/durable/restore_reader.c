@@ -177,6 +177,8 @@ static bool send_archive(struct restore_reader *r, const char *name, bool *ret_f
         struct sending sending = {.reader = r, .lsn = info->lsn, .time_us = info->created_at};
         r->lsn = info->lsn;
         r->time_us = info->created_at;
+        r->place = info->log_place;
+        (void)snprintf(r->base, sizeof r->base, "%s", shown_name(r->source, name));
         ok = restore_send(r, FRAME_BASE, info->lsn, info->created_at, info->documents, slice_str(shown_name(r->source, name)), st) &&
              snapshot_load_verified(chain, &limits, send_op, &sending, st);
     }
@@ -257,6 +259,10 @@ static _Noreturn void run_child(struct restore_reader *r, pid_t parent) {
     }
     if (!ok) {
         struct status ignored;
+        if (st.code == STATUS_NO_MEMORY) {
+            (void)status_set(&st, STATUS_TOO_LARGE, "reading it takes more memory than the %" PRIu64 " MB that a reader may have, or than there is",
+                             READER_MEMORY / 1000000);
+        }
         (void)!restore_send(r, FRAME_FAILED, 0, st.sys_errno, (uint64_t)st.code, slice_str(st.detail), &ignored);
     }
     _exit(ok ? 0 : 1);

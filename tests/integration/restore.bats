@@ -176,6 +176,16 @@ content_of() {
     run restore "$instance/old" --into "$instance/mixed" --log "$instance/log" --log "$instance/other"
     [ "$status" = 65 ]
     [[ $output == *"belongs to another log than"* ]]
+    # The archive of one server and the log of another, where the LSNs would fit.
+    mkdir "$instance/archive"
+    start_instance
+    api POST /v1/snapshots '{}'
+    taken() { cp "$instance"/data/snapshots/snapshot_* "$instance/archive/"; }
+    until_true 20 taken
+    kill_server
+    run restore "$instance/archive" --into "$instance/mixed" --log "$instance/old/wal" --log "$instance/log"
+    [ "$status" = 65 ]
+    [[ $output == *"does not continue snapshot_"* ]]
     content_of "$instance/doubled" | diff "$BATS_TEST_TMPDIR/before" -
     content_of "$instance/found" | diff "$BATS_TEST_TMPDIR/before" -
     content_of "$instance/swapped" | diff "$BATS_TEST_TMPDIR/before" -
@@ -302,13 +312,68 @@ content_of() {
     tar --format=pax --zstd -cf "$instance/pax.tar.zst" libraries manifest.json SHA256SUMS
     tar --format=ustar --owner=7 --mtime=2001-01-01 --zstd -cf "$instance/ustar.tar.zst" libraries manifest.json SHA256SUMS
     cd "$instance"
-    for file in by.tar.zst pax.tar.zst ustar.tar.zst; do
+    for file in plain.tar by.tar.gz by.tar.xz by.tar.zst pax.tar.zst ustar.tar.zst; do
         restore "$file" --into "made.$file"
         content_of "$instance/made.$file" >"$BATS_TEST_TMPDIR/content"
         grep -q '"A crane, by hand."' "$BATS_TEST_TMPDIR/content"
         grep -q '"edited"' "$BATS_TEST_TMPDIR/content"
         [ "$(wc -l <"$BATS_TEST_TMPDIR/content")" = 6 ]
     done
+}
+
+# configured N: the configuration was read again so many times.
+configured() { [ "$(grep -c 'configuration reloaded' "$instance/logs/quired.log")" -ge "$1" ]; }
+
+# The next snapshot, by hand.
+snapshot() {
+    local task
+    api POST /v1/snapshots '{}'
+    task=$(field .id)
+    done_with() { api GET "/v1/tasks/$task" && [ "$(field .state)" = succeeded ]; }
+    until_true 30 done_with
+}
+
+@test "chains of archives, of all compressions, to any point; a link that is missing is named" {
+    start_instance --set workers=2 --set snapshot_interval=0 --set snapshot_every_ops=0 --set snapshot_keep=20 --set snapshot_compression=none
+    fill
+    library=$second
+    for n in $(seq 1 6); do put "big$n" "$(head -c 20000 /dev/urandom | base64 -w 0)"; done
+    snapshot
+    library=$test
+    # Each link is packed in another way.
+    at=()
+    for compression in gzip xz zstd; do
+        sed -i "s/^snapshot_compression.*/snapshot_compression = $compression/" "$instance/quire.conf"
+        kill -HUP "$(supervisor)"
+        n=${#at[@]}
+        until_true 10 configured $((n + 1))
+        put "link$n" "Written between the archives."
+        snapshot
+        at+=("$lsn")
+        content >"$BATS_TEST_TMPDIR/content$n"
+    done
+    put last "Only in the log."
+    content >"$BATS_TEST_TMPDIR/content3"
+    kill_server
+    readarray -t archives < <(cd "$instance/data/snapshots" && ls snapshot_*)
+    [ ${#archives[@]} = 4 ]
+    [ "$(printf '%s\n' "${archives[@]}" | sed 's/.*\.tar//' | tr '\n' ' ')" = " .gz .xz .zst " ]
+    tar -xOf "$instance/data/snapshots/${archives[3]}" manifest.json | jq -e ".base.archive == \"${archives[2]}\" and .depth == 3"
+    mv "$instance/data" "$instance/old"
+    restore "$instance/old" --into "$instance/made.0" --to-lsn "${at[0]}"
+    restore "$instance/old/snapshots/${archives[2]}" --into "$instance/made.1"
+    restore "$instance/old/snapshots" --into "$instance/made.2"
+    restore "$instance/old" --into "$instance/made.3"
+    for n in 0 1 2 3; do content_of "$instance/made.$n" | diff "$BATS_TEST_TMPDIR/content$n" -; done
+    # One in the middle is gone: named, where only the last was given; else an older one is taken, with the log behind it.
+    rm "$instance/old/snapshots/${archives[1]}"
+    run restore "$instance/old/snapshots/${archives[3]}" --into "$instance/broken"
+    [ "$status" = 65 ]
+    [[ $output == *"${archives[3]} rests on others, and there is no snapshot ${archives[1]}"* ]]
+    run restore "$instance/old" --into "$instance/made.4"
+    [ "$status" = 0 ]
+    [[ $output == *"cannot be used, an older one is tried"* ]]
+    content_of "$instance/made.4" | diff "$BATS_TEST_TMPDIR/content3" -
 }
 
 @test "what helps: words that are missing, a source that is not there, a directory that is something else, too little room" {

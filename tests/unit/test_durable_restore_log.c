@@ -99,10 +99,10 @@ static uint64_t check_frames(int fd, uint64_t from) {
     return lsn;
 }
 
-/* Reads behind LSN `base`. */
-static bool take(struct logs *l, uint64_t base, const struct restore_target *target, uint64_t *ret_last, struct status *st) {
+/* Reads behind LSN `base`, which an archive was cut at, in the segment `place` (0: it does not say). */
+static bool take_behind(struct logs *l, uint64_t base, uint64_t place, const struct restore_target *target, uint64_t *ret_last, struct status *st) {
     struct restore_source source = {.segments = l->files, .segment_count = l->file_count};
-    struct restore_reader reader = {.source = &source, .target = *target, .lsn = base};
+    struct restore_reader reader = {.source = &source, .target = *target, .lsn = base, .place = place, .base = "the archive"};
     reader.pipe = openat(l->work.fd, "frames", O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     assert_true(reader.pipe >= 0);
     bool ok = restore_read_log(&reader, st);
@@ -112,6 +112,10 @@ static bool take(struct logs *l, uint64_t base, const struct restore_target *tar
     }
     io_close(&reader.pipe);
     return ok;
+}
+
+static bool take(struct logs *l, uint64_t base, const struct restore_target *target, uint64_t *ret_last, struct status *st) {
+    return take_behind(l, base, 0, target, ret_last, st);
 }
 
 static const struct restore_target no_target = {.time_us = INT64_MAX};
@@ -197,6 +201,41 @@ static void segments_of_another_log(void **state) {
     expect_refused(l, &no_target, names[1], "belongs to another log than");
     forget_files(l);
     scratch_remove(&other);
+}
+
+/* The id of the segment that has the LSN. */
+static uint64_t place_of(const struct logs *l, uint64_t lsn) {
+    struct wal_header found = {0};
+    for (size_t i = 0; i < l->count; i++) {
+        uint8_t page[WAL_HEADER_BYTES];
+        struct wal_header h;
+        struct status st;
+        int fd = -1;
+        assert_true(io_open_at(l->dir.fd, l->names[i], O_RDONLY, 0, &fd, &st) && io_pread_full(fd, page, sizeof page, 0, &st));
+        io_close(&fd);
+        assert_true(wal_header_decode(page, &h, &st));
+        found = h.first_lsn <= lsn ? h : found;
+    }
+    return found.segment_id;
+}
+
+/* An archive says in which stretch of the log it was cut: with another one it is not mixed, also where LSNs would fit. */
+static void an_archive_and_the_log_behind_it(void **state) {
+    struct logs *l = (struct logs *)*state;
+    struct status st = {0};
+    uint64_t reached = 0;
+    add_all_but(l, SIZE_MAX);
+    for (uint64_t base = 1; base < LAST; base++) {
+        if (!take_behind(l, base, place_of(l, base), &no_target, &reached, &st)) {
+            fail_msg("%s", st.detail);
+        }
+        assert_int_equal(reached, LAST);
+        assert_false(take_behind(l, base, 12345, &no_target, &reached, &st));
+        assert_non_null(strstr(st.detail, "does not continue the archive"));
+        assert_int_equal(reached, base);
+    }
+    /* One that covers all of the log needs nothing of it. */
+    assert_true(take_behind(l, LAST, 12345, &no_target, &reached, &st));
 }
 
 /* Copies the log up to segment `segments`, cuts it there after some records, and lets it go on by itself. */
@@ -312,6 +351,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(doubles_are_harmless_in_any_order, set_up, tear_down),
         cmocka_unit_test_setup_teardown(each_missing_segment_is_named, set_up, tear_down),
         cmocka_unit_test_setup_teardown(segments_of_another_log, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(an_archive_and_the_log_behind_it, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_copy_that_went_another_way, set_up, tear_down),
         cmocka_unit_test_setup_teardown(damage_is_told_by_what_lies_behind_it, set_up, tear_down),
         cmocka_unit_test_setup_teardown(headers_that_are_none_are_passed_over, set_up, tear_down),
