@@ -5,12 +5,16 @@
 `expect` is "refused", "good" (harmless: what it holds is restored, case.holds says how much), or "either" (both are right, as long as nothing breaks).
 """
 
+import binascii
+import bz2
 import gzip
 import hashlib
 import json
+import lzma
 import os
 import struct
 import subprocess
+import zlib
 
 BLOCK = 512
 ID = "0193a5b0-0000-7000-8000-000000000001"
@@ -344,6 +348,7 @@ def bomb_cases():
     name = "libraries/%s/documents-%%06d.jsonl" % ID
     parts = [part for n in range(1, 9) for part in (bytes_once(header(name % n, size)), zeros(size))]
     yield Case("four gigabytes of zeros in eight files", bomb(bytes_once(entry(*GOOD[0]) + entry(*GOOD[1])), *parts, bytes_once(END)), takes_long=True)
+    yield Case("half a gigabyte of zeros by gzip", lambda d: [write(d, "some.tar.gz", gzip.compress(header("manifest.json", size) + b"\0" * size, 1))], takes_long=True)
     yield Case("bytes that are packed once more", as_archive(packed(archive_of(GOOD))))
     yield Case("packed by gzip within zstd", as_archive(gzip.compress(archive_of(GOOD))))
     frame = struct.pack("<I", 0xFD2FB528) + b"\xc0" + b"\xff" + struct.pack("<Q", 1 << 62)
@@ -359,6 +364,66 @@ def bomb_cases():
         return archive_of(files_of(documents=text(*documents)))
 
     yield Case("100 MB of documents where 64 are allowed", as_archive(much))
+
+
+def packing_cases():
+    """By all that can be read, and by what cannot."""
+    data = archive_of(GOOD)
+    for name, make, expect in (("nothing", lambda d: d, "good"), ("gzip", gzip.compress, "good"), ("xz", lzma.compress, "good"), ("bzip2", bz2.compress, "refused"),
+                               ("lzma", lambda d: lzma.compress(d, format=lzma.FORMAT_ALONE), "refused"), ("deflate", zlib.compress, "refused"),
+                               ("uuencode", lambda d: b"begin 644 x\n" + binascii.b2a_uu(d[:45]) + b"`\nend\n", "refused")):
+        yield Case("packed by %s" % name, as_file(make(data), "some.tar"), expect)
+        if expect == "good" and name != "nothing":
+            yield Case("packed by %s, cut short" % name, as_file(make(data)[:-10], "some.tar"))
+            yield Case("packed by %s, one byte wrong" % name, as_file(make(data)[:40] + b"\xff" + make(data)[41:], "some.tar"))
+            yield Case("packed by %s, twice in a row" % name, as_file(make(data) + make(archive_of([("../evil", b"x")])), "some.tar"), "either")
+    # xz says how large a dictionary it wants: four gigabytes.
+    stream = bytearray(lzma.compress(data, filters=[{"id": lzma.FILTER_LZMA2, "dict_size": 1 << 20}]))
+    stream[16] = 40  # of the block's header, whose checksum does not know it then, or does
+    stream[12 + 8 : 12 + 12] = struct.pack("<I", binascii.crc32(bytes(stream[12 : 12 + 8])))
+    yield Case("an xz dictionary of four gigabytes", as_file(bytes(stream), "some.tar.xz"))
+
+
+def chain_cases():
+    """What rests on others. A sum of a base cannot be made to lead back to itself, so a ring is a base that is not the one that was meant."""
+    names = ["snapshot_202601%02d_000000.tar.zst" % n for n in range(1, 29)]
+
+    def link(base, sum_of_base, lsn=9, depth=1, base_lsn=5, libraries=None):
+        rests = {"archive": base, "sha256sums": sum_of_base, "lsn": base_lsn}
+        there = [{"id": ID, "name": "n", "num_documents": 1, "num_chunks": 1, "archive": base}] if libraries is None else libraries
+        manifest = dict(MANIFEST, format=2, lsn=lsn, base=rests, depth=depth, libraries=there)
+        return archive_of(files_of(manifest=text(manifest))[:1])
+
+    def at(name, data, *others):
+        def make(directory):
+            for other, content in others:
+                write(directory, "from/" + other, packed(content))
+            return [write(directory, "from/" + name, packed(data))]
+        return make
+
+    whole = archive_of(files_of(manifest=text(dict(MANIFEST, lsn=5))))
+    meant = hashlib.sha256(sums_of(files_of(manifest=text(dict(MANIFEST, lsn=5))))).hexdigest()
+    first = (names[0], whole)
+    zero = "0" * 64
+    yield Case("a link and its base", at(names[1], link(names[0], meant), first), "good")
+    yield Case("a base that is another one", at(names[1], link(names[0], zero), first))
+    yield Case("a base that is not there", at(names[1], link(names[0], meant)))
+    yield Case("a base that is newer", at(names[1], link(names[0], meant, lsn=3), first))
+    yield Case("a base that is at another LSN", at(names[1], link(names[0], meant, base_lsn=4), first))
+    yield Case("a link that rests on itself", at(names[1], link(names[1], zero)))
+    yield Case("a ring of two", at(names[1], link(names[0], zero), (names[0], link(names[1], zero))))
+    for what, base in (("upwards", "../secret"), ("absolute", "/etc/passwd"), ("with control characters", "\x1b[2J"), ("empty", ""), ("a temporary file", ".snapshot_x.tmp")):
+        yield Case("a base %s" % what, at(names[1], link(base, meant), first))
+    here = {"id": ID, "name": "n", "num_documents": 1, "num_chunks": 1}
+    yield Case("a library that is in no archive", at(names[1], link(names[0], meant, libraries=[dict(here, archive=names[5])]), first))
+    yield Case("a library that its base does not have", at(names[1], link(names[0], meant, libraries=[dict(here, id=OTHER, archive=names[0])]), first))
+    yield Case("a library twice", at(names[1], link(names[0], meant, libraries=[dict(here, archive=names[0])] * 2), first))
+    yield Case("libraries that are none", at(names[1], link(names[0], meant, libraries=[7, None, "x"]), first))
+    yield Case("a depth of a billion", at(names[1], link(names[0], meant, depth=1000000000), first), "either")
+    yield Case("a base that is a fifo", lambda d: (os.makedirs(os.path.join(d, "from")), os.mkfifo(os.path.join(d, "from", names[0])),
+                                                   [write(d, "from/" + names[1], packed(link(names[0], meant)))])[-1])
+    yield Case("a base that is a link to a secret", lambda d: (os.makedirs(os.path.join(d, "from")), os.symlink("../secret", os.path.join(d, "from", names[0])),
+                                                               [write(d, "from/" + names[1], packed(link(names[0], meant)))])[-1])
 
 
 def as_archive_with(*options):
@@ -447,5 +512,5 @@ def place_cases():
 
 
 def cases():
-    for group in (name_cases, kind_cases, size_cases, oddity_cases, sum_cases, json_cases, bomb_cases, place_cases):
+    for group in (name_cases, kind_cases, size_cases, oddity_cases, sum_cases, json_cases, packing_cases, chain_cases, bomb_cases, place_cases):
         yield from group()
