@@ -188,21 +188,49 @@ static bool take_chunk(struct decoding *d, struct op_chunk *ret) {
     return true;
 }
 
+/* Mode, and which fields there are: all of them before version 2. */
+static bool take_mode(struct decoding *d, uint8_t version, uint8_t *ret_mode, unsigned *ret_present) {
+    uint8_t mode = read_u8(&d->in);
+    if (d->in.failed) {
+        return malformed(d, "cut short");
+    }
+    *ret_present = version < OP_DOCUMENT_VERSION ? OP_HAS_ALL : mode & OP_HAS_ALL;
+    *ret_mode = version < OP_DOCUMENT_VERSION ? mode : (uint8_t)(mode & ~OP_HAS_ALL);
+    return (*ret_mode >= PUT_CREATE && *ret_mode <= PUT_REPLACE) || malformed(d, "an unknown mode");
+}
+
+struct present {
+    uint8_t version;
+    unsigned fields;
+};
+
+/* A field that may be absent. From version 2 on it is when it is as usual: empty, but for the type. */
+static bool take_present(struct decoding *d, const struct present *p, enum op_present which, uint64_t most, const char *name,
+                         struct slice *ret) {
+    const char *usual = which == OP_HAS_DOCUMENT_TYPE ? OP_USUAL_TYPE : "";
+    if ((p->fields & (unsigned)which) == 0) {
+        *ret = slice_str(usual);
+        return true;
+    }
+    return take_text(d, most, name, ret) &&
+           (p->version < OP_DOCUMENT_VERSION || !slice_is(*ret, usual) || malformed(d, "a field that is as usual"));
+}
+
 /* The fields up to the chunks, and their number. */
-static bool take_document_head(struct decoding *d, struct op_document *ret) {
+static bool take_document_head(struct decoding *d, uint8_t version, struct op_document *ret) {
     static const struct limits unlimited;
     const struct limits *l = d->limits != NULL ? d->limits : &unlimited;
     uint64_t most_tags = l->max_tags * (l->max_tag_bytes * JSON_ESCAPE_MAX + sizeof "\"\",") + sizeof "[]";
-    uint32_t mode = 0;
-    if (!take_choice(d, PUT_CREATE, PUT_REPLACE, "an unknown mode", &mode) || !take_time(d, &ret->created_at) ||
-        !take_id(d, &ret->id) || !take_text(d, l->max_title_bytes, "title", &ret->title) ||
-        !take_text(d, l->max_title_bytes, "author", &ret->author) ||
-        !take_text(d, l->max_title_bytes, "document_type", &ret->document_type) ||
-        !take_text(d, l->max_title_bytes, "source_url", &ret->source_url) || !take_text(d, most_tags, "tags", &ret->tags) ||
-        !take_text(d, l->max_metadata_bytes, "metadata", &ret->metadata)) {
+    struct present p = {.version = version};
+    if (!take_mode(d, version, &ret->mode, &p.fields) || !take_time(d, &ret->created_at) || !take_id(d, &ret->id) ||
+        !take_text(d, l->max_title_bytes, "title", &ret->title) ||
+        !take_present(d, &p, OP_HAS_AUTHOR, l->max_title_bytes, "author", &ret->author) ||
+        !take_present(d, &p, OP_HAS_DOCUMENT_TYPE, l->max_title_bytes, "document_type", &ret->document_type) ||
+        !take_present(d, &p, OP_HAS_SOURCE_URL, l->max_title_bytes, "source_url", &ret->source_url) ||
+        !take_present(d, &p, OP_HAS_TAGS, most_tags, "tags", &ret->tags) ||
+        !take_present(d, &p, OP_HAS_METADATA, l->max_metadata_bytes, "metadata", &ret->metadata)) {
         return false;
     }
-    ret->mode = (uint8_t)mode;
     uint64_t count = read_number(&d->in);
     if (d->in.failed || count > reader_left(&d->in) / OP_LEAST_CHUNK_BYTES) {
         return malformed(d, "more chunks than bytes");
@@ -241,8 +269,8 @@ static bool take_vectors(struct decoding *d, struct op_document *ret) {
     return finite_float32(ret->vectors) || malformed(d, "a vector that is not finite");
 }
 
-static bool take_document(struct decoding *d, const uint8_t *op_begin, struct op_document *ret) {
-    if (!take_document_head(d, ret)) {
+static bool take_document(struct decoding *d, const uint8_t *op_begin, uint8_t version, struct op_document *ret) {
+    if (!take_document_head(d, version, ret)) {
         return false;
     }
     const uint8_t *begin = d->in.at;
@@ -258,13 +286,21 @@ static bool take_document(struct decoding *d, const uint8_t *op_begin, struct op
     return take_vectors(d, ret);
 }
 
+static uint8_t newest_version(uint8_t type) {
+    return type == OP_DOCUMENT_PUT ? OP_DOCUMENT_VERSION : OP_VERSION;
+}
+
+static bool version_known(uint8_t type, uint8_t version) {
+    return version >= OP_VERSION && version <= newest_version(type);
+}
+
 bool op_document_decode(struct slice record, struct op_document *ret) {
     struct decoding d = {.in = reader_of(record)};
     struct op_document found = {0};
     uint8_t type = read_u8(&d.in);
     uint8_t version = read_u8(&d.in);
     (void)read_slice(&d.in, UUID_BYTES);
-    if (d.in.failed || type != OP_DOCUMENT_PUT || version != OP_VERSION || !take_document_head(&d, &found)) {
+    if (d.in.failed || type != OP_DOCUMENT_PUT || !version_known(type, version) || !take_document_head(&d, version, &found)) {
         return false;
     }
     found.chunks = slice_of(d.in.at, reader_left(&d.in));
@@ -334,7 +370,7 @@ static bool is_zero_uuid(const struct uuid *id) {
     return uuid_equal(id, &zero);
 }
 
-static bool take_payload(struct decoding *d, struct op *op) {
+static bool take_payload(struct decoding *d, uint8_t version, struct op *op) {
     switch (op->type) {
     case OP_LIBRARY_CREATE:
     case OP_LIBRARY_UPDATE:
@@ -342,7 +378,7 @@ static bool take_payload(struct decoding *d, struct op *op) {
     case OP_LIBRARY_DELETE:
         return true;
     case OP_DOCUMENT_PUT:
-        return take_document(d, op->bytes.data, &op->as.document);
+        return take_document(d, op->bytes.data, version, &op->as.document);
     case OP_DOCUMENT_DELETE:
         return take_id(d, &op->as.document_id);
     case OP_CHUNKS_DELETE:
@@ -372,12 +408,12 @@ bool op_decode(struct slice bytes, const struct limits *limits, struct op *ret, 
     if (d.in.failed) {
         return malformed(&d, "cut short");
     }
-    if (version != OP_VERSION) {
-        return status_set(st, STATUS_MALFORMED, "operation: version %u, this server knows %d: was it written by a newer one?", (unsigned)version,
-                          OP_VERSION);
+    if (!version_known(op.type, version)) {
+        return status_set(st, STATUS_MALFORMED, "operation: version %u, this server knows %u: was it written by a newer one?", (unsigned)version,
+                          (unsigned)newest_version(op.type));
     }
     memcpy(op.library.b, library.data, UUID_BYTES);
-    if (!take_payload(&d, &op)) {
+    if (!take_payload(&d, version, &op)) {
         return false;
     }
     if (!reader_done(&d.in)) {

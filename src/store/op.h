@@ -1,7 +1,7 @@
 /*
  * op.h - the op encoding: what a write is, in bytes. The same bytes go through the channel, into the log, through replay and to a replica.
  *
- *   op       = type u8, version u8 (1), library 16 bytes, then by type:
+ *   op       = type u8, version u8 (1; DOCUMENT_PUT: 2), library 16 bytes, then by type:
  *   LIBRARY_CREATE, LIBRARY_UPDATE
  *              created_at u64 (us), index type u8, m varint, ef_construction varint, ef_search varint,
  *              quantization strategy u8, bits u8, rerank_top_k varint, on_embedding_failure u8, snapshot_vectors u8, dimension varint,
@@ -9,7 +9,8 @@
  *              (an update carries the whole new definition)
  *   LIBRARY_DELETE
  *   DOCUMENT_PUT
- *              mode u8 (create, or replace-or-create), created_at u64 (us), document id, title, author, document_type, source_url,
+ *              mode u8 (bits 0 and 1: create, or replace-or-create; bits 2 to 6: there is an author, document_type, source_url, tags, metadata),
+ *              created_at u64 (us), document id, title, and those that there are of author, document_type (else it is "text"), source_url,
  *              tags (JSON array), metadata (JSON object): each varint length + bytes; number of chunks varint; per chunk:
  *              id, text, metadata (JSON object or empty), each varint length + bytes; page number varint (0: none, else number + 1);
  *              then vector dimension varint (0: the vectors are not part of the op) and chunks * dimension float32
@@ -17,6 +18,9 @@
  *   CHUNKS_DELETE    number varint, then chunk ids, varint length + bytes each
  *   LOG_CLOSE        (written by the supervisor at an orderly stop, library zero, no payload)
  *   GROUP            (written by the supervisor for a request with an Idempotency-Key: op_group.h)
+ *
+ * Version 1 of a DOCUMENT_PUT, which is still read, has all five, empty ones as a length of 0, and no bits 2 to 6. Most documents have none of them, and each
+ * durable write pays for each byte.
  *
  * A decoder accepts exactly what the encoder writes: every length is checked against what is left before anything is allocated,
  * trailing bytes are refused, texts are UTF-8, ids valid, metadata not checked beyond UTF-8 (a worker that lies there makes a reply that does
@@ -40,6 +44,7 @@ enum op_type {
     OP_GROUP = 8 /* several ops in one log record: op_group.h; no op_decode takes it */
 };
 #define OP_VERSION 1
+#define OP_DOCUMENT_VERSION 2
 
 enum put_mode { PUT_CREATE = 1, PUT_REPLACE = 2 };
 

@@ -5,7 +5,7 @@
 
 static void put_header(struct buf *out, enum op_type type, const struct uuid *library) {
     buf_put_u8(out, (uint8_t)type);
-    buf_put_u8(out, OP_VERSION);
+    buf_put_u8(out, type == OP_DOCUMENT_PUT ? OP_DOCUMENT_VERSION : OP_VERSION);
     buf_put(out, library->b, UUID_BYTES);
 }
 
@@ -33,17 +33,30 @@ void op_encode_library_delete(struct buf *out, const struct uuid *library) {
     put_header(out, OP_LIBRARY_DELETE, library);
 }
 
+static void put_if(struct buf *out, bool present, struct slice field) {
+    if (present) {
+        buf_put_bytes(out, field);
+    }
+}
+
+static unsigned present_fields(const struct op_document *d) {
+    return (d->author.len > 0 ? OP_HAS_AUTHOR : 0U) | (!slice_is(d->document_type, OP_USUAL_TYPE) ? OP_HAS_DOCUMENT_TYPE : 0U) |
+           (d->source_url.len > 0 ? OP_HAS_SOURCE_URL : 0U) | (d->tags.len > 0 ? OP_HAS_TAGS : 0U) |
+           (d->metadata.len > 0 ? OP_HAS_METADATA : 0U);
+}
+
 void op_encode_document(struct buf *out, const struct uuid *library, const struct op_document *d) {
+    unsigned present = present_fields(d);
     put_header(out, OP_DOCUMENT_PUT, library);
-    buf_put_u8(out, d->mode);
+    buf_put_u8(out, (uint8_t)(d->mode | present));
     buf_put_u64le(out, (uint64_t)d->created_at);
     buf_put_bytes(out, d->id);
     buf_put_bytes(out, d->title);
-    buf_put_bytes(out, d->author);
-    buf_put_bytes(out, d->document_type);
-    buf_put_bytes(out, d->source_url);
-    buf_put_bytes(out, d->tags);
-    buf_put_bytes(out, d->metadata);
+    put_if(out, (present & OP_HAS_AUTHOR) != 0, d->author);
+    put_if(out, (present & OP_HAS_DOCUMENT_TYPE) != 0, d->document_type);
+    put_if(out, (present & OP_HAS_SOURCE_URL) != 0, d->source_url);
+    put_if(out, (present & OP_HAS_TAGS) != 0, d->tags);
+    put_if(out, (present & OP_HAS_METADATA) != 0, d->metadata);
     buf_put_varint(out, d->num_chunks);
 }
 

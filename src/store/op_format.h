@@ -8,6 +8,11 @@
 /* In a DOCUMENT_PUT, and so in a document's record: where the length of the document's id stands. */
 #define OP_DOCUMENT_ID_OFFSET (OP_HEADER_BYTES + 1 + 8) /* mode, created_at */
 
+/* In a DOCUMENT_PUT's mode, from version 2 on: which fields there are. A document has the usual type where none is said. */
+#define OP_USUAL_TYPE "text"
+#define OP_MODE_MASK 3
+enum op_present { OP_HAS_AUTHOR = 4, OP_HAS_DOCUMENT_TYPE = 8, OP_HAS_SOURCE_URL = 16, OP_HAS_TAGS = 32, OP_HAS_METADATA = 64, OP_HAS_ALL = 124 };
+
 /* The fewest bytes that an element can take; a count is compared with what is left before anything is believed. */
 #define OP_LEAST_ID_BYTES 3                                  /* length, tag, one character */
 #define OP_LEAST_CHUNK_BYTES (OP_LEAST_ID_BYTES + 1 + 1 + 1) /* id, empty text, no metadata, no page */
