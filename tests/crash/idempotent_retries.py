@@ -159,7 +159,7 @@ def check(life, instance, library, retriers):
         life.note("retries", r.retries)
         life.note("replayed", r.replayed)
     stored = {}
-    for summary in client.pages("/v1/libraries/%s/documents?limit=1000" % library):
+    for summary in list(client.pages("/v1/libraries/%s/documents?limit=1000" % library)):
         status, document = client.read("/v1/libraries/%s/documents/%s" % (library, summary["id"]))
         if status != 200:
             life.wrong("listed, but get gives %s: %s" % (status, summary["id"]))
@@ -204,7 +204,7 @@ def live(life):
 
 
 def main():
-    campaign = Campaign("idempotent-retries", short=80, long=4000, doc=__doc__)
+    campaign = Campaign("idempotent-retries", short=60, long=4000, doc=__doc__)
     worst_ms = run_lives(campaign, live, KILLS_PER_LIFE)
     sys.exit(campaign.finish(worst_ms))
 
