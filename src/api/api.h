@@ -76,14 +76,15 @@ struct api_host {
     bool has_admin_key;
     uint8_t admin_key_sha256[32];
     /* Ops are durable and visible when it returns true; each has its own result. False: nothing is known of any of them (deadline, supervisor gone).
-     * With a key (else NULL) those that are done and what is remembered of them are durable together; there may be no ops. When key->known is true then,
-     * another request with this key was done meanwhile, and nothing of this one. */
+     * With a key (else NULL) those that are done and what is remembered of them are durable together. When key->known is true then, another request with this
+     * key was done meanwhile, and nothing of this one. */
     bool (*submit)(void *ctx, struct api_keyed *key, const struct api_submission *ops, size_t count, struct api_op_result *results, struct status *st);
     /* Was it done before? Sets key->known and what goes with it. STATUS_INVALID: by another body. */
     bool (*recall)(void *ctx, struct api_keyed *key, struct status *st);
-    /* argument: for REBUILD and OPTIMIZE the library's 16 bytes, for CANCEL the task's, for VERIFY the snapshot's (snapshot_name_pack); task: the id of the task to begin, NULL: one is made, or that of one
-     * which does the same; *ret_task: the task that was begun. */
-    bool (*command)(void *ctx, enum api_command command, const struct uuid *argument, const struct uuid *task, struct uuid *ret_task, struct status *st);
+    /* argument: for REBUILD and OPTIMIZE the library's 16 bytes, for CANCEL the task's, for VERIFY the snapshot's (snapshot_name_pack); *ret_task: the task that was begun, which may be one that waits and
+     * does the same. With a key (else NULL) it is a new one under the id *ret_task, given by the caller, and is remembered when this returns; key->known as in
+     * submit. */
+    bool (*command)(void *ctx, struct api_keyed *key, enum api_command command, const struct uuid *argument, struct uuid *ret_task, struct status *st);
     void *ctx;
 };
 

@@ -125,6 +125,9 @@ bool handle_snapshot_verify(struct exchange *x, struct status *st) {
     struct stat about;
     struct uuid packed;
     int fd = -1;
+    if (request_known(x)) { /* the snapshot may be gone by now */
+        return task_begin(x, TASK_VERIFY, API_VERIFY_SNAPSHOT, NULL, 0, st);
+    }
     if (!read_no_options(x, st) || !open_named(x, name, &fd, &about, st)) {
         return false;
     }

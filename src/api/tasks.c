@@ -133,20 +133,20 @@ static void reply_task(struct exchange *x, enum task_kind kind, const struct uui
     buf_printf(&x->response->headers, "Location: /v1/tasks/%s\r\n", text);
 }
 
-/* With a key the task gets an id of its own, so that the reply can be made again, and is remembered once it has begun. A crash
- * between the two leaves neither: tasks end with the server. */
+/* With a key the task gets an id of its own, drawn as all that a request makes, so that the reply can be made again. A crash of the
+ * server between its begin and its being remembered leaves neither: tasks end with the server. */
 bool task_begin(struct exchange *x, enum task_kind kind, enum api_command command, const struct uuid *library, uint64_t lsn,
                 struct status *st) {
     static const struct uuid nothing;
     const struct api_host *host = &x->api->host;
-    struct uuid own, task;
-    request_uuid(x, &own);
-    task = own;
-    if (!request_known(x) && !host->command(host->ctx, command, library != NULL ? library : &nothing, x->keyed ? &own : NULL, &task, st)) {
+    struct uuid task;
+    bool known = request_known(x);
+    request_uuid(x, &task);
+    if (!known && !host->command(host->ctx, x->keyed ? &x->key : NULL, command, library != NULL ? library : &nothing, &task, st)) {
         return false;
     }
-    if (x->keyed && !submit_ops(x, NULL, 0, NULL, st)) {
-        return false;
+    if (request_known(x) != known) {
+        return status_set(st, STATUS_CONFLICT, "another request with this key was done meanwhile");
     }
     reply_task(x, kind, &task);
     reply_lsn(x, x->keyed ? x->key.lsn : lsn);
@@ -200,7 +200,7 @@ bool handle_task_get(struct exchange *x, struct status *st) {
 bool handle_task_cancel(struct exchange *x, struct status *st) {
     struct figures_task t;
     struct uuid ignored;
-    if (!task_param(x, &t, st) || !x->api->host.command(x->api->host.ctx, API_CANCEL_TASK, &t.id, NULL, &ignored, st)) {
+    if (!task_param(x, &t, st) || !x->api->host.command(x->api->host.ctx, NULL, API_CANCEL_TASK, &t.id, &ignored, st)) {
         return false;
     }
     reply_task(x, (enum task_kind)t.kind, &t.id);

@@ -135,7 +135,7 @@ bool channel_submission_begin(struct slice payload, uint64_t max_ops, struct cha
         read_origin(&r, &s.origin);
     }
     s.count = read_varint(&r);
-    if (r.failed || keyed > 1 || (s.count == 0 && !s.keyed) || s.count > max_ops || s.count > reader_left(&r) / OP_LEAST_BYTES) {
+    if (r.failed || keyed > 1 || s.count == 0 || s.count > max_ops || s.count > reader_left(&r) / OP_LEAST_BYTES) {
         return status_set(st, STATUS_MALFORMED, "a submission of %llu ops in %zu bytes", (unsigned long long)s.count,
                           payload.len);
     }
@@ -277,20 +277,37 @@ bool channel_get_recall(struct slice payload, struct idempotency_id *ret, struct
 void channel_put_command(struct buf *out, const struct channel_command *c) {
     buf_put_u8(out, (uint8_t)c->command);
     buf_put(out, c->argument.b, UUID_BYTES);
-    buf_put(out, c->task.b, UUID_BYTES);
+    buf_put_u8(out, c->keyed ? 1 : 0);
+    if (c->keyed) {
+        put_id(out, &c->id);
+        put_origin(out, &c->origin);
+        buf_put(out, c->task.b, UUID_BYTES);
+    }
 }
 
 bool channel_get_command(struct slice payload, struct channel_command *ret, struct status *st) {
     struct reader r = reader_of(payload);
+    struct channel_command c = {0};
     uint8_t command = read_u8(&r);
     struct slice argument = read_slice(&r, UUID_BYTES);
-    struct slice task = read_slice(&r, UUID_BYTES);
-    if (!reader_done(&r) || command < API_TAKE_SNAPSHOT || command > API_VERIFY_SNAPSHOT) {
+    uint8_t keyed = read_u8(&r);
+    struct slice task = {NULL, 0};
+    c.keyed = keyed == 1;
+    if (c.keyed) {
+        read_id(&r, &c.id);
+        read_origin(&r, &c.origin);
+        task = read_slice(&r, UUID_BYTES);
+    }
+    if (!reader_done(&r) || keyed > 1 || (c.keyed && !idempotency_time_good(c.origin.created_at)) ||
+        command < API_TAKE_SNAPSHOT || command > API_VERIFY_SNAPSHOT) {
         return status_set(st, STATUS_MALFORMED, "a command that does not decode");
     }
-    ret->command = (enum api_command)command;
-    memcpy(ret->argument.b, argument.data, UUID_BYTES);
-    memcpy(ret->task.b, task.data, UUID_BYTES);
+    c.command = (enum api_command)command;
+    memcpy(c.argument.b, argument.data, UUID_BYTES);
+    if (c.keyed) {
+        memcpy(c.task.b, task.data, UUID_BYTES);
+    }
+    *ret = c;
     return true;
 }
 

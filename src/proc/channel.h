@@ -4,12 +4,13 @@
  *   frame    length u32 (of what follows, at most the channel's maximum), kind u8, 3 zero bytes, request u64, payload
  *
  *   SUBMIT   worker -> supervisor: keyed u8 (1: of a request with an Idempotency-Key: scope and body, 16 bytes each, seed 16
- *            bytes, created_at u64); count varint, 0 only where keyed; per op: op (varint length + bytes), vector count varint,
+ *            bytes, created_at u64); count varint; per op: op (varint length + bytes), vector count varint,
  *            dimension varint, count * dimension float32 (count 0: none)
  *   RESULTS  supervisor -> worker: remembered u8 (1: of an earlier request with the key: seed 16 bytes, created_at u64); lsn varint
  *            of a keyed request; count varint; per op: status code u8, subject varint, lsn varint,
  *            flags varint (1: replaced), chunks added varint, chunks deleted varint, detail (varint length + text)
- *   COMMAND  worker -> supervisor: command u8, 16 bytes (argument), 16 bytes (id of the task to begin; zeros: any)
+ *   COMMAND  worker -> supervisor: command u8, 16 bytes (argument), keyed u8 (1: scope and body, seed, created_at as above, and the
+ *            id of the task to begin, 16 bytes). Its answer is an ANSWER; to a keyed one that is done, RESULTS of no ops
  *   ANSWER   supervisor -> worker: status code u8, subject varint, 16 bytes (task), detail (varint length + text);
  *            to a SUBMIT it means that all of it was refused, to a RECALL that nothing is remembered (STATUS_OK)
  *   RECALL   worker -> supervisor: scope and body, 16 bytes each
@@ -101,7 +102,10 @@ MUST_CHECK bool channel_submission_next(struct reader *rest, struct channel_op *
 struct channel_command {
     enum api_command command;
     struct uuid argument;
-    struct uuid task; /* zeros: any */
+    bool keyed; /* of a request with an Idempotency-Key: */
+    struct idempotency_id id;
+    struct idempotency_origin origin;
+    struct uuid task; /* to begin under this id */
 };
 void channel_put_command(struct buf *out, const struct channel_command *c);
 MUST_CHECK bool channel_get_command(struct slice payload, struct channel_command *ret, struct status *st);

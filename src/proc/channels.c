@@ -44,7 +44,7 @@ enum {
     LOOK_MS = 1000, /* how often stalled frames are looked for */
     US_PER_MS = 1000,
     READS_AT_ONCE = 256, /* of one channel, before the others have their turn */
-    COMMAND_MAX_BYTES = 64,
+    COMMAND_MAX_BYTES = 128,
     SKIP_BYTES = 65536
 };
 
@@ -254,8 +254,7 @@ static bool cancel_task(struct supervisor *s, const struct uuid *task, struct uu
 }
 
 static bool obey(struct supervisor *s, const struct channel_command *c, struct uuid *ret_task, struct status *st) {
-    static const struct uuid any;
-    const struct uuid *id = uuid_equal(&c->task, &any) ? NULL : &c->task;
+    const struct uuid *id = c->keyed ? &c->task : NULL;
     if (load_acquire_u32(&s->control->accepting) == 0) { /* pairs with: CONTROL_STATE; else a task begins that nobody ends */
         return status_set(st, STATUS_NOT_READY, "the server is stopping");
     }
@@ -274,6 +273,24 @@ static bool obey(struct supervisor *s, const struct channel_command *c, struct u
     return status_set(st, STATUS_INTERNAL, "an unknown command");
 }
 
+/* A task that was begun by a request with an Idempotency-Key: the committer answers when that is remembered, so the worker that
+ * asked may die, and a retry does not begin another one. */
+static bool remember_task(struct channels *c, uint32_t slot, const struct channel_command *command, struct status *st) {
+    const struct channel *ch = &c->channel[slot];
+    struct submission *sub = NULL;
+    if (!submission_of_task(&command->id, &command->origin, &sub, st)) {
+        return false;
+    }
+    sub->slot = slot;
+    sub->generation = ch->generation;
+    sub->request = ch->header.request;
+    if (!committer_enqueue(c->s->committer, sub, st)) {
+        submission_free(sub);
+        return false;
+    }
+    return true;
+}
+
 /* False: the worker is broken. */
 static bool take_command(struct channels *c, uint32_t slot, struct status *st) {
     struct channel *ch = &c->channel[slot];
@@ -284,8 +301,9 @@ static bool take_command(struct channels *c, uint32_t slot, struct status *st) {
         return false;
     }
     status_clear(&outcome);
-    (void)obey(c->s, &command, &task, &outcome);
-    send_answer(c, slot, ch->header.request, &outcome, &task);
+    if (!obey(c->s, &command, &task, &outcome) || !command.keyed || !remember_task(c, slot, &command, &outcome)) {
+        send_answer(c, slot, ch->header.request, &outcome, &task);
+    }
     return true;
 }
 

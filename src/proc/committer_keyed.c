@@ -8,7 +8,7 @@
  *                and a reservation cannot be undone alone
  *   several      begin a batch, so that nothing but their own can stand in their way. Where room or memory fails the whole is given
  *                up with its reservations: the client may send it again with the same key
- *   none         of a request that began a task: only what is remembered
+ *   none         of a request that began a task (channels.c): only what is remembered
  *
  * All ops of a record are checked before any is applied, so one that touches what an earlier one touches (op_set) is refused as if
  * that were done already. A request of which nothing can be done is not remembered: nothing was changed, it may come again.

@@ -26,6 +26,35 @@ void submission_free(struct submission *s) {
     free(s);
 }
 
+static struct submission *submission_new(size_t count) {
+    struct submission *s = (struct submission *)calloc(1, sizeof *s);
+    if (s == NULL) {
+        return NULL;
+    }
+    s->count = count;
+    s->arrived_us = clock_monotonic_us();
+    s->ops = (struct submitted_op *)calloc(count + 1, sizeof *s->ops);
+    s->results = (struct api_op_result *)calloc(count + 1, sizeof *s->results);
+    if (s->ops == NULL || s->results == NULL) {
+        submission_free(s);
+        return NULL;
+    }
+    return s;
+}
+
+bool submission_of_task(const struct idempotency_id *id, const struct idempotency_origin *origin, struct submission **ret,
+                        struct status *st) {
+    struct submission *s = submission_new(0);
+    if (s == NULL) {
+        return status_no_memory(st);
+    }
+    s->keyed = true;
+    s->id = *id;
+    s->origin = *origin;
+    *ret = s;
+    return true;
+}
+
 /* Copies floats from the frame, where they lie unaligned. False: one is not finite. */
 static bool copy_floats(struct slice bytes, float *out) {
     size_t count = bytes.len / sizeof(float);
@@ -108,26 +137,18 @@ bool submission_decode(uint8_t *payload, size_t len, uint64_t max_ops, const str
     if (head.keyed && !idempotency_time_good(head.origin.created_at)) {
         return status_set(st, STATUS_MALFORMED, "a request of no time");
     }
-    s = (struct submission *)calloc(1, sizeof *s);
+    s = submission_new((size_t)head.count);
     if (s == NULL) {
         return status_no_memory(st);
     }
     s->keyed = head.keyed;
     s->id = head.id;
     s->origin = head.origin;
-    s->count = (size_t)head.count;
-    s->ops = (struct submitted_op *)calloc(s->count + 1, sizeof *s->ops);
-    s->results = (struct api_op_result *)calloc(s->count + 1, sizeof *s->results);
-    if (s->ops == NULL || s->results == NULL) {
-        submission_free(s);
-        return status_no_memory(st);
-    }
     if (!allocate_vectors(s, head.rest, st) || !decode_ops(s, head.rest, limits, st)) {
         submission_free(s);
         return false;
     }
     s->payload = payload;
-    s->arrived_us = clock_monotonic_us();
     *ret = s;
     return true;
 }

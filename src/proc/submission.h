@@ -40,6 +40,9 @@ struct submission {
 /* Decodes a payload of malloc'd memory, which it takes over on success. STATUS_MALFORMED: the worker is broken. */
 MUST_CHECK bool submission_decode(uint8_t *payload, size_t len, uint64_t max_ops, const struct limits *limits,
                                   struct submission **ret, struct status *st);
+/* What a request with an Idempotency-Key becomes that began a task: no ops, only what is remembered of it. */
+MUST_CHECK bool submission_of_task(const struct idempotency_id *id, const struct idempotency_origin *origin, struct submission **ret,
+                                   struct status *st);
 void submission_free(struct submission *s); /* takes NULL */
 
 #endif

@@ -340,20 +340,24 @@ bool worker_link_recall(void *ctx, struct api_keyed *key, struct status *st) {
     return ok;
 }
 
-bool worker_link_command(void *ctx, enum api_command command, const struct uuid *argument, const struct uuid *task,
+bool worker_link_command(void *ctx, struct api_keyed *key, enum api_command command, const struct uuid *argument,
                          struct uuid *ret_task, struct status *st) {
-    struct channel_command c = {.command = command};
+    struct channel_command c = {.command = command, .argument = *argument, .keyed = key != NULL};
     struct worker_link *l = (struct worker_link *)ctx;
     struct channel_frame answer;
     size_t used = 0;
-    c.argument = argument != NULL ? *argument : c.argument;
-    c.task = task != NULL ? *task : c.task;
+    if (key != NULL) {
+        c.id = key->id;
+        c.origin = key->origin;
+        c.task = *ret_task;
+    }
     channel_frame_begin(&l->out, CHANNEL_COMMAND, ++l->request);
     channel_put_command(&l->out, &c);
     if (!exchange(l, &answer, &used, st)) {
         return false;
     }
-    bool ok = take_answer(&answer, ret_task, st);
+    bool done = key != NULL && answer.kind == CHANNEL_RESULTS;
+    bool ok = done ? take_results(answer.payload, key, NULL, 0, st) : take_answer(&answer, ret_task, st);
     drop_received(l, used);
     return ok;
 }

@@ -28,7 +28,7 @@ void worker_link_begin(struct worker_link *l, int64_t waited_ms);
 MUST_CHECK bool worker_link_submit(void *ctx, struct api_keyed *key, const struct api_submission *ops, size_t count,
                                    struct api_op_result *results, struct status *st);
 MUST_CHECK bool worker_link_recall(void *ctx, struct api_keyed *key, struct status *st);
-MUST_CHECK bool worker_link_command(void *ctx, enum api_command command, const struct uuid *argument, const struct uuid *task,
+MUST_CHECK bool worker_link_command(void *ctx, struct api_keyed *key, enum api_command command, const struct uuid *argument,
                                     struct uuid *ret_task, struct status *st);
 
 #endif

@@ -3,11 +3,11 @@
 
     idempotent_retries.py [--short] [--count N] [--seed N [--life N]]
 
-Some clients create documents, batches of them and libraries with ids that the server makes, so that nothing but the key tells a retry from a new request. What
-fails is sent again with its key; what was acknowledged is sent again at times, too, and now and then by two clients at once. Meanwhile workers are killed -9,
-the supervisor is killed -9 or stopped and started again, at times without its arenas, so that snapshot and log alone have to know the keys. At the end each
-key is sent once more: it must be remembered, every reply to it must have been the same but for the time that it took, and each of its documents must be there
-exactly once, with the texts that were sent.
+Some clients create documents, batches of them and libraries, and begin snapshots, with ids that the server makes, so that nothing but the key tells a retry
+from a new request. What fails is sent again with its key; what was acknowledged is sent again at times, too, and now and then by two clients at once.
+Meanwhile workers are killed -9, the supervisor is killed -9 or stopped and started again, at times without its arenas, so that snapshot and log alone have to
+know the keys. At the end each key is sent once more: it must be remembered, every reply to it must have been the same but for the time that it took, and each
+of its documents must be there exactly once, with the texts that were sent.
 """
 
 import contextlib
@@ -58,6 +58,8 @@ class Retrier(threading.Thread):
         key = "%s-%d" % (self.name, number)
         documents = "/v1/libraries/%s/documents" % self.library
         kind = self.rng.random()
+        if kind < 0.02:
+            return Request(key, "/v1/snapshots", {}, [])
         if kind < 0.1:
             return Request(key, "/v1/libraries", {"name": key}, [])
         texts = ["%s %s" % (key, sentence(self.rng)) for _ in range(1 if kind < 0.6 else self.rng.randrange(2, 6))]
@@ -75,7 +77,7 @@ class Retrier(threading.Thread):
                 self.retries += 1
                 time.sleep(0.003)
                 continue
-            if status not in (200, 201):
+            if status not in (200, 201, 202):
                 self.wrong.append("%s: status %s %s" % (request.key, status, reply))
                 return
             self.replayed += "idempotency-replayed" in self.client.headers

@@ -163,6 +163,50 @@ one='{"title":"t","texts":["the one and only"]}'
     [ $((keyed - plain)) -le 120 ]
 }
 
+@test "tasks: begun once, also when the worker dies that asked" {
+    make_library
+    for call in /v1/snapshots "/v1/libraries/$library/index/optimize" "/v1/libraries/$library/index/rebuild"; do
+        post task "$call" ''
+        expect 202
+        first=$reply
+        id=$(field .id)
+        workers | xargs kill -9
+        until_true 10 post task "$call" ''
+        replayed
+        [ "$reply" = "$first" ]
+        ended() { api GET "/v1/tasks/$id" && [ "$(field .state)" = succeeded ]; }
+        until_true 20 ended
+        post task "$call" ''
+        [ "$reply" = "$first" ]
+    done
+    api GET /v1/tasks
+    [ "$(jq '[.[] | select(.kind == "optimize" or .kind == "rebuild")] | length' <<<"$body")" = 2 ]
+}
+
+@test "a batch with an id twice, and one that is too large for one record" {
+    remove_instance
+    unset instance
+    start_instance --set workers=2 --set max_op_bytes=1M
+    make_library
+    path=/v1/libraries/$library/documents
+    post twice "$path/batch" '{"documents":[{"id":"a","title":"1","texts":["x"]},{"id":"a","title":"2","texts":["y"]},{"id":"b","title":"3","texts":["z"]}]}'
+    expect 200
+    [ "$(jq -c '[.results[] | .error.error_type // "none"]' <<<"$body")" = '["none","ConflictError","none"]' ]
+    kept=$reply
+    post twice "$path/batch" '{"documents":[{"id":"a","title":"1","texts":["x"]},{"id":"a","title":"2","texts":["y"]},{"id":"b","title":"3","texts":["z"]}]}'
+    replayed
+    [ "$reply" = "$kept" ]
+    post delete "$path/batch-delete" '{"document_ids":["a","a","b"]}'
+    [ "$(jq -c '[.results[].success]' <<<"$body")" = '[true,false,true]' ]
+    long=$(head -c 600000 /dev/zero | tr '\0' x)
+    post large "$path/batch" "{\"documents\":[{\"title\":\"1\",\"texts\":[\"$long\"]},{\"title\":\"2\",\"texts\":[\"$long\"]}]}"
+    expect 413 PayloadTooLargeError
+    [ "$(documents)" = 0 ]
+    api POST "$path/batch" "{\"documents\":[{\"title\":\"1\",\"texts\":[\"$long\"]},{\"title\":\"2\",\"texts\":[\"$long\"]}]}"
+    expect 200
+    [ "$(documents)" = 2 ]
+}
+
 @test "a key of no use is refused, one for a search is passed over" {
     make_library
     api POST "/v1/libraries/$library/documents" "$one" -H 'Idempotency-Key: two words'

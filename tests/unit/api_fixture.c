@@ -132,7 +132,7 @@ static bool host_recall(void *ctx, struct api_keyed *key, struct status *st) {
     return s->recall_misses || recall(s, key, st);
 }
 
-static bool host_command(void *ctx, enum api_command command, const struct uuid *argument, const struct uuid *task,
+static bool host_command(void *ctx, struct api_keyed *key, enum api_command command, const struct uuid *argument,
                          struct uuid *ret_task, struct status *st) {
     struct server *s = (struct server *)ctx;
     s->commanded = command;
@@ -141,7 +141,13 @@ static bool host_command(void *ctx, enum api_command command, const struct uuid 
         *st = s->command_fails;
         return false;
     }
-    *ret_task = task != NULL ? *task : s->command_task;
+    if (key == NULL) {
+        *ret_task = s->command_task;
+    } else if (!recall(s, key, st)) {
+        return false;
+    } else if (!key->known) {
+        remember(s, key, NULL, 0);
+    }
     return true;
 }
 

@@ -260,19 +260,16 @@ static void a_keyed_submission_comes_through(void **state) {
     (void)state;
     op_encode_library_delete(&op, &library);
     const struct api_submission one = {.op = buf_slice(&op)};
-    for (size_t count = 0; count < 2; count++) { /* one that begins a task has none */
-        buf_reset(&payload);
-        channel_put_submission(&payload, &key, &one, count);
-        assert_true(decode(buf_slice(&payload), &sub, &st));
-        assert_true(sub->keyed);
-        assert_int_equal(sub->count, count);
-        assert_memory_equal(&sub->id, &key.id, sizeof key.id);
-        assert_true(uuid_equal(&sub->origin.seed, &key.origin.seed));
-        assert_int_equal(sub->origin.created_at, key.origin.created_at);
-        submission_free(sub);
-        for (size_t n = 0; n < payload.len; n++) {
-            assert_false(decode(slice_of(payload.data, n), &sub, &st));
-        }
+    channel_put_submission(&payload, &key, &one, 1);
+    assert_true(decode(buf_slice(&payload), &sub, &st));
+    assert_true(sub->keyed);
+    assert_int_equal(sub->count, 1);
+    assert_memory_equal(&sub->id, &key.id, sizeof key.id);
+    assert_true(uuid_equal(&sub->origin.seed, &key.origin.seed));
+    assert_int_equal(sub->origin.created_at, key.origin.created_at);
+    submission_free(sub);
+    for (size_t n = 0; n < payload.len; n++) {
+        assert_false(decode(slice_of(payload.data, n), &sub, &st));
     }
     payload.data[0] = 2;
     assert_false(decode(buf_slice(&payload), &sub, &st));
@@ -368,7 +365,9 @@ static void results_come_through(void **state) {
 static void commands_and_answers_come_through(void **state) {
     struct buf payload = {0};
     struct channel_command command;
-    const struct channel_command rebuild = {API_REBUILD_INDEX, library, {{9}}};
+    const struct api_keyed key = a_key();
+    const struct channel_command rebuild = {.command = API_REBUILD_INDEX, .argument = library};
+    struct channel_command keyed = {API_OPTIMIZE_INDEX, library, true, key.id, key.origin, {{9}}};
     struct uuid task;
     struct status in;
     struct status out;
@@ -378,12 +377,26 @@ static void commands_and_answers_come_through(void **state) {
     assert_true(channel_get_command(buf_slice(&payload), &command, &st));
     assert_int_equal(command.command, API_REBUILD_INDEX);
     assert_true(uuid_equal(&command.argument, &library));
-    assert_true(uuid_equal(&command.task, &rebuild.task));
+    assert_false(command.keyed);
     payload.data[0] = 0;
     assert_false(channel_get_command(buf_slice(&payload), &command, &st));
     payload.data[0] = API_VERIFY_SNAPSHOT + 1;
     assert_false(channel_get_command(buf_slice(&payload), &command, &st));
     assert_false(channel_get_command(slice_of(payload.data, payload.len - 1), &command, &st));
+    buf_reset(&payload);
+    channel_put_command(&payload, &keyed);
+    assert_true(channel_get_command(buf_slice(&payload), &command, &st));
+    assert_true(command.keyed);
+    assert_true(uuid_equal(&command.task, &keyed.task));
+    assert_memory_equal(&command.id, &keyed.id, sizeof keyed.id);
+    assert_int_equal(command.origin.created_at, keyed.origin.created_at);
+    for (size_t n = 0; n < payload.len; n++) {
+        assert_false(channel_get_command(slice_of(payload.data, n), &command, &st));
+    }
+    buf_reset(&payload);
+    keyed.origin.created_at = INT64_MIN;
+    channel_put_command(&payload, &keyed);
+    assert_false(channel_get_command(buf_slice(&payload), &command, &st));
 
     buf_reset(&payload);
     (void)status_set_subject(&in, STATUS_CONFLICT, SUBJECT_TASK, "it runs");
