@@ -25,6 +25,8 @@ struct oplog_position {
     uint64_t syncs;
     uint64_t sync_us; /* in all */
     uint64_t place;   /* of the last record: a random number that this stretch of this log has, and no other */
+    uint64_t begun_behind; /* the log was begun behind a snapshot or checkpoint of that LSN, for want of an older one; UINT64_MAX: it goes on from segments that were
+                            * retired */
 };
 
 /* How far the log is in an archive. */

@@ -589,6 +589,15 @@ static bool load(struct recovery *r, const struct snapshot_chain *chain, bool *r
     return drop_all(r, st);
 }
 
+static bool load_of_this_log(struct recovery *r, const struct snapshot_chain *chain, bool *ret_loaded, struct status *st) {
+    const struct snapshot_info *info = snapshot_chain_info(chain);
+    if (!snapshot_is_of_log(info, r->log)) {
+        log_warn("%s belongs to another log and is passed over", info->name);
+        return true;
+    }
+    return load(r, chain, ret_loaded, st);
+}
+
 /* One candidate: verify, open the log behind it, load. */
 static bool try_snapshot(struct recovery *r, const char *name, bool *ret_loaded, struct status *st) {
     struct status failed = {0};
@@ -605,36 +614,11 @@ static bool try_snapshot(struct recovery *r, const char *name, bool *ret_loaded,
             *st = failed;
         }
     } else {
-        ok = open_log(r, snapshot_chain_info(chain)->lsn, st) && load(r, chain, ret_loaded, st);
+        ok = open_log(r, snapshot_chain_info(chain)->lsn, st) && load_of_this_log(r, chain, ret_loaded, st);
     }
     snapshot_chain_free(chain);
     r->report.snapshot_us += clock_monotonic_us() - begin - (r->report.wal_open_us - log_us);
     return ok;
-}
-
-static bool listed(const struct snapshot_info *infos, size_t count, const char *name) {
-    for (size_t i = 0; i < count; i++) {
-        if (strcmp(infos[i].name, name) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Says which files bear a snapshot's name without being one. */
-static bool tell_unreadable(struct recovery *r, const struct snapshot_info *infos, size_t count, struct status *st) {
-    char(*names)[SNAPSHOT_NAME_MAX] = NULL;
-    size_t names_count = 0;
-    if (!snapshot_names(r->snapshots_fd, &names, &names_count, st)) {
-        return false;
-    }
-    for (size_t i = 0; i < names_count; i++) {
-        if (!listed(infos, count, names[i])) {
-            log_warn("%s cannot be read and is passed over", names[i]);
-        }
-    }
-    free(names);
-    return true;
 }
 
 static bool load_newest(struct recovery *r, struct status *st) {
@@ -644,7 +628,7 @@ static bool load_newest(struct recovery *r, struct status *st) {
     if (!snapshot_list(r->snapshots_fd, &infos, &count, st)) {
         return false;
     }
-    bool ok = tell_unreadable(r, infos, count, st);
+    bool ok = snapshot_tell_unreadable(r->snapshots_fd, infos, count, st);
     for (size_t i = 0; ok && !loaded && i < count; i++) {
         ok = try_snapshot(r, infos[i].name, &loaded, st);
     }

@@ -86,4 +86,7 @@ bool verified_matches(const struct verified *v, const char *entry, struct slice 
 /* All files that bear a snapshot's name, readable or not; malloc'd, in no order. */
 MUST_CHECK bool snapshot_names(int snapshots_dir_fd, char (**ret)[SNAPSHOT_NAME_MAX], size_t *ret_count, struct status *st);
 
+/* Says in the log which files bear a snapshot's name and are not in the list. */
+MUST_CHECK bool snapshot_tell_unreadable(int snapshots_dir_fd, const struct snapshot_info *infos, size_t count, struct status *st);
+
 #endif

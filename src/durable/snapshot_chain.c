@@ -166,6 +166,12 @@ static bool place_all(struct snapshot_chain *c, struct status *st) {
     return nothing_beside(c, st);
 }
 
+bool snapshot_is_of_log(const struct snapshot_info *info, struct oplog *log) {
+    struct oplog_position p;
+    oplog_position_get(log, &p);
+    return info->log_place == 0 || oplog_knows(log, info->log_place) || p.begun_behind == info->lsn;
+}
+
 /* --- the doors --- */
 
 void snapshot_chain_free(struct snapshot_chain *c) {

@@ -152,6 +152,27 @@ bool snapshot_names(int snapshots_dir_fd, char (**ret)[SNAPSHOT_NAME_MAX], size_
     return true;
 }
 
+static bool listed(const struct snapshot_info *infos, size_t count, const char *name) {
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(infos[i].name, name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool snapshot_tell_unreadable(int snapshots_dir_fd, const struct snapshot_info *infos, size_t count, struct status *st) {
+    struct names names = {0};
+    bool ok = read_names(snapshots_dir_fd, snapshot_name_valid, &names, st);
+    for (size_t i = 0; ok && i < names.count; i++) {
+        if (!listed(infos, count, names.name[i])) {
+            log_warn("%s cannot be read and is passed over", names.name[i]);
+        }
+    }
+    free(names.name);
+    return ok;
+}
+
 /* --- pruning --- */
 
 /* A temporary file that nobody holds was left by a crash. */

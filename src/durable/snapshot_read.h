@@ -4,6 +4,7 @@
 #ifndef QUIRE_DURABLE_SNAPSHOT_READ_H
 #define QUIRE_DURABLE_SNAPSHOT_READ_H
 
+#include "durable/oplog.h"
 #include "durable/snapshot_archive.h"
 
 struct snapshot_link {
@@ -28,6 +29,9 @@ const struct buf *snapshot_chain_keys(const struct snapshot_chain *c);          
 /* Hands the libraries out, each from where it is, the oldest archive first. */
 MUST_CHECK bool snapshot_load_verified(const struct snapshot_chain *c, const struct limits *limits, snapshot_op_fn fn, void *ctx,
                                        struct status *st);
+/* An archive of another server, or of a copy that went another way, may be good in itself. Where the log reaches back to its LSN, it has the stretch in which
+ * an archive of its own was cut, or was begun behind it. (Older programs did not say where.) */
+bool snapshot_is_of_log(const struct snapshot_info *info, struct oplog *log);
 void snapshot_chain_free(struct snapshot_chain *c); /* takes NULL */
 
 #endif

@@ -513,6 +513,7 @@ static void position(struct oplog *log, struct oplog_position *ret) {
         .syncs = w->syncs,
         .sync_us = w->sync_us,
         .place = w->segments[w->segment_count - 1].header.segment_id,
+        .begun_behind = w->segments[0].header.previous_id == 0 ? w->segments[0].header.needs_lsn : UINT64_MAX,
     };
     for (size_t i = 0; i < w->segment_count; i++) {
         ret->bytes += w->segments[i].header.bytes;
