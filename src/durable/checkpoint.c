@@ -216,6 +216,42 @@ static bool sum_all(int data_dir_fd, const struct checkpoint *c, bool compare, c
     return true;
 }
 
+/* A file of which nothing is in use has no block that could differ, but must be there to be mapped. */
+static bool unused_is_there(int data_dir_fd, const struct checkpoint_library *l, const struct checkpoint_file *file, bool *ret_there,
+                            char why[CHECKPOINT_WHY_MAX], struct status *st) {
+    char directory[ARENA_DIRECTORY_MAX];
+    char path[PATH_BYTES];
+    struct status failed = {0};
+    off_t size = 0;
+    int fd = -1;
+    arena_directory_name(&l->view.id, l->view.directory, directory);
+    (void)snprintf(path, sizeof path, "vectors/%s/%s", directory, file->name);
+    *ret_there = io_open_at(data_dir_fd, path, O_RDONLY | O_NOFOLLOW, 0, &fd, &failed) && io_size(fd, &size, &failed) && size > 0;
+    io_close(&fd);
+    if (failed.code == STATUS_NO_MEMORY) {
+        *st = failed;
+        return false;
+    }
+    if (!*ret_there) {
+        (void)snprintf(why, CHECKPOINT_WHY_MAX, "%s is not as it was saved: it is %s", path, failed.code == STATUS_OK ? "empty" : "missing");
+    }
+    return true;
+}
+
+static bool unused_are_there(int data_dir_fd, const struct checkpoint *c, bool *ret_there, char why[CHECKPOINT_WHY_MAX],
+                             struct status *st) {
+    *ret_there = true;
+    for (size_t i = 0; i < c->library_count; i++) {
+        const struct checkpoint_library *l = &c->libraries[i];
+        for (size_t f = 0; *ret_there && f < l->file_count; f++) {
+            if (l->files[f].used == 0 && !unused_is_there(data_dir_fd, l, &l->files[f], ret_there, why, st)) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
 bool checkpoint_verify(int data_dir_fd, const struct checkpoint *c, bool *ret_sound, char why[CHECKPOINT_WHY_MAX],
                        struct status *st) {
     char found[CHECKPOINT_WHY_MAX];
@@ -225,8 +261,10 @@ bool checkpoint_verify(int data_dir_fd, const struct checkpoint *c, bool *ret_so
     *ret_sound = found[0] == '\0';
     if (!*ret_sound) {
         memcpy(why, found, sizeof found);
+        return true;
     }
-    return true;
+    struct status local;
+    return unused_are_there(data_dir_fd, c, ret_sound, why, st != NULL ? st : &local);
 }
 
 /* --- writing --- */

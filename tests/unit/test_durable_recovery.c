@@ -347,6 +347,39 @@ static void damaged_arenas(void **state) {
     assert_true(server_check(s) > 0);
 }
 
+/* Any file that is gone or empty, also one of which nothing was in use: a graph without upper layers. */
+static void missing_arena_files(void **state) {
+    struct server *s = (struct server *)*state;
+    struct uuid id = fixture_library_id(1);
+    char text[UUID_TEXT + 1];
+    char directory[128];
+    char names[NAMES_MAX][64];
+    uuid_format(&id, text);
+    (void)snprintf(directory, sizeof directory, "vectors/%s", text);
+    server_start_ok(s);
+    server_steps_ok(s, 6); /* too few for a layer above the lowest */
+    stop_ok(s);
+    size_t count = names_in(s, directory, "", names);
+    assert_true(count > 8);
+    for (size_t i = 0; i < 2 * count; i++) {
+        char path[256];
+        (void)snprintf(path, sizeof path, "%s/%s", directory, names[i / 2]);
+        if (names[i / 2][0] == '.' || !file_exists(s->data.fd, path)) {
+            continue; /* of a graph that was made anew under another name */
+        }
+        if (i % 2 == 0) {
+            assert_int_equal(unlinkat(s->data.fd, path, 0), 0);
+        } else {
+            file_write(s->data.fd, path, slice_of(NULL, 0));
+        }
+        server_start_ok(s);
+        assert_false(s->report.from_checkpoint);
+        assert_non_null(strstr(s->report.why_not_checkpoint, names[i / 2]));
+        (void)server_check(s);
+        stop_ok(s);
+    }
+}
+
 /* What a server before the inverted index left: not taken as it is, and every vector is kept. */
 static void arenas_of_the_version_before(void **state) {
     struct server *s = (struct server *)*state;
@@ -779,6 +812,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(strays_are_removed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(damaged_checkpoints, set_up, tear_down),
         cmocka_unit_test_setup_teardown(damaged_arenas, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(missing_arena_files, set_up, tear_down),
         cmocka_unit_test_setup_teardown(arenas_of_the_version_before, set_up, tear_down),
         cmocka_unit_test_setup_teardown(arenas_of_a_compaction, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_stale_checkpoint_is_not_believed, set_up, tear_down),
