@@ -117,7 +117,7 @@ class Shifted:
         if status != 200 or not 0 <= health["uptime_seconds"] <= age + 1:
             self.life.wrong("uptime %s at the age of %.1f s" % (status == 200 and health["uptime_seconds"], age))
         workers = set(self.instance.children(self.instance.supervisor()))
-        if workers != self.workers:
+        if self.workers - workers:
             self.life.wrong("workers were ended: %s" % self.instance.log()[-1500:])
         for status, what in self.client.seen.items():
             if status is None or status >= 400 and status != 404:
