@@ -6,7 +6,7 @@
  * or before it, the one that begins last and is longest is asked first; the others when that has it not. What must hold:
  *
  *   - all segments are of one log (instance), and of two that begin with the same LSN both are the same segment (id): else two logs were mixed, and it is
- *     not for a program to choose;
+ *     not for a program to choose, but where the archive says which one it was cut from: the segments of others are passed over then;
  *   - a segment that continues another, or the stretch of the log that the archive says it was cut from, is that one or names it as its predecessor, and none
  *     begins in the middle of another: else it is of another server, or from a copy that went another way;
  *   - before the target no record is missing that a later segment proves to have existed, but for those that a repair gave up (wal_header.needs_lsn).
@@ -92,6 +92,29 @@ static bool all_of_one_log(const struct log_reading *l, struct status *st) {
     return true;
 }
 
+/* Of several logs the one that the archive was cut from. A server that was restored writes another log than before, maybe to the same archive_dir. */
+static void choose_log(struct log_reading *l) {
+    const struct segment *known = NULL;
+    size_t kept = 0;
+    for (size_t i = 0; l->from_id != 0 && known == NULL && i < l->count; i++) {
+        const struct wal_header *h = &l->segments[i].header;
+        known = h->segment_id == l->from_id || h->previous_id == l->from_id ? &l->segments[i] : NULL;
+    }
+    if (known == NULL) {
+        return;
+    }
+    struct uuid instance = known->header.instance;
+    for (size_t i = 0; i < l->count; i++) {
+        if (uuid_equal(&l->segments[i].header.instance, &instance)) {
+            l->segments[kept++] = l->segments[i];
+        }
+    }
+    if (kept < l->count) {
+        restore_note(l->reader, "%zu segments are of another log than %s, and are passed over", l->count - kept, l->from_name);
+    }
+    l->count = kept;
+}
+
 static bool read_headers(struct log_reading *l, struct status *st) {
     const struct restore_source *source = l->reader->source;
     l->segments = (struct segment *)calloc(source->segment_count + 1, sizeof *l->segments);
@@ -108,6 +131,7 @@ static bool read_headers(struct log_reading *l, struct status *st) {
     if (l->count > 1) {
         qsort(l->segments, l->count, sizeof *l->segments, by_lsn_longest_first);
     }
+    choose_log(l);
     return all_of_one_log(l, st);
 }
 

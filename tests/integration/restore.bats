@@ -376,6 +376,32 @@ snapshot() {
     content_of "$instance/made.4" | diff "$BATS_TEST_TMPDIR/content3" -
 }
 
+@test "the log of archive_dir, with an archive: to any point behind it" {
+    instance=$(mktemp -d "${TMPDIR:-/tmp}/quire-test.XXXXXX")
+    mkdir "$instance/log"
+    start_instance --set workers=2 --set wal_segment_bytes=65536 --set snapshot_interval=0 --set snapshot_every_ops=0 --set "archive_dir=$instance/log"
+    fill
+    snapshot
+    cp -r "$instance/data/snapshots" "$instance/backup"
+    for n in $(seq 1 14); do put "filler$n" "$(head -c 12000 /dev/urandom | base64 -w 0)"; done
+    put late "The last before the mistake."
+    content >"$BATS_TEST_TMPDIR/content"
+    target=$lsn
+    api DELETE "/v1/libraries/$test"
+    expect 204
+    # A stop archives what the last segment has.
+    stop_instance
+    [ "$(find "$instance/log" -name 'wal_*' | wc -l)" -gt 2 ]
+    # The machine is gone; what is left lies elsewhere.
+    rm -r "$instance/data"
+    restore "$instance/backup" --into "$instance/data" --log "$instance/log" --to-lsn "$target"
+    # The log of the restored server is another one.
+    mv "$instance/log" "$instance/log.before"
+    mkdir "$instance/log"
+    start_instance
+    content | diff "$BATS_TEST_TMPDIR/content" -
+}
+
 @test "what helps: words that are missing, a source that is not there, a directory that is something else, too little room" {
     start_instance --set workers=2
     fill

@@ -189,20 +189,6 @@ static void each_missing_segment_is_named(void **state) {
     }
 }
 
-static void segments_of_another_log(void **state) {
-    struct logs *l = (struct logs *)*state;
-    struct scratch other;
-    char names[NAMES_MAX][64];
-    scratch_make(&other);
-    write_log(&other, LAST);
-    assert_true(names_with(other.fd, "wal_", names, NAMES_MAX) >= 2);
-    add_all_but(l, 1);
-    add_file(l, &other, names[1]);
-    expect_refused(l, &no_target, names[1], "belongs to another log than");
-    forget_files(l);
-    scratch_remove(&other);
-}
-
 /* The id of the segment that has the LSN. */
 static uint64_t place_of(const struct logs *l, uint64_t lsn) {
     struct wal_header found = {0};
@@ -217,6 +203,28 @@ static uint64_t place_of(const struct logs *l, uint64_t lsn) {
         found = h.first_lsn <= lsn ? h : found;
     }
     return found.segment_id;
+}
+
+static void segments_of_another_log(void **state) {
+    struct logs *l = (struct logs *)*state;
+    struct scratch other;
+    char names[NAMES_MAX][64];
+    scratch_make(&other);
+    write_log(&other, LAST);
+    assert_true(names_with(other.fd, "wal_", names, NAMES_MAX) >= 2);
+    add_all_but(l, 1);
+    add_file(l, &other, names[1]);
+    expect_refused(l, &no_target, names[1], "belongs to another log than");
+    /* Unless an archive says which one it is. */
+    struct status st = {0};
+    uint64_t reached = 0;
+    add_file(l, &l->dir, l->names[1]);
+    assert_true(take_behind(l, 30, place_of(l, 30), &no_target, &reached, &st));
+    assert_int_equal(reached, LAST);
+    assert_false(take_behind(l, 30, 12345, &no_target, &reached, &st));
+    assert_non_null(strstr(st.detail, "belongs to another log than"));
+    forget_files(l);
+    scratch_remove(&other);
 }
 
 /* An archive says in which stretch of the log it was cut: with another one it is not mixed, also where LSNs would fit. */
