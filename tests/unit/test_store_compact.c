@@ -464,7 +464,7 @@ static void test_faults(void **state) {
         int err;
         enum status_code code;
     } kinds[] = {{IO_FALLOCATE, ENOSPC, STATUS_NO_SPACE},
-                 {IO_OPEN, EMFILE, STATUS_IO},
+                 {IO_OPEN, EMFILE, STATUS_NO_MEMORY},
                  {IO_MMAP, ENOMEM, STATUS_NO_MEMORY},
                  {IO_MKDIR, EDQUOT, STATUS_NO_SPACE},
                  {IO_RENAME, EIO, STATUS_IO}};
