@@ -20,9 +20,11 @@ from report import Campaign  # noqa: E402
 from searching import Searcher, known_texts  # noqa: E402
 
 SYNC_S = 2.0
+SETTLE_S = 60
 SEARCHERS, KNOWN = 2, 2000
-SETTINGS = ("workers=8", "write_workers=6", "read_workers=8", "write_deadline_ms=8000", "log_level=warn", "checkpoint_interval=3600", "snapshot_interval=0")
-WRITERS = 24
+# In the proportions of the presets: as many workers are left by the writes as searches may take at a time.
+SETTINGS = ("workers=16", "write_workers=8", "read_workers=8", "write_deadline_ms=8000", "log_level=warn", "checkpoint_interval=3600", "snapshot_interval=0")
+WRITERS = 32
 
 
 class Patient(Writer):
@@ -89,6 +91,13 @@ class Bench:
         return 1000 * found[len(found) // 2]
 
 
+def settle(client):
+    """What the writes before have left to do behind them is no business of the measurement after."""
+    deadline = time.monotonic() + SETTLE_S
+    while time.monotonic() < deadline and client.metric("quire_index_tail_chunks") != 0:
+        time.sleep(0.1)
+
+
 def run(campaign, instance):
     flag = os.path.join(instance.dir, "slow")
     instance.start({"QUIRE_IO_FAULT": "fdatasync:delay=%d,path=wal,file=%s" % (1000 * SYNC_S, flag)})
@@ -101,9 +110,11 @@ def run(campaign, instance):
     done = {"fast": 0, "slow": 0}
     refused = 0
     for number in range(campaign.count):
+        settle(client)
         bench.measure("nobody writes", seconds)
         for disk in ("fast", "slow"):
             if disk == "slow":
+                settle(client)
                 with open(flag, "w"):
                     pass
             writers = [Patient(instance, library, oracle, "%s%d-%d" % (disk, number, i), campaign.rng.random()) for i in range(WRITERS)]

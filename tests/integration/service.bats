@@ -233,3 +233,36 @@ teardown() { remove_instance; }
 @test "docs/configuration.md is what the tables in the code say" {
     diff "$root/docs/configuration.md" <("$root/scripts/doc-tables")
 }
+
+@test "a full queue of writes: 503 from nginx at once, all else goes on, and writes again once there is room" {
+    start_instance --set workers=4 --set peer_timeout_ms=600000
+    api POST /v1/libraries '{"name":"full"}'
+    expect 201
+    # Clients that connect and say nothing, until the queue takes no more.
+    python3 -c '
+import resource, socket, sys, time
+most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, 8192), most))
+held = []
+while True:
+    s = socket.socket(socket.AF_UNIX)
+    s.setblocking(False)
+    try:
+        s.connect(sys.argv[1])
+    except BlockingIOError:
+        break
+    held.append(s)
+open(sys.argv[2], "w").close()
+time.sleep(600)' "$instance/run/quired-writes.sock" "$BATS_TEST_TMPDIR/full" 3>&- &
+    local clients=$!
+    until_true 30 test -e "$BATS_TEST_TMPDIR/full"
+    api POST /v1/libraries '{"name":"one more"}'
+    expect 503 NotReadyError
+    grep -qi '^retry-after:' "$headers"
+    api GET /v1/libraries
+    expect 200
+    kill "$clients"
+    wait "$clients" || true
+    written() { api POST /v1/libraries '{"name":"one more"}' && [ "$code" = 201 ]; }
+    until_true 30 written
+}
