@@ -28,7 +28,7 @@ from instance import Client, Instance, StartFailed, sentence  # noqa: E402
 from lives import run_lives  # noqa: E402
 from report import Campaign  # noqa: E402
 
-PER_LIFE = 30
+PER_LIFE = 25
 LIBRARIES = 4
 SNAPSHOTS = 9
 WAIT_S = 30

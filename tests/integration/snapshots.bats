@@ -274,3 +274,32 @@ kill_server() {
     taken() { put "$library" y "after"; }
     until_true 30 taken
 }
+
+@test "back to a moment: a snapshot of a chain, and the archive of the log behind it" {
+    mkdir "$instance/tmp/archive"
+    stop_instance
+    start_instance --set archive_dir="$instance/tmp/archive"
+    three_libraries
+    snapshot
+    put "${libraries[1]}" first "changed"
+    snapshot
+    [ "$(field '.[0].base')" != null ]
+    cp -r "$instance/data/snapshots" "$instance/tmp/backup"
+    long=$(printf 'word %.0s' $(seq 1 3000))
+    for i in 1 2 3 4 5 6; do put "${libraries[0]}" "d$i" "$i $long"; done
+    put "${libraries[0]}" x "one"
+    lsn=$(sed -nE 's/^Quire-LSN: ([0-9]+).*/\1/Ip' "$headers")
+    for i in 1 2 3 4 5 6; do put "${libraries[0]}" "e$i" "$i $long"; done
+    put "${libraries[0]}" x "two"
+    # What is retired meanwhile is in the archive alone.
+    snapshot
+    stop_instance
+    rm -rf "$instance/data"
+    "${QUIRE_BUILD_DIR:-$root/.build}/src/quire" restore "$instance/tmp/backup" --log "$instance/tmp/archive" --into "$instance/data" --to-lsn "$lsn"
+    start_instance
+    [ "$(texts "${libraries[0]}" x)" = one ]
+    [ "$(texts "${libraries[1]}" first)" = changed ]
+    [ "$(texts "${libraries[0]}" d6 | cut -c1-6)" = "6 word" ]
+    api GET "/v1/libraries/${libraries[0]}/documents/e1"
+    expect 404 DocumentNotFoundError
+}

@@ -523,6 +523,33 @@ static void all_snapshots_damaged(void **state) {
     assert_int_equal(server_check(s), 0);
 }
 
+/* It is good, newer than anything here, and within the log: and none of this server's. */
+static void a_snapshot_of_another_log(void **state) {
+    struct server *s = (struct server *)*state;
+    struct server other;
+    struct account account = {0};
+    struct snapshot_info info;
+    struct status st;
+    server_make(&other);
+    other.account = &account;
+    account.next_lsn = 1;
+    server_start_ok(&other);
+    server_steps_ok(&other, 70);
+    assert_true(server_snapshot(&other, &info, &st));
+    server_start_ok(s);
+    server_steps_ok(s, 90);
+    server_crash(s);
+    char path[128];
+    (void)snprintf(path, sizeof path, "snapshots/%s", info.name);
+    file_copy(other.data.fd, path, s->data.fd, "snapshots/snapshot_20300101_000000.tar.zst");
+    server_crash(&other);
+    server_remove(&other);
+    server_start_ok(s);
+    assert_string_equal(s->report.snapshot, "");
+    assert_int_equal(s->report.replayed_ops, 90);
+    assert_int_equal(server_check(s), 0);
+}
+
 /* A snapshot whose sums hold, but that contradicts itself: what it left in the catalog is taken back. */
 static void a_snapshot_that_contradicts_itself(void **state) {
     struct server *s = (struct server *)*state;
@@ -818,6 +845,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_stale_checkpoint_is_not_believed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(damaged_snapshots, set_up, tear_down),
         cmocka_unit_test_setup_teardown(all_snapshots_damaged, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_snapshot_of_another_log, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_snapshot_that_contradicts_itself, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_lost_log, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_damaged_log, set_up, tear_down),

@@ -413,6 +413,72 @@ static void bases_are_packed_anew(void **state) {
     (void)loaded(c, links[0].name);
 }
 
+/* --- on trial --- */
+
+static void count_call(void *ctx, uint64_t done, uint64_t total) {
+    assert_true(done <= total);
+    *(unsigned *)ctx += 1;
+}
+
+static void trials(void **state) {
+    struct chain *c = (struct chain *)*state;
+    struct snapshot_info links[3];
+    struct snapshot_info info;
+    struct status st = {0};
+    char command[2048];
+    unsigned told = 0;
+    bool cancel = false;
+    struct snapshot_trial_options options = {.cancel = &cancel, .tell = count_call, .ctx = &told};
+    make_chain(c, links);
+    if (!snapshot_trial(c->dir.fd, links[2].name, &options, &info, &st)) {
+        fail_msg("trial: %s", st.detail);
+    }
+    assert_string_equal(info.name, links[2].name);
+    assert_int_equal(info.documents, LIBRARIES * 6);
+    cancel = true;
+    assert_false(snapshot_trial(c->dir.fd, links[2].name, &options, &info, &st));
+    assert_int_equal(st.code, STATUS_BUSY);
+    cancel = false;
+    assert_false(snapshot_trial(c->dir.fd, "snapshot_20200101_000000.tar", &options, &info, &st));
+    assert_int_equal(st.code, STATUS_NOT_FOUND);
+    assert_int_equal(renameat(c->dir.fd, links[1].name, c->dir.fd, "aside"), 0);
+    assert_false(snapshot_trial(c->dir.fd, links[2].name, &options, &info, &st));
+    assert_int_equal(st.code, STATUS_CORRUPT);
+    assert_int_equal(renameat(c->dir.fd, "aside", c->dir.fd, links[1].name), 0);
+    /* sums that hold say nothing of what was never written */
+    static const char *const edits[] = {
+        "jq '.num_documents += 1' manifest.json >new && mv new manifest.json",
+        "jq '.num_chunks -= 1' manifest.json >new && mv new manifest.json",
+        "f=$(ls libraries/*/documents-000001.jsonl | head -n 1) && sed -i 1d $f",
+        "f=$(ls libraries/*/documents-000001.jsonl | head -n 1) && head -n 1 $f >new && cat new >>$f && rm new",
+    };
+    for (size_t i = 0; i < sizeof edits / sizeof edits[0]; i++) {
+        (void)snprintf(command, sizeof command,
+                       "command -v jq >/dev/null && cd '%s' && mkdir -p out && tar -C out -xf %s && cd out && %s && "
+                       "sha256sum manifest.json libraries/*/* >SHA256SUMS && tar -cf ../snapshot_20300101_000000.tar . && cd .. && rm -r out",
+                       c->dir.path, links[0].name, edits[i]);
+        if (system(command) != 0) {
+            skip();
+        }
+        assert_false(snapshot_trial(c->dir.fd, "snapshot_20300101_000000.tar", &options, &info, &st));
+    }
+}
+
+static void names_in_sixteen_bytes(void **state) {
+    static const char *const names[] = {"snapshot_20261129_195300.tar.zst", "snapshot_00000000_000000.tar", "snapshot_99999999_999999.tar.gz",
+                                        "snapshot_20300101_000001.tar.xz"};
+    char again[SNAPSHOT_NAME_MAX];
+    struct uuid packed;
+    (void)state;
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        snapshot_name_pack(names[i], &packed);
+        assert_true(snapshot_name_unpack(&packed, again));
+        assert_string_equal(again, names[i]);
+    }
+    memset(&packed, 0xff, sizeof packed);
+    assert_false(snapshot_name_unpack(&packed, again));
+}
+
 /* Manifests that say where libraries are, and lie. */
 static void manifests_that_lie(void **state) {
     struct chain *c = (struct chain *)*state;
@@ -470,6 +536,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(links_are_damaged, set_up, tear_down),
         cmocka_unit_test_setup_teardown(bases_are_packed_anew, set_up, tear_down),
         cmocka_unit_test_setup_teardown(manifests_that_lie, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(trials, set_up, tear_down),
+        cmocka_unit_test(names_in_sixteen_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
