@@ -91,6 +91,7 @@ static void reply_begin(struct exchange *x, int status) {
     struct api_response *r = x->response;
     buf_reset(&r->headers);
     buf_reset(&r->body);
+    io_close(&r->file_fd);
     r->status = status;
     r->content_type = NULL;
     buf_put_str(&r->headers, "X-Request-Id: ");

@@ -171,7 +171,7 @@ bool handle_snapshot_get(struct exchange *x, struct status *st) {
         io_close(&fd);
         return false;
     }
-    x->response->status = 200;
+    reply_empty(x, 200);
     x->response->content_type = media_type(name);
     x->response->file_fd = fd;
     x->response->file_bytes = (uint64_t)about.st_size;

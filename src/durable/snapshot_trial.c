@@ -13,7 +13,7 @@
 
 #include <inttypes.h>
 
-enum { CHUNKS_MAX = 8000000, TELL_EVERY = 256 };
+enum { CHUNKS_MAX = 4000000, TELL_EVERY = 256 };
 
 struct trial {
     const struct snapshot_trial_options *options;

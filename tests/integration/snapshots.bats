@@ -181,6 +181,7 @@ kill_server() {
     curl -sS --cacert "$instance/tls/cert.pem" -D "$instance/tmp/headers" -o "$instance/tmp/got" "$url/v1/snapshots/$name"
     cmp "$instance/tmp/got" "$file"
     grep -qi '^content-type: application/zstd' "$instance/tmp/headers"
+    grep -qi '^x-request-id: ' "$instance/tmp/headers"
     grep -qi "^content-length: $(stat -c %s "$file")" "$instance/tmp/headers"
     grep -qi "^content-disposition: attachment; filename=\"$name\"" "$instance/tmp/headers"
     api HEAD "/v1/snapshots/$name"

@@ -291,7 +291,7 @@ static void check_reply(const struct server *s) {
     assert_true(header(s, "X-Request-Id", id, sizeof id));
     assert_true(s->response.status >= 200 && s->response.status < 600);
     assert_non_null(api_route_name(s->response.route));
-    assert_true((s->response.content_type == NULL) == (s->response.body.len == 0));
+    assert_true((s->response.content_type == NULL) == (s->response.body.len == 0 && s->response.file_fd < 0));
     if (s->response.status < 400 ||
         (s->response.content_type != NULL && strcmp(s->response.content_type, "application/json") == 0)) {
         return;

@@ -2,6 +2,8 @@
 #include "api_fixture.h"
 
 #include "base/clock.h"
+#include "base/io.h"
+#include "durable/snapshot.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -200,6 +202,42 @@ static void test_snapshots(void **state) {
     expect_error(s, 409, "ConflictError", "POST", "/v1/snapshots", NULL);
 }
 
+static void test_one_snapshot(void **state) {
+    struct server *s = (struct server *)*state;
+    static const char *const none[] = {"/v1/snapshots/snapshot_20260101_000001.tar.zst", "/v1/snapshots/record", "/v1/snapshots/..%2Fx", "/v1/snapshots/%2E%2E",
+                                       "/v1/snapshots/snapshot_20260101_000000.tar.zst%2F", "/v1/snapshots/snapshot_20260101_000000.tar.bz2"};
+    char name[SNAPSHOT_NAME_MAX];
+    char value[128];
+    char path[256];
+    struct status st;
+    assert_true(io_replace_file(s->snapshots_fd, "snapshot_20260101_000000.tar.zst", slice_str("no archive, but a file"), 0600, &st));
+    (void)expect(s, 200, "GET", "/v1/snapshots/snapshot_20260101_000000.tar.zst", NULL);
+    assert_string_equal(s->response.content_type, "application/zstd");
+    assert_true(s->response.file_fd >= 0);
+    assert_int_equal(s->response.file_bytes, 22);
+    assert_true(header(s, "Content-Disposition", value, sizeof value));
+    /* as many as may be are being sent already */
+    s->control->worker[0].state = WORKER_BUSY;
+    s->control->worker[0].sending = 1;
+    expect_error(s, 503, "OverloadedError", "GET", "/v1/snapshots/snapshot_20260101_000000.tar.zst", NULL);
+    assert_int_equal(s->response.file_fd, -1);
+    s->control->worker[0].sending = 0;
+
+    (void)expect(s, 202, "POST", "/v1/snapshots/snapshot_20260101_000000.tar.zst/verify", NULL);
+    assert_int_equal(s->commanded, API_VERIFY_SNAPSHOT);
+    assert_true(snapshot_name_unpack(&s->command_argument, name));
+    assert_string_equal(name, "snapshot_20260101_000000.tar.zst");
+    assert_string_equal(text_at(s->json, "/kind"), "verify");
+    assert_true(header(s, "Location", value, sizeof value));
+    expect_error(s, 422, "ValidationError", "POST", "/v1/snapshots/snapshot_20260101_000000.tar.zst/verify", "{\"deep\":true}");
+    for (size_t i = 0; i < sizeof none / sizeof none[0]; i++) {
+        expect_error(s, 404, "SnapshotNotFoundError", "GET", none[i], NULL);
+        (void)snprintf(path, sizeof path, "%s/verify", none[i]);
+        expect_error(s, 404, "SnapshotNotFoundError", "POST", path, NULL);
+    }
+    expect_error(s, 405, "MethodNotAllowedError", "DELETE", "/v1/snapshots/snapshot_20260101_000000.tar.zst", NULL);
+}
+
 static void test_models(void **state) {
     struct server *s = (struct server *)*state;
     (void)expect(s, 200, "GET", "/v1/models", NULL);
@@ -275,6 +313,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_metrics, server_setup, server_teardown),
         cmocka_unit_test_setup_teardown(test_tasks, server_setup, server_teardown),
         cmocka_unit_test_setup_teardown(test_snapshots, server_setup, server_teardown),
+        cmocka_unit_test_setup_teardown(test_one_snapshot, server_setup, server_teardown),
         cmocka_unit_test_setup_teardown(test_models, server_setup, server_teardown),
         cmocka_unit_test_setup_teardown(test_embeddings, server_setup, server_teardown),
         cmocka_unit_test_setup_teardown(test_openapi, server_setup, server_teardown),
