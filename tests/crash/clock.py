@@ -3,10 +3,10 @@
 
     clock.py [--short] [--count N] [--seed N [--life N]]
 
-QUIRE_CLOCK_SHIFT makes the clock wrong in the supervisor and its workers at once. Through all jumps: LSNs ascend, and so do ids made by the server; no request
-runs into a deadline, no worker is ended by the watchdog, an Idempotency-Key is remembered; snapshots and checkpoints go on being taken by their intervals; of the snapshots the newest by LSN are
-kept, and arenas that are removed are made again from them and the log; the server's age is its age. Now and then it is killed or stopped, and everything
-acknowledged is there.
+QUIRE_CLOCK_SHIFT makes the clock wrong in the supervisor and its workers at once. Through all jumps: LSNs ascend, and so do ids made by the server;
+no request runs into a deadline, no worker is ended by the watchdog, an Idempotency-Key is remembered; snapshots and checkpoints go on being taken by
+their intervals; of the snapshots the newest by LSN are kept, and arenas that are removed are made again from them and the log; the server's age is
+its age. Now and then it is killed or stopped, and everything acknowledged is there.
 """
 
 import os

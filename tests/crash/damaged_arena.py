@@ -3,10 +3,10 @@
 
     damaged_arena.py [--short] [--count N] [--seed N [--life N]]
 
-A server with several libraries is stopped in order, or killed with a live checkpoint behind it. Then one thing is done to its arenas: a byte or a page of one file
-is changed, the file is cut, removed, emptied, or takes the place of another library's. The next start must serve all of it again, made from text where it has
-to be: every exact search, in all three modes, gives what it gave before, and nothing else is given on the way there either. `quire check` on the stopped
-directory, and the start's log, agree on whether something is wrong.
+A server with several libraries is stopped in order, or killed with a live checkpoint behind it. Then one thing is done to its arenas: a byte or a
+page of one file is changed, the file is cut, removed, emptied, or takes the place of another library's. The next start must serve all of it again,
+made from text where it has to be: every exact search, in all three modes, gives what it gave before, and nothing else is given on the way there
+either. `quire check` on the stopped directory, and the start's log, agree on whether something is wrong.
 """
 
 import json

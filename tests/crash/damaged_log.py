@@ -3,10 +3,11 @@
 
     damaged_log.py [--short] [--count N] [--seed N [--life N]]
 
-One client writes one thing after the other, and knows the LSN of each. Then the server is killed, or stopped, and something is done to the log: a byte or a page
-changed, a segment cut, removed or emptied. The start must be refused with code 65, name the file and (but for one that is missing) the byte and the way out, and
-change nothing. Only where nothing whole is left behind the damage, because it reaches into the last write of all, may it be taken for a torn tail. `quired --repair` then starts, and what it says must be so: what is there is
-what all but the LSNs that it gives up make, and what was cut off lies byte for byte under the name that it gives. The start after it needs no --repair.
+One client writes one thing after the other, and knows the LSN of each. Then the server is killed, or stopped, and something is done to the log: a
+byte or a page changed, a segment cut, removed or emptied. The start must be refused with code 65, name the file and (but for one that is missing) the
+byte and the way out, and change nothing. Only where nothing whole is left behind the damage, because it reaches into the last write of all, may it be
+taken for a torn tail. `quired --repair` then starts, and what it says must be so: what is there is what all but the LSNs that it gives up make, and
+what was cut off lies byte for byte under the name that it gives. The start after it needs no --repair.
 """
 
 import os

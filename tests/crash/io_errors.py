@@ -3,13 +3,14 @@
 
     io_errors.py [--short] [--count N] [--seed N [--life N]]
 
-Each injection is a rule of QUIRE_IO_FAULT: EIO, ENOSPC, ENOMEM, EMFILE, EINTR, or short reads and writes, in one kind of call on the log, the arenas, snapshots
-or checkpoints, from the Nth call on, once or for ever. It is switched on under a load of documents, batches, libraries, snapshots and compactions, or before
-a start, or before an orderly stop. What must hold:
+Each injection is a rule of QUIRE_IO_FAULT: EIO, ENOSPC, ENOMEM, EMFILE, EINTR, or short reads and writes, in one kind of call on the log, the arenas,
+snapshots or checkpoints, from the Nth call on, once or for ever. It is switched on under a load of documents, batches, libraries, snapshots and
+compactions, or before a start, or before an orderly stop. What must hold:
 
   - no reply says that something was done which is not there after a restart, nothing refused is there, nothing dies of a signal (SIGBUS above all)
   - for want of room nothing ends: 507 InsufficientStorageError, and all goes on when there is room again
-  - only a log that failed ends the server, with code 74; a start that cannot be made ends with one that says why, and the next one is as if nothing had been
+  - only a log that failed ends the server, with code 74; a start that cannot be made ends with one that says why, and the next one is as if nothing
+    had been
   - short and interrupted calls are not noticed at all
 
 Where a small file system can be mounted some injections fill it really, up to a random byte.
@@ -30,7 +31,7 @@ from running import wait_gone, workers_of  # noqa: E402
 from workload import SETTINGS, Workload  # noqa: E402
 
 FAULTS_PER_LIFE = 8
-EX_IOERR, EX_CANTCREAT = 74, 73
+EX_IOERR = 74
 # What a start may end with: damage is none of them.
 START_CODES = (71, 73, 74)
 CALLS = {
@@ -203,7 +204,7 @@ class SmallDisk:
 
     def __enter__(self):
         os.makedirs(self.place)
-        done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=%d" % FULL_BYTES, "quire-test", self.place], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=%d" % FULL_BYTES, "quire-test", self.place], stderr=subprocess.DEVNULL)
         if done.returncode != 0:
             raise OSError("nothing can be mounted")
         return self

@@ -3,10 +3,11 @@
 
     kill_sites.py [--short] [--count N] [--seed N [--life N]]
 
-A scripted workload (workload.py) runs once while QUIRE_IO_FAULT notes every call of the seam. Then it runs again for each Nth fdatasync, fsync, rename,
-unlink, fallocate, truncate, msync and mkdir, and is killed there: in the middle of creating libraries, of batches, of rotation, snapshots, live checkpoints, a
-compaction, an orderly stop. Likewise each such call of recovery, from directories of several kinds, each kill on a copy of its own: left by a kill, without
-arenas, with one damaged, stopped in order. The next start must hold against the oracle, and so must the one after that. --short takes some of the sites.
+A scripted workload (workload.py) runs once while QUIRE_IO_FAULT notes every call of the seam. Then it runs again for each Nth fdatasync, fsync,
+rename, unlink, fallocate, truncate, msync and mkdir, and is killed there: in the middle of creating libraries, of batches, of rotation, snapshots,
+live checkpoints, a compaction, an orderly stop. Likewise each such call of recovery, from directories of several kinds, each kill on a copy of its
+own: left by a kill, without arenas, with one damaged, stopped in order. The next start must hold against the oracle, and so must the one after that.
+--short takes some of the sites.
 """
 
 import copy
@@ -98,8 +99,8 @@ def without_arenas(instance):
 def one_damaged(instance):
     instance.kill_supervisor()
     vectors = os.path.join(instance.data, "vectors")
-    directory = max((d for d in os.listdir(vectors) if os.path.isdir(os.path.join(vectors, d))), key=lambda d: len(os.listdir(os.path.join(vectors, d))))
-    with open(os.path.join(vectors, directory, "records.mmap"), "r+b") as f:
+    directories = [os.path.join(vectors, d) for d in os.listdir(vectors) if os.path.isdir(os.path.join(vectors, d))]
+    with open(os.path.join(max(directories, key=lambda d: len(os.listdir(d))), "records.mmap"), "r+b") as f:
         f.seek(4096)
         f.write(b"\xff" * 4096)
 

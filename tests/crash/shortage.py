@@ -3,11 +3,11 @@
 
     shortage.py [--short] [--count N] [--seed N [--life N]]
 
-Each injection lowers one limit of the supervisor or of its workers to what they use at that moment, and a little more: open files (EMFILE), address space or
-data (ENOMEM), processes and threads of the user (EAGAIN; where this runs as root, and so can start the server as somebody else who can get to its directory). Under it documents, batches,
-libraries, snapshots and compactions are asked for, searches are, and a worker is killed, whose successor is wanted. What must hold: the supervisor lives; replies
-are those of a server that is short of something, 503 or 507, and none of them is wrong; when the limit is raised all goes on, with as many workers as before;
-nothing acknowledged is lost, then or after a restart.
+Each injection lowers one limit of the supervisor or of its workers to what they use at that moment, and a little more: open files (EMFILE), address
+space or data (ENOMEM), processes and threads of the user (EAGAIN; where this runs as root, and so can start the server as somebody else who can get
+to its directory). Under it documents, batches, libraries, snapshots and compactions are asked for, searches are, and a worker is killed, whose
+successor is wanted. What must hold: the supervisor lives; replies are those of a server that is short of something, 503 or 507, and none of them is
+wrong; when the limit is raised all goes on, with as many workers as before; nothing acknowledged is lost, then or after a restart.
 """
 
 import contextlib

@@ -1,8 +1,8 @@
 """A workload that does the same in the same order each time, for campaigns that hit the Nth call of something.
 
-It goes through all that writes files: libraries that are made and deleted, documents one by one and in batches, several segments of log, snapshots by hand
-with old ones pruned, live checkpoints by count, a compaction. Nothing in it goes by time. Its oracle lies with the caller: after a restart, check() holds the
-server against it.
+It goes through all that writes files: libraries that are made and deleted, documents one by one and in batches, several segments of log, snapshots by
+hand with old ones pruned, live checkpoints by count, a compaction. Nothing in it goes by time. Its oracle lies with the caller: after a restart,
+check() holds the server against it.
 """
 
 import random
