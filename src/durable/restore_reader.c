@@ -14,6 +14,7 @@
 #include "base/hash.h"
 #include "base/io.h"
 #include "durable/snapshot_read.h"
+#include "store/op_group.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -149,6 +150,31 @@ static bool send_op(const struct snapshot_op *item, void *ctx, struct status *st
     return restore_send(s->reader, FRAME_OP, s->lsn, s->time_us, 0, item->op->bytes, st);
 }
 
+/* What is remembered of a request: a record without ops. */
+static bool send_key(struct slice entry, uint64_t lsn, int64_t time_us, void *ctx, struct status *st) {
+    const struct sending *s = (const struct sending *)ctx;
+    struct buf record = {0};
+    (void)lsn; /* the log that is made has LSNs of its own */
+    op_group_begin(&record, entry, 0);
+    bool ok = buf_check(&record, st) && restore_send(s->reader, FRAME_RECORD, s->lsn, time_us, 0, buf_slice(&record), st);
+    buf_fini(&record);
+    return ok;
+}
+
+/* Those behind a line that somebody has spoilt are lost, and nothing else. */
+static bool send_keys(struct sending *s, const struct buf *lines, struct status *st) {
+    struct status failed = {0};
+    if (idempotency_each_line(buf_slice(lines), send_key, s, &failed)) {
+        return true;
+    }
+    if (failed.code != STATUS_MALFORMED) {
+        *st = failed;
+        return false;
+    }
+    restore_note(s->reader, "idempotency keys of the archive are lost: %s", failed.detail);
+    return true;
+}
+
 static const char *shown_name(const struct restore_source *s, const char *name) {
     return s->archive[0] != '\0' ? s->archive_given : name;
 }
@@ -180,7 +206,7 @@ static bool send_archive(struct restore_reader *r, const char *name, bool *ret_f
         r->place = info->log_place;
         (void)snprintf(r->base, sizeof r->base, "%s", shown_name(r->source, name));
         ok = restore_send(r, FRAME_BASE, info->lsn, info->created_at, info->documents, slice_str(shown_name(r->source, name)), st) &&
-             snapshot_load_verified(chain, &limits, send_op, &sending, st);
+             snapshot_load_verified(chain, &limits, send_op, &sending, st) && send_keys(&sending, snapshot_chain_keys(chain), st);
     }
     snapshot_chain_free(chain);
     return ok;

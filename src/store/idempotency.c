@@ -586,7 +586,7 @@ static struct slice text_member(struct json_object *root, const char *name) {
     return slice_of(json_object_get_string(v), (size_t)json_object_get_string_len(v));
 }
 
-static bool load_line(struct loading *l, struct slice line, struct status *st) {
+static bool read_line(struct slice line, idempotency_line_fn fn, void *ctx, struct status *st) {
     static const struct json_limits limits = {.max_depth = 2, .max_tokens = 16, .max_keys = 8};
     struct json_document doc = {0};
     struct buf entry = {0};
@@ -602,18 +602,18 @@ static bool load_line(struct loading *l, struct slice line, struct status *st) {
         (void)status_set(st, STATUS_MALFORMED, "a line of idempotency keys without lsn, time and entry");
         goto out;
     }
-    ok = buf_check(&entry, st) && load(l, json_object_get_uint64(lsn), time_us, buf_slice(&entry), st);
+    ok = buf_check(&entry, st) && fn(buf_slice(&entry), json_object_get_uint64(lsn), time_us, ctx, st);
 out:
     buf_fini(&entry);
     json_document_fini(&doc);
     return ok;
 }
 
-static bool load_lines(struct loading *l, struct slice text, struct status *st) {
+bool idempotency_each_line(struct slice text, idempotency_line_fn fn, void *ctx, struct status *st) {
     while (text.len > 0) {
         const uint8_t *end = (const uint8_t *)memchr(text.data, '\n', text.len);
         size_t len = end == NULL ? text.len : (size_t)(end - text.data);
-        if (len > 0 && !load_line(l, slice_of(text.data, len), st)) {
+        if (len > 0 && !read_line(slice_of(text.data, len), fn, ctx, st)) {
             return false;
         }
         len += end == NULL ? 0 : 1;
@@ -622,8 +622,12 @@ static bool load_lines(struct loading *l, struct slice text, struct status *st) 
     return true;
 }
 
+static bool load_line(struct slice entry, uint64_t lsn, int64_t time_us, void *ctx, struct status *st) {
+    return load((struct loading *)ctx, lsn, time_us, entry, st);
+}
+
 bool idempotency_read_jsonl(struct idempotency *t, struct slice text, struct status *st) {
     struct loading l = {0};
     l.last = &l.first;
-    return end_loading(t, &l, load_lines(&l, text, st));
+    return end_loading(t, &l, idempotency_each_line(text, load_line, &l, st));
 }

@@ -127,5 +127,8 @@ MUST_CHECK bool idempotency_decode(struct idempotency *t, struct slice bytes, st
 /* The same as JSON lines, for a snapshot, one an entry, the oldest first: {"lsn","time","entry" (base64)}. */
 void idempotency_write_jsonl(struct idempotency *t, uint64_t up_to_lsn, struct buf *out);
 MUST_CHECK bool idempotency_read_jsonl(struct idempotency *t, struct slice text, struct status *st);
+/* Calls fn with each entry of such lines, until it returns false. What was handed out before a line that is no good stays so. */
+typedef bool (*idempotency_line_fn)(struct slice entry, uint64_t lsn, int64_t time_us, void *ctx, struct status *st);
+MUST_CHECK bool idempotency_each_line(struct slice text, idempotency_line_fn fn, void *ctx, struct status *st);
 
 #endif

@@ -6,6 +6,7 @@
  */
 #include "store/op_group.h"
 
+#include "store/idempotency.h"
 #include "store/op_format.h"
 
 #include <inttypes.h>
@@ -30,6 +31,11 @@ size_t op_group_bytes(size_t entry_bytes, size_t count, size_t op_bytes) {
 
 static bool malformed(struct status *st, const char *what) {
     return status_set(st, STATUS_MALFORMED, "a group of operations: %s", what);
+}
+
+static bool entry_decodes(struct slice entry, struct status *st) {
+    struct idempotency_entry decoded;
+    return entry.len == 0 || idempotency_entry_decode(entry, &decoded, st);
 }
 
 static bool take_head(struct op_walk *w, struct slice record, struct status *st) {
@@ -83,7 +89,7 @@ bool op_walk_begin(struct op_walk *w, struct slice record, const struct limits *
     struct op op;
     *w = (struct op_walk){.count = 1, .left = 1, .limits = limits};
     if (record.len > 0 && record.data[0] == OP_GROUP) {
-        return take_head(w, record, st) && check_ops(w, st);
+        return take_head(w, record, st) && entry_decodes(w->entry, st) && check_ops(w, st);
     }
     w->plain = record;
     return op_decode(record, limits, &op, st);

@@ -34,7 +34,7 @@ void op_group_add(struct buf *out, struct slice op);
 size_t op_group_bytes(size_t entry_bytes, size_t count, size_t op_bytes);
 
 struct op_walk {
-    struct slice entry; /* what is remembered of the request; empty: nothing */
+    struct slice entry; /* what is remembered of the request, which decodes; empty: nothing */
     uint64_t count;     /* ops in all */
     uint64_t left;
     struct reader rest; /* of a group */
@@ -42,7 +42,7 @@ struct op_walk {
     const struct limits *limits;
 };
 
-/* Decodes all of the record (limits: see op_decode), so that what follows cannot fail half-way. */
+/* Decodes all of the record (limits: see op_decode), its entry, too, so that what follows cannot fail half-way. */
 MUST_CHECK bool op_walk_begin(struct op_walk *w, struct slice record, const struct limits *limits, struct status *st);
 /* The next op. Its slices point into the record. */
 bool op_walk_next(struct op_walk *w, struct op *ret);

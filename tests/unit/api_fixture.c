@@ -65,7 +65,9 @@ static bool recall(struct server *s, struct api_keyed *key, struct status *st) {
                                            .status = {.code = (enum status_code)one.code, .subject = one.subject},
                                            .chunks_added = one.chunks_added,
                                            .chunks_deleted = one.chunks_deleted};
-            memcpy(result.status.detail, one.detail.data, one.detail.len);
+            if (one.detail.len > 0) {
+                memcpy(result.status.detail, one.detail.data, one.detail.len);
+            }
             buf_put(&key->results, &result, sizeof result);
         }
     }
