@@ -16,7 +16,8 @@
  *
  * The graph is not synced: a start can tell what of it is sound without being told.
  *
- * A failure anywhere leaves the checkpoint before; the cut gives its pages back to the changed ones.
+ * A failure anywhere leaves the checkpoint before; the cut gives its pages back to the changed ones. Once the file is being given its name it may be the newest,
+ * whatever is said about that, and its page files stay until another one has taken its place.
  */
 #include "durable/live_internal.h"
 
@@ -425,10 +426,10 @@ static void collect(struct live_checkpointer *k) {
 
 /* --- the whole --- */
 
-static void drop_taking(struct live_checkpointer *k, bool ok) {
+static void drop_taking(struct live_checkpointer *k, bool pages_stay) {
     for (size_t i = 0; i < k->count; i++) {
         struct taking *t = &k->taking[i];
-        if (!ok && t->fd >= 0) {
+        if (!pages_stay && t->fd >= 0) {
             char name[LIVE_NAME_BYTES];
             struct status ignored;
             live_pages_name(k->made.number, name);
@@ -477,7 +478,8 @@ bool live_checkpoint_take(struct live_checkpointer *k, struct live_report *ret, 
     k->next_number++;
     bool cut = k->options.call(k->options.host, make_cut, k, st);
     bool copied = cut && copy_all_pages(k, st);
-    bool ok = copied && save_libraries(k, st) && publish(k, st);
+    bool saved = copied && save_libraries(k, st);
+    bool ok = saved && publish(k, st);
     if (ok) {
         *ret = (struct live_report){.lsn = k->made.lsn,
                                     .libraries_written = libraries_cut(k),
@@ -497,7 +499,7 @@ bool live_checkpoint_take(struct live_checkpointer *k, struct live_report *ret, 
             (void)!k->options.call(k->options.host, end_cuts, &e, NULL);
         }
     }
-    drop_taking(k, ok);
+    drop_taking(k, saved);
     live_checkpoint_fini(&k->made);
     return ok;
 }

@@ -124,6 +124,15 @@ static bool judge_running(struct campaign *c, struct server *s, enum failing_dee
     return s->catalog == NULL || (holds_acknowledged(c, s) && heals(c, s, deed, outcome) && (s->catalog == NULL || holds_acknowledged(c, s)));
 }
 
+/* Whatever fails, there is a checkpoint whose files are all there. */
+static bool goes_on_with_all(struct campaign *c, const struct server *s, enum failing_deed deed) {
+    if (is_start(deed) || s->report.rebuilt == 0) {
+        return true;
+    }
+    campaign_fault(c, CAMPAIGN_WRONG, "a library had to be made anew: %s", s->report.why_not_checkpoint);
+    return false;
+}
+
 void failing_run(struct campaign *c, struct failing *f, enum failing_deed deed, enum failing_outcome outcome, bool closely, int dir_fd) {
     struct server s;
     struct status st = {0};
@@ -146,7 +155,7 @@ void failing_run(struct campaign *c, struct failing *f, enum failing_deed deed, 
     ok = judge_running(c, &s, deed, outcome);
     const struct promise promise = promise_of(&s);
     server_crash(&s);
-    if (ok && judge_starts(c, &s, "the start afterwards") && judge_contents(c, &s, &promise) && closely) {
+    if (ok && judge_starts(c, &s, "the start afterwards") && goes_on_with_all(c, &s, deed) && judge_contents(c, &s, &promise) && closely) {
         (void)judge_closely(c, &s);
     }
     server_crash(&s);
