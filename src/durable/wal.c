@@ -124,7 +124,8 @@ void wal_free(struct wal *w) {
     free(w);
 }
 
-bool wal_add_segment(struct wal *w, const struct wal_segment *segment, struct status *st) {
+/* Room for one segment more. */
+static bool grow_segments(struct wal *w, struct status *st) {
     bool ok = true;
     (void)pthread_mutex_lock(&w->mutex);
     if (w->segment_count == w->segment_cap) {
@@ -136,12 +137,24 @@ bool wal_add_segment(struct wal *w, const struct wal_segment *segment, struct st
             w->segment_cap = cap;
         }
     }
-    if (ok) {
-        w->segments[w->segment_count++] = *segment;
-        w->durable_end = WAL_HEADER_BYTES; /* in one step with the new last segment: read_from takes both */
-    }
     (void)pthread_mutex_unlock(&w->mutex);
     return ok || status_no_memory(st);
+}
+
+/* There is room. */
+static void put_segment(struct wal *w, const struct wal_segment *segment) {
+    (void)pthread_mutex_lock(&w->mutex);
+    w->segments[w->segment_count++] = *segment;
+    w->durable_end = WAL_HEADER_BYTES; /* in one step with the new last segment: read_from takes both */
+    (void)pthread_mutex_unlock(&w->mutex);
+}
+
+bool wal_add_segment(struct wal *w, const struct wal_segment *segment, struct status *st) {
+    if (!grow_segments(w, st)) {
+        return false;
+    }
+    put_segment(w, segment);
+    return true;
 }
 
 bool wal_sync(int fd, const char *name, struct status *st) {
@@ -186,10 +199,18 @@ bool wal_erase(int fd, uint64_t from, uint64_t to, const char *name, struct stat
 
 bool wal_write_end(int fd, const struct wal_segment *segment, uint64_t at, uint64_t next_lsn, struct status *st) {
     struct buf marker = {0};
+    struct status local;
     struct wal_record end = {.type = WAL_RECORD_END, .lsn = next_lsn, .time_us = clock_wall_us()};
+    st = st != NULL ? st : &local;
     wal_record_encode(&marker, &segment->header, &end, slice_of(NULL, 0));
-    bool ok =
-        buf_check(&marker, st) && io_pwrite_full(fd, marker.data, marker.len, (off_t)at, st) && wal_sync(fd, segment->name, st);
+    if (!buf_check(&marker, st)) {
+        buf_fini(&marker);
+        return false;
+    }
+    bool ok = io_pwrite_full(fd, marker.data, marker.len, (off_t)at, st) && wal_sync(fd, segment->name, st);
+    if (!ok && st->code == STATUS_NO_MEMORY) {
+        st->code = STATUS_IO; /* the system's, and something may have been written */
+    }
     buf_fini(&marker);
     return ok;
 }
@@ -267,18 +288,23 @@ static bool prepare_successor(struct wal *w, const struct wal_segment *last, uin
     return true;
 }
 
-/* Ends the segment in use and goes over to w->successor. No room for the marker leaves all as it is, to be tried again. */
+/* Ends the segment in use and goes over to w->successor. No room for the marker, or no memory, leaves all as it is, to be tried again. What needs memory comes
+ * first: once the marker is written, all that follows must go to the successor. */
 static bool enter_successor(struct wal *w, const struct wal_segment *last, struct status *st) {
+    if (!grow_segments(w, st)) {
+        return false;
+    }
     if (!wal_write_end(w->fd, last, w->offset, w->next_lsn, st)) {
+        if (st->code == STATUS_NO_MEMORY) {
+            return false; /* nothing was written */
+        }
         if (!no_room(st)) {
             return latch(w, st);
         }
         w->torn_until = w->offset + WAL_RECORD_HEAD_MAX;
         return false;
     }
-    if (!wal_add_segment(w, &w->successor, st)) {
-        return latch(w, st); /* the marker is written: what follows must go to the successor, which cannot be kept */
-    }
+    put_segment(w, &w->successor);
     io_close(&w->fd);
     w->fd = w->successor_fd;
     w->successor_fd = -1;

@@ -74,7 +74,7 @@ MUST_CHECK bool wal_sync(int fd, const char *name, struct status *st);
 MUST_CHECK bool wal_sync_dir(int dir_fd, struct status *st);
 /* Zeros [from, to) and syncs. */
 MUST_CHECK bool wal_erase(int fd, uint64_t from, uint64_t to, const char *name, struct status *st);
-/* Puts an end marker at `at`, which names next_lsn as the first LSN of the successor, and syncs. */
+/* Puts an end marker at `at`, which names next_lsn as the first LSN of the successor, and syncs. STATUS_NO_MEMORY: nothing was written. */
 MUST_CHECK bool wal_write_end(int fd, const struct wal_segment *segment, uint64_t at, uint64_t next_lsn, struct status *st);
 
 /* --- wal_archive.c: the driver's --- */

@@ -109,6 +109,9 @@ static bool log_is_latched(struct server *s) {
 static bool heals(struct campaign *c, struct server *s, enum failing_deed deed, enum failing_outcome outcome) {
     struct status st = {0};
     s->steps_between = 0;
+    if (is_start(deed)) {
+        server_crash(s);
+    }
     if (perform(s, deed, &st)) {
         return true;
     }

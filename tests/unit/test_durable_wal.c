@@ -1,4 +1,5 @@
 /* test_durable_wal.c - the log at work: appending, reading, rolling over, retiring, and what it does when calls fail. */
+#include "allocations.h"
 #include "durable_fixture.h"
 
 #include "base/clock.h"
@@ -14,7 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { NAMES_MAX = 64, ATTEMPTS_MAX = 4096, WORK_UNTIL = 110 };
+enum { NAMES_MAX = 64, ATTEMPTS_MAX = 4096, WORK_UNTIL = 110, STARVED_UNTIL = 1400 };
 
 static int set_up(void **state) {
     struct scratch *s = (struct scratch *)malloc(sizeof *s);
@@ -602,6 +603,39 @@ static void readers_and_retirement_beside_appends(void **state) {
     oplog_close(x.log);
 }
 
+/* Each allocation of an append fails, also of those that go over to another segment: nothing was appended, and the log goes on as soon as there is memory. */
+static void no_memory_heals(void **state) {
+    struct scratch *s = (struct scratch *)*state;
+    struct wal_options o = log_options(s);
+    struct oplog *log = log_open_ok(&o, NULL);
+    struct oplog_position p;
+    unsigned refused = 0;
+    for (uint64_t lsn = 1; lsn <= STARVED_UNTIL; lsn++) {
+        bool ok = false;
+        for (uint32_t nth = 1; !ok; nth++) {
+            struct status st = {0};
+            allocations->end = nth % 2;
+            allocations->left = nth;
+            ok = log_put(log, lsn, 1, 0, &st);
+            allocations->left = 0;
+            allocations->end = 0;
+            if (!ok) {
+                assert_int_equal(st.code, STATUS_NO_MEMORY);
+                refused++;
+                oplog_position_get(log, &p);
+                assert_int_equal(p.durable_lsn, lsn - 1);
+            }
+        }
+    }
+    oplog_position_get(log, &p);
+    assert_int_equal(p.durable_lsn, STARVED_UNTIL);
+    assert_true(p.segments > 16 && refused > 16);
+    oplog_close(log);
+    log = log_open_ok(&o, NULL);
+    assert_int_equal(log_check(log, 1, NULL), STARVED_UNTIL);
+    oplog_close(log);
+}
+
 int main(void) {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(record_overhead_is_small),
@@ -618,6 +652,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(recycled_file_holds_old_bytes, set_up, tear_down),
         cmocka_unit_test_setup_teardown(failed_sync_latches, set_up, tear_down),
         cmocka_unit_test_setup_teardown(no_room_heals, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(no_memory_heals, set_up, tear_down),
         cmocka_unit_test_setup_teardown(every_call_fails_once, set_up, tear_down),
         cmocka_unit_test_setup_teardown(every_call_fails_for_ever, set_up, tear_down),
         cmocka_unit_test_setup_teardown(killed_at_every_call, set_up, tear_down),
