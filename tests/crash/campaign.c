@@ -238,8 +238,10 @@ void campaign_run(struct campaign *c, uint64_t count, campaign_fn fn, void *ctx)
             alive--;
             if (WIFSIGNALED(how) || WEXITSTATUS(how) != 0) {
                 tell_death(c, i, how);
-                children[i] = start_child(c, i, count, fn, ctx);
-                alive++;
+                if (__atomic_load_n(&c->shared->next, __ATOMIC_RELAXED) < count) {
+                    children[i] = start_child(c, i, count, fn, ctx);
+                    alive++;
+                }
             }
         }
     }
