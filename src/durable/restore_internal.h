@@ -1,5 +1,8 @@
-/* restore_internal.h - what the files of a restore share. Their tasks: restore.c runs it; restore_source.c opens what is to be read; restore_reader.c is
- * the child that reads; restore_log.c its part for log segments; restore_state.c checks the ops; restore_vectors.c keeps vectors; restore_switch.c puts the new state in the old one's place. */
+/*
+ * restore_internal.h - what the files of a restore share. Their tasks: restore.c runs it; restore_source.c opens what is to be read; restore_reader.c is the
+ * child that reads; restore_log.c its part for log segments; restore_state.c checks the ops; restore_vectors.c keeps vectors; restore_switch.c puts the new
+ * state in the old one's place.
+ */
 #ifndef QUIRE_DURABLE_RESTORE_INTERNAL_H
 #define QUIRE_DURABLE_RESTORE_INTERNAL_H
 

@@ -169,9 +169,11 @@ def kind_cases():
         harmless = name in ("contiguous", "old tar's zero")
         files = list(GOOD)
         data = entry("manifest.json", files[0][1], kind=kind, link=link) + b"".join(entry(*f) for f in files[1:]) + entry("SHA256SUMS", sums_of(files)) + END
-        yield Case("the manifest as %s" % name, as_archive(data), "either" if harmless or name in ("GNU sparse", "GNU directory listing", "unknown kind") else "refused")
+        yield Case("the manifest as %s" % name, as_archive(data),
+                   "either" if harmless or name in ("GNU sparse", "GNU directory listing", "unknown kind") else "refused")
         yield Case("the library as %s" % name, as_archive(entry(*files[0]) + entry(LIBRARY, files[1][1], kind=kind, link=link) + entry(*files[2]) +
-                                                          entry("SHA256SUMS", sums_of(files)) + END), "either" if harmless or name != "symbolic link" else "refused")
+                                                          entry("SHA256SUMS",
+                                                                sums_of(files)) + END), "either" if harmless or name != "symbolic link" else "refused")
     through = header("libraries", kind=b"2", link=b"decoy") + b"".join(entry(*f) for f in GOOD)
     yield Case("a link in the place of a directory, and files through it", as_archive(through + entry("SHA256SUMS", sums_of(GOOD)) + END))
     yield Case("a hard link to an entry", as_archive(archive_of(GOOD, behind=header(DOCUMENTS.replace("001", "002"), kind=b"1", link=DOCUMENTS.encode()))))
@@ -188,7 +190,8 @@ def base256(value, negative=False):
 
 
 def size_cases():
-    huge = {"8 GiB": octal(8 << 30, 12), "8 EiB": base256(8 << 60), "beyond 64 bits": b"\x80" + b"\xff" * 11, "negative": base256(-1, True), "no number": b"zzzzzzzzzzzz",
+    huge = {"8 GiB": octal(8 << 30, 12), "8 EiB": base256(8 << 60), "beyond 64 bits": b"\x80" + b"\xff" * 11, "negative": base256(-1, True),
+            "no number": b"zzzzzzzzzzzz",
             "spaces": b" " * 12}
     for name, size in huge.items():
         for target in ("manifest.json", DOCUMENTS):
@@ -221,7 +224,8 @@ def oddity_cases():
                        ("LIBARCHIVE.symlinktype", "dir"), ("comment", "y" * 1000000), ("SCHILY.acl.access", "user::rwx"), ("path", ""), ("gid", "-1")):
         expect = "refused" if key == "path" and value else "either"
         yield Case("pax %s=%s" % (key, value[:12].encode().hex() if "\x1b" in value else value[:20]), as_archive(pax([(key, value)]) + first + rest), expect)
-    for name, record in {"no length": b"path=x\n", "a length beyond": b"999999 path=x\n", "no newline": b"11 path=abcd", "length 0": b"0 a=b\n", "only zeros": b"\0" * 600,
+    for name, record in {"no length": b"path=x\n", "a length beyond": b"999999 path=x\n", "no newline": b"11 path=abcd", "length 0": b"0 a=b\n",
+                         "only zeros": b"\0" * 600,
                          "a huge length": b"99999999999999999999999 a=b\n"}.items():
         yield Case("a pax record with %s" % name, as_archive(pax([record]) + first + rest), "either")
     yield Case("a pax header behind a pax header", as_archive(pax([("comment", "a")]) * 50 + first + rest), "either")
@@ -232,15 +236,18 @@ def oddity_cases():
     yield Case("a GNU long name of 64 MB", as_archive(lambda: entry("././@LongLink", b"n" * (64 << 20), kind=b"L", magic=b"ustar  \0") + first + rest))
     yield Case("a GNU long name upwards", as_archive(entry("././@LongLink", b"../" * 100 + b"evil\0", kind=b"L", magic=b"ustar  \0") + first + rest))
     yield Case("a GNU long link", as_archive(entry("././@LongLink", b"/etc/passwd\0", kind=b"K", magic=b"ustar  \0") + first + rest), "either")
-    yield Case("a long name for nothing", as_archive(archive_of(GOOD)[:-2 * BLOCK] + entry("././@LongLink", b"evil\0", kind=b"L", magic=b"ustar  \0") + END), "either")
+    yield Case("a long name for nothing", as_archive(archive_of(GOOD)[:-2 * BLOCK] + entry("././@LongLink", b"evil\0", kind=b"L",
+                                                                                           magic=b"ustar  \0") + END), "either")
     yield Case("a volume's label", as_archive(header("label", kind=b"V", magic=b"ustar  \0") + first + rest), "either")
     yield Case("a wrong checksum of a header", as_archive(header("manifest.json", 3, checksum=1) + padded(b"abc") + first + rest))
-    yield Case("old tar without a magic", as_archive(b"".join(entry(n, c, magic=b"\0" * 8) for n, c in GOOD) + entry("SHA256SUMS", sums_of(GOOD), magic=b"\0" * 8) + END), "either")
+    yield Case("old tar without a magic", as_archive(b"".join(entry(n, c, magic=b"\0" * 8) for n, c in GOOD) + entry("SHA256SUMS", sums_of(GOOD),
+                                                                                                                     magic=b"\0" * 8) + END), "either")
     yield Case("bytes behind the end", as_archive(archive_of(GOOD) + os.urandom(5000)), "either")
     yield Case("another archive behind the end", as_archive(archive_of(GOOD) + entry("../evil", b"x") + END), "either")
     yield Case("no end", as_archive(archive_of(GOOD)[:-2 * BLOCK]), "either")
     yield Case("no end, cut in a block", as_archive(archive_of(GOOD)[:-2 * BLOCK - 100]), "either")
-    yield Case("names in a ustar prefix", as_archive(first + b"".join(entry(os.path.basename(n), c, prefix=os.path.dirname(n).encode()) for n, c in GOOD[1:]) +
+    yield Case("names in a ustar prefix", as_archive(first + b"".join(entry(os.path.basename(n), c, prefix=os.path.dirname(n).encode()) for n,
+                                                                      c in GOOD[1:]) +
                                                      entry("SHA256SUMS", sums_of(GOOD)) + END), "good")
 
 
@@ -288,11 +295,13 @@ def json_cases():
             files = list(GOOD)
             files[index] = (files[index][0], content)
             yield Case("%s: %s" % (what, name), as_archive(archive_of(files)), takes_long=name == "many tokens")
-    for name, members in {"a newer format": {"format": 99}, "format 0": {"format": 0}, "another kind": {"kind": "x\x1b[2J"}, "a base that is not there": {"base": "snapshot_20250101_000000.tar.zst"},
+    for name, members in {"a newer format": {"format": 99}, "format 0": {"format": 0}, "another kind": {"kind": "x\x1b[2J"},
+                          "a base that is not there": {"base": "snapshot_20250101_000000.tar.zst"},
                           "a base upwards": {"base": "../../etc/passwd"}, "a base that is itself": {"base": ARCHIVE}, "a negative LSN": {"lsn": -1}, "a word as LSN": {"lsn": "9"},
                           "no time": {"created_at": "yesterday"}}.items():
         yield Case("a manifest with " + name, as_archive(archive_of(files_of(manifest=changed(MANIFEST, **members)))))
-    for name, members in {"another id": {"id": OTHER}, "no id": {"id": None}, "a number as name": {"name": 7}, "a dimension of millions": {"dimension": 4000000},
+    for name, members in {"another id": {"id": OTHER}, "no id": {"id": None}, "a number as name": {"name": 7},
+                          "a dimension of millions": {"dimension": 4000000},
                           "an unknown index": {"index_type": "x"}, "M of a billion": {"index_config": {"M": 1000000000}}, "a negative ef": {"index_config": {"ef_search": -5}},
                           "a name of 100 kB": {"name": "n" * 100000}}.items():
         yield Case("a library with " + name, as_archive(archive_of(files_of(definition=changed(DEFINITION, **members)))))
@@ -300,17 +309,21 @@ def json_cases():
     yield Case("a model that nobody has", as_archive(archive_of(files_of(definition=changed(DEFINITION, embedding_model="nobody's")))), "either")
     twice = dict(DOCUMENT, chunks=[{"id": "c", "text": "t"}, {"id": "c", "text": "u"}])
     for name, documents in {
-            "the same twice": text(DOCUMENT, DOCUMENT), "a chunk's id twice": text(twice), "a chunk of another": text(DOCUMENT, dict(DOCUMENT, id="e")), "no id": text({"chunks": []}),
-            "an id of 1 kB": text(dict(DOCUMENT, id="i" * 1000)), "a chunk without text": text(dict(DOCUMENT, chunks=[{"id": "c"}])), "chunks that are none": text(dict(DOCUMENT, chunks=[1, 2])),
+            "the same twice": text(DOCUMENT, DOCUMENT), "a chunk's id twice": text(twice),
+            "a chunk of another": text(DOCUMENT, dict(DOCUMENT, id="e")), "no id": text({"chunks": []}),
+            "an id of 1 kB": text(dict(DOCUMENT, id="i" * 1000)), "a chunk without text": text(dict(DOCUMENT, chunks=[{"id": "c"}])),
+            "chunks that are none": text(dict(DOCUMENT, chunks=[1, 2])),
             "metadata that is none": text(dict(DOCUMENT, metadata=[])), "no base64": text(dict(DOCUMENT, chunks=[{"id": "c", "text_base64": "%%%"}])),
             "an embedding that is none": text(dict(DOCUMENT, chunks=[{"id": "c", "text": "t", "embedding": "AAAA"}]))}.items():
         yield Case("documents with " + name, as_archive(archive_of(files_of(documents=documents))))
     none = changed(DEFINITION, embedding_model="none", dimension=2)
     for name, embedding, expect in (("no vector", None, "refused"), ("another dimension", [1.0, 2.0, 3.0], "refused"), ("its vector", [1.0, 2.0], "good")):
         chunk = {"id": "c", "text": "t"} if embedding is None else {"id": "c", "text": "t", "embedding": embedding}
-        yield Case("a library that brings vectors, with " + name, as_archive(archive_of(files_of(definition=none, documents=text(dict(DOCUMENT, chunks=[chunk]))))), expect)
+        yield Case("a library that brings vectors, with " + name,
+                   as_archive(archive_of(files_of(definition=none, documents=text(dict(DOCUMENT, chunks=[chunk]))))), expect)
     many = text(*({"id": "d%d" % i, "metadata": {"created_at": TIME}, "chunks": [{"id": "c%d" % i, "text": "t"}]} for i in range(1000)))
-    yield Case("lines without an end, and empty ones", as_archive(archive_of(files_of(documents=b"\n\n" + many.replace(b"\n", b"\n\n")[:-2]))), "good", (1, 1000, 1000))
+    yield Case("lines without an end, and empty ones", as_archive(archive_of(files_of(documents=b"\n\n" + many.replace(b"\n", b"\n\n")[:-2]))), "good",
+               (1, 1000, 1000))
 
 
 # --- bombs, and how many ---
@@ -343,21 +356,27 @@ def many_files(count):
 
 def bomb_cases():
     size = 500 << 20
-    yield Case("half a gigabyte of zeros as a manifest", bomb(bytes_once(header("manifest.json", size)), zeros(size), bytes_once(archive_of(GOOD))), takes_long=True)
-    yield Case("one document of half a gigabyte", bomb(bytes_once(entry(*GOOD[0]) + entry(*GOOD[1]) + header(DOCUMENTS, size)), zeros(size), bytes_once(END)), takes_long=True)
+    yield Case("half a gigabyte of zeros as a manifest", bomb(bytes_once(header("manifest.json", size)), zeros(size), bytes_once(archive_of(GOOD))),
+               takes_long=True)
+    yield Case("one document of half a gigabyte", bomb(bytes_once(entry(*GOOD[0]) + entry(*GOOD[1]) + header(DOCUMENTS, size)), zeros(size),
+                                                       bytes_once(END)), takes_long=True)
     name = "libraries/%s/documents-%%06d.jsonl" % ID
     parts = [part for n in range(1, 9) for part in (bytes_once(header(name % n, size)), zeros(size))]
     yield Case("four gigabytes of zeros in eight files", bomb(bytes_once(entry(*GOOD[0]) + entry(*GOOD[1])), *parts, bytes_once(END)), takes_long=True)
-    yield Case("half a gigabyte of zeros by gzip", lambda d: [write(d, "some.tar.gz", gzip.compress(header("manifest.json", size) + b"\0" * size, 1))], takes_long=True)
+    yield Case("half a gigabyte of zeros by gzip", lambda d: [write(d, "some.tar.gz", gzip.compress(header("manifest.json", size) + b"\0" * size, 1))],
+               takes_long=True)
     yield Case("bytes that are packed once more", as_archive(packed(archive_of(GOOD))))
     yield Case("packed by gzip within zstd", as_archive(gzip.compress(archive_of(GOOD))))
     frame = struct.pack("<I", 0xFD2FB528) + b"\xc0" + b"\xff" + struct.pack("<Q", 1 << 62)
     yield Case("a frame that wants a window of exabytes", as_file(frame + b"\0" * 100))
     yield Case("a frame that says exabytes", as_file(struct.pack("<I", 0xFD2FB528) + b"\xe0" + struct.pack("<Q", 1 << 62) + b"\x01\0\0"))
     yield Case("a window of 2 GiB", as_archive_with("--long=31", "--ultra", "-1"), "either", takes_long=True)
-    yield Case("a million directories", bomb(lambda: (header("libraries/", kind=b"5") * 10000 for _ in range(101)), bytes_once(archive_of(GOOD))), takes_long=True)
-    yield Case("999,990 empty files that no sum covers", bomb(bytes_once(entry(*GOOD[0])), many_files(999990), bytes_once(entry("SHA256SUMS", sums_of(GOOD)) + END)), takes_long=True)
-    yield Case("20,000 empty files that no sum covers", bomb(bytes_once(entry(*GOOD[0])), many_files(20000), bytes_once(entry("SHA256SUMS", sums_of(GOOD)) + END)))
+    yield Case("a million directories", bomb(lambda: (header("libraries/", kind=b"5") * 10000 for _ in range(101)), bytes_once(archive_of(GOOD))),
+               takes_long=True)
+    yield Case("999,990 empty files that no sum covers", bomb(bytes_once(entry(*GOOD[0])), many_files(999990),
+                                                              bytes_once(entry("SHA256SUMS", sums_of(GOOD)) + END)), takes_long=True)
+    yield Case("20,000 empty files that no sum covers", bomb(bytes_once(entry(*GOOD[0])), many_files(20000),
+                                                             bytes_once(entry("SHA256SUMS", sums_of(GOOD)) + END)))
 
     def much():
         documents = ({"id": "d%d" % i, "metadata": {"created_at": TIME}, "chunks": [{"id": "c%d" % i, "text": "a" * 100000}]} for i in range(1000))
@@ -369,7 +388,8 @@ def bomb_cases():
 def packing_cases():
     """By all that can be read, and by what cannot."""
     data = archive_of(GOOD)
-    for name, make, expect in (("nothing", lambda d: d, "good"), ("gzip", gzip.compress, "good"), ("xz", lzma.compress, "good"), ("bzip2", bz2.compress, "refused"),
+    for name, make, expect in (("nothing", lambda d: d, "good"), ("gzip", gzip.compress, "good"), ("xz", lzma.compress, "good"),
+                               ("bzip2", bz2.compress, "refused"),
                                ("lzma", lambda d: lzma.compress(d, format=lzma.FORMAT_ALONE), "refused"), ("deflate", zlib.compress, "refused"),
                                ("uuencode", lambda d: b"begin 644 x\n" + binascii.b2a_uu(d[:45]) + b"`\nend\n", "refused")):
         yield Case("packed by %s" % name, as_file(make(data), "some.tar"), expect)
@@ -412,7 +432,8 @@ def chain_cases():
     yield Case("a base that is at another LSN", at(names[1], link(names[0], meant, base_lsn=4), first))
     yield Case("a link that rests on itself", at(names[1], link(names[1], zero)))
     yield Case("a ring of two", at(names[1], link(names[0], zero), (names[0], link(names[1], zero))))
-    for what, base in (("upwards", "../secret"), ("absolute", "/etc/passwd"), ("with control characters", "\x1b[2J"), ("empty", ""), ("a temporary file", ".snapshot_x.tmp")):
+    for what, base in (("upwards", "../secret"), ("absolute", "/etc/passwd"), ("with control characters", "\x1b[2J"), ("empty", ""),
+                       ("a temporary file", ".snapshot_x.tmp")):
         yield Case("a base %s" % what, at(names[1], link(base, meant), first))
     here = {"id": ID, "name": "n", "num_documents": 1, "num_chunks": 1}
     yield Case("a library that is in no archive", at(names[1], link(names[0], meant, libraries=[dict(here, archive=names[5])]), first))
@@ -422,7 +443,8 @@ def chain_cases():
     yield Case("a depth of a billion", at(names[1], link(names[0], meant, depth=1000000000), first), "either")
     yield Case("a base that is a fifo", lambda d: (os.makedirs(os.path.join(d, "from")), os.mkfifo(os.path.join(d, "from", names[0])),
                                                    [write(d, "from/" + names[1], packed(link(names[0], meant)))])[-1])
-    yield Case("a base that is a link to a secret", lambda d: (os.makedirs(os.path.join(d, "from")), os.symlink("../secret", os.path.join(d, "from", names[0])),
+    yield Case("a base that is a link to a secret", lambda d: (os.makedirs(os.path.join(d, "from")),
+                                                               os.symlink("../secret", os.path.join(d, "from", names[0])),
                                                                [write(d, "from/" + names[1], packed(link(names[0], meant)))])[-1])
 
 
@@ -485,26 +507,32 @@ SEGMENT = "wal_20260101_00000000000000000001.log"
 
 
 def place_cases():
-    for name, data in {"empty": b"", "zeros": b"\0" * 10240, "noise": os.urandom(10000), "text": b"hello\n" * 1000, "a cut frame": packed(archive_of(GOOD))[:-20]}.items():
+    for name, data in {"empty": b"", "zeros": b"\0" * 10240, "noise": os.urandom(10000), "text": b"hello\n" * 1000,
+                       "a cut frame": packed(archive_of(GOOD))[:-20]}.items():
         yield Case("a file of %s" % name, as_file(data))
     for name in ("zip", "cpio", "7z", "iso", "rar", "ar", "mtree", "xar", "warc", "shell"):
-        begin = {"zip": b"PK\x03\x04", "cpio": b"070701" + b"0" * 104, "7z": b"7z\xbc\xaf\x27\x1c", "iso": b"\0" * 32769 + b"CD001", "rar": b"Rar!\x1a\x07\x00",
+        begin = {"zip": b"PK\x03\x04", "cpio": b"070701" + b"0" * 104, "7z": b"7z\xbc\xaf\x27\x1c", "iso": b"\0" * 32769 + b"CD001",
+                 "rar": b"Rar!\x1a\x07\x00",
                  "ar": b"!<arch>\n", "mtree": b"#mtree\n./evil type=file\n", "xar": b"xar!", "warc": b"WARC/1.0\r\n", "shell": b"#!/bin/sh\ntouch /tmp/quire-evil\n"}[name]
         yield Case("a file that is %s" % name, as_file(begin + b"\0" * 2000, "some." + name))
     yield Case("a sparse file of a terabyte", lambda d: [sparse_file(d, ARCHIVE, 1 << 40)])
     yield Case("an archive, then a terabyte of nothing", lambda d: [sparse_file(d, ARCHIVE, 1 << 40, packed(archive_of(GOOD)))], "either")
-    yield Case("a link to an archive", lambda d: (write(d, "real", packed(archive_of(GOOD))), os.symlink("real", os.path.join(d, ARCHIVE)), [os.path.join(d, ARCHIVE)])[-1], "good")
+    yield Case("a link to an archive", lambda d: (write(d, "real", packed(archive_of(GOOD))), os.symlink("real", os.path.join(d, ARCHIVE)),
+                                                  [os.path.join(d, ARCHIVE)])[-1], "good")
     yield Case("a fifo", lambda d: (os.mkfifo(os.path.join(d, ARCHIVE)), [os.path.join(d, ARCHIVE)])[-1])
     yield Case("a device", lambda d: ["/dev/zero"])
     name = "snapshot_20270101_000000.tar.zst"
-    for what, make in {"a fifo": os.mkfifo, "a directory": os.mkdir, "a link to a secret": lambda p: os.symlink("../secret", p), "a link to nothing": lambda p: os.symlink("nothing", p),
+    for what, make in {"a fifo": os.mkfifo, "a directory": os.mkdir, "a link to a secret": lambda p: os.symlink("../secret", p),
+                       "a link to nothing": lambda p: os.symlink("nothing", p),
                        "a link to a device": lambda p: os.symlink("/dev/zero", p), "noise": lambda p: write("/", p, os.urandom(1000))}.items():
         yield Case("%s as a newer snapshot" % what, beside(name, make), "good")
     for what, make in {"a fifo": os.mkfifo, "a link to a secret": lambda p: os.symlink("../secret", p), "a directory": os.mkdir}.items():
         yield Case("%s as a segment" % what, with_log(lambda d, make=make: make(os.path.join(d, SEGMENT))))
     instance = bytes(range(16))
-    for what, data in {"noise": os.urandom(70000), "only a header": segment_header(instance, 65536), "an empty file": b"", "half a header": segment_header(instance, 65536)[:100],
-                       "a wrong checksum": segment_header(instance, 65536)[:-1] + b"\0", "noise behind its header": segment_header(instance, 65536) + os.urandom(61440)}.items():
+    for what, data in {"noise": os.urandom(70000), "only a header": segment_header(instance, 65536), "an empty file": b"",
+                       "half a header": segment_header(instance, 65536)[:100],
+                       "a wrong checksum": segment_header(instance, 65536)[:-1] + b"\0",
+                       "noise behind its header": segment_header(instance, 65536) + os.urandom(61440)}.items():
         yield Case("a segment with %s" % what, with_log(lambda d, data=data: write(d, SEGMENT, data)), "good")
     yield Case("a segment of a terabyte of nothing", with_log(lambda d: sparse_file(d, SEGMENT, 1 << 40, segment_header(instance, 1 << 40))), "good")
     yield Case("a segment that begins far ahead", with_log(lambda d: write(d, SEGMENT, segment_header(instance, 65536, first=1000, needs=999))))

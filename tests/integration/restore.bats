@@ -321,6 +321,28 @@ content_of() {
     done
 }
 
+@test "root restores for the owner of the directory, also where an interrupted restore is completed" {
+    [ "$(id -u)" = 0 ] || skip "needs root"
+    start_instance --set workers=2
+    fill
+    stop_instance
+    chmod 700 "$instance/data/snapshots"
+    mkdir "$instance/theirs"
+    chown 65534:65534 "$instance/theirs"
+    restore "$instance/data" --into "$instance/theirs"
+    [ -z "$(find "$instance/theirs" ! -user 65534)" ]
+    # Killed behind the decision; the next one completes it first.
+    run env QUIRE_IO_FAULT=rename:kill,path=snapshots "${QUIRE_BUILD_DIR:-$root/.build}/src/quire" restore "$instance/data" --into "$instance/theirs"
+    [ "$status" = 137 ]
+    [ -d "$instance/theirs/restore.ready" ]
+    run quire check "$instance/theirs"
+    [ "$status" = 2 ]
+    [[ $output == *"a restore was interrupted half-way"* ]]
+    restore "$instance/data" --into "$instance/theirs" --library test --as again
+    [ -z "$(find "$instance/theirs" ! -user 65534)" ]
+    quire check "$instance/theirs"
+}
+
 # configured N: the configuration was read again so many times.
 configured() { [ "$(grep -c 'configuration reloaded' "$instance/logs/quired.log")" -ge "$1" ]; }
 
