@@ -24,7 +24,7 @@ EVERY_S = 0.05
 STOP_EVERY = 20  # one of so many is stopped instead of killed
 STUCK_S = 10  # far beyond every watchdog
 WRITERS, SEARCHERS, KNOWN, RESPAWNS = 3, 3, 200, 10
-SETTINGS = ("workers=6", "watchdog_pin_ms=500", "write_deadline_ms=1000", "watchdog_request_ms=1500", "watchdog_lock_ms=50", "log_level=warn")
+SETTINGS = ("workers=6", "watchdog_pin_ms=500", "write_deadline_ms=1000", "min_lsn_wait_ms=500", "watchdog_request_ms=1500", "watchdog_lock_ms=50", "log_level=warn")
 
 
 def harm(campaign, instance, supervisor):
