@@ -42,6 +42,7 @@ struct archiver {
     int64_t retry_seconds; /* 0: the last time went well */
     /* of the committer */
     uint64_t place;
+    uint64_t lag_bytes; /* atomic, written by the thread: the figures are for display, and workers can write there */
 };
 
 static bool is_on(const struct archiver *a) {
@@ -61,7 +62,7 @@ void archiver_note(struct archiver *a, uint64_t place) {
 
 bool archiver_admits(struct archiver *a, struct status *st) {
     uint64_t most = load_relaxed_u64(&a->s->tunables.archive_max_lag_bytes);
-    uint64_t lag = load_relaxed_u64(&a->s->figures->archive_lag_bytes);
+    uint64_t lag = load_relaxed_u64(&a->lag_bytes);
     return most == 0 || lag <= most ||
            status_set(st, STATUS_NO_SPACE, "%llu bytes of the log wait for archive_dir, more than archive_max_lag_bytes", (unsigned long long)lag);
 }
@@ -76,6 +77,7 @@ void archiver_set_oldest(struct archiver *a, uint64_t lsn) {
 
 static void show(struct archiver *a) {
     struct service_figures *f = a->s->figures;
+    store_relaxed_u64(&a->lag_bytes, a->archived.waiting_bytes);
     store_relaxed_u64(&f->archive_lsn, a->archived.lsn);
     store_relaxed_u64(&f->archive_lag_segments, a->archived.waiting);
     store_relaxed_u64(&f->archive_lag_bytes, a->archived.waiting_bytes);

@@ -205,6 +205,9 @@ static void try_candidate(struct snapshotter *sn) {
         return;
     }
     if (!snapshot_base_open(sn->s->snapshots_dir_fd, sn->candidate, &sn->cancel, &base, &st)) {
+        if (st.code == STATUS_BUSY) {
+            return; /* called off, and what comes is, too */
+        }
         log_status(LOG_LEVEL_WARN, "the last snapshot does not verify; the next one does not rest on it", &st);
     } else if (is_candidate_meant(sn, base)) {
         sn->base = base;
@@ -411,8 +414,7 @@ void snapshotter_stop(struct snapshotter *sn) {
 /* The LSN from which on the next snapshot holds what changed; 0: it will be whole. */
 static uint64_t holds_since(const struct snapshotter *sn) {
     uint64_t most = load_relaxed_u64(&sn->s->tunables.snapshot_chain_max);
-    bool at_bound = sn->base != NULL ? snapshot_base_info(sn->base)->depth >= most : sn->candidate[0] == '\0' || most == 0;
-    return at_bound ? 0 : load_relaxed_u64(&sn->s->figures->snapshot_lsn);
+    return sn->base == NULL || snapshot_base_info(sn->base)->depth >= most ? 0 : snapshot_base_info(sn->base)->lsn;
 }
 
 /* The bytes of the records of all libraries that a snapshot would have to read, about. */
