@@ -216,24 +216,23 @@ static bool sum_all(int data_dir_fd, const struct checkpoint *c, bool compare, c
     return true;
 }
 
-/* A file of which nothing is in use has no block that could differ, but must be there to be mapped. */
+/* A file of which nothing is in use has no block that could differ, but must be there to be mapped. It may be empty. */
 static bool unused_is_there(int data_dir_fd, const struct checkpoint_library *l, const struct checkpoint_file *file, bool *ret_there,
                             char why[CHECKPOINT_WHY_MAX], struct status *st) {
     char directory[ARENA_DIRECTORY_MAX];
     char path[PATH_BYTES];
     struct status failed = {0};
-    off_t size = 0;
     int fd = -1;
     arena_directory_name(&l->view.id, l->view.directory, directory);
     (void)snprintf(path, sizeof path, "vectors/%s/%s", directory, file->name);
-    *ret_there = io_open_at(data_dir_fd, path, O_RDONLY | O_NOFOLLOW, 0, &fd, &failed) && io_size(fd, &size, &failed) && size > 0;
+    *ret_there = io_open_at(data_dir_fd, path, O_RDONLY | O_NOFOLLOW, 0, &fd, &failed);
     io_close(&fd);
     if (failed.code == STATUS_NO_MEMORY) {
         *st = failed;
         return false;
     }
     if (!*ret_there) {
-        (void)snprintf(why, CHECKPOINT_WHY_MAX, "%s is not as it was saved: it is %s", path, failed.code == STATUS_OK ? "empty" : "missing");
+        (void)snprintf(why, CHECKPOINT_WHY_MAX, "%s is not as it was saved: it is missing", path);
     }
     return true;
 }
