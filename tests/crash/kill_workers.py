@@ -28,14 +28,15 @@ SETTINGS = ("workers=6", "watchdog_pin_ms=500", "write_deadline_ms=1000", "min_l
 
 
 def harm(campaign, instance, supervisor):
-    """Kills or stops one every EVERY_S; returns when a worker was stopped and when it had ended, for each."""
+    """Kills or stops one every EVERY_S; returns when a worker was stopped and when it had ended, for each. One that is stopped while idle holds nothing, so no watchdog
+    ends it: like all others it is killed some time, else all would stand in the end."""
     stopped = {}  # pid -> when
     spans = []
     for turn in range(1, campaign.count + 1):
         time.sleep(EVERY_S)
         for pid in [p for p in stopped if not living(p)]:
             spans.append((stopped.pop(pid), time.monotonic()))
-        workers = [w for w in instance.children(supervisor) if w not in stopped]
+        workers = [w for w in instance.children(supervisor) if turn % STOP_EVERY or w not in stopped]
         if not workers:
             continue
         victim = campaign.rng.choice(workers)
@@ -44,7 +45,6 @@ def harm(campaign, instance, supervisor):
             campaign.injections += 1
             if turn % STOP_EVERY == 0:
                 stopped[victim] = time.monotonic()
-    # An idle one that is stopped holds nothing, so nobody ends it.
     for pid, since in stopped.items():
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGCONT)
