@@ -304,3 +304,61 @@ kill_server() {
     api GET "/v1/libraries/${libraries[0]}/documents/e1"
     expect 404 DocumentNotFoundError
 }
+
+# As if the server had been stopped for so many days: by the clock of snapshots/record.
+days_pass() {
+    python3 - "$instance/data/snapshots/record" "$1" <<'PYTHON'
+import struct, sys
+path, days = sys.argv[1], float(sys.argv[2])
+data = bytearray(open(path, "rb").read())
+struct.pack_into("<q", data, 12, struct.unpack_from("<q", data, 12)[0] + int(days * 86400e6))
+crc = 0xFFFFFFFF
+for byte in data[:-4]:
+    crc ^= byte
+    for _ in range(8):
+        crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+struct.pack_into("<I", data, len(data) - 4, crc ^ 0xFFFFFFFF)
+open(path, "wb").write(data)
+PYTHON
+}
+
+@test "old copies of the log go, and none that a kept snapshot needs" {
+    mkdir "$instance/tmp/archive"
+    stop_instance
+    start_instance --set archive_dir="$instance/tmp/archive" --set snapshot_keep=1 --set snapshot_chain_max=0
+    make_library
+    long=$(printf 'word %.0s' $(seq 1 3000))
+    copies() { find "$instance/tmp/archive" -name 'wal_*' | sort; }
+    fill() {
+        local i
+        for i in 1 2 3 4 5 6 7 8 9 10; do put "$library" "$1$i" "$i $long"; done
+    }
+    fill a
+    snapshot
+    stop_instance
+    first=$(copies)
+    [ "$(wc -l <<<"$first")" -ge 3 ]
+    days_pass 8
+    start_instance
+    fill b
+    stop_instance
+    # Eight days later the copies of the first day are old enough, but the only snapshot is of that day: what follows it stays.
+    days_pass 8
+    start_instance
+    fill c
+    [ "$(copies | grep -cFf <(tail -n 1 <<<"$first"))" = 1 ]
+    # With a newer snapshot in its place they go, and what the second day brought stays.
+    snapshot
+    fill d
+    first_gone() { ! copies | grep -qFf <(head -n 1 <<<"$first"); }
+    until_true 20 first_gone
+    [ "$(copies | wc -l)" -ge 3 ]
+    # From that snapshot on the archive is whole.
+    cp -r "$instance/data/snapshots" "$instance/tmp/backup"
+    stop_instance
+    rm -rf "$instance/data"
+    "${QUIRE_BUILD_DIR:-$root/.build}/src/quire" restore "$instance/tmp/backup" --log "$instance/tmp/archive" --into "$instance/data"
+    start_instance
+    [ "$(texts "$library" d10 | cut -c1-7)" = "10 word" ]
+    [ "$(texts "$library" a1 | cut -c1-6)" = "1 word" ]
+}
