@@ -522,20 +522,50 @@ static void check_found(struct live_checkpointer *k, bool resumed) {
     }
 }
 
-/* No page file that one of them names is ever written again. */
-static bool find_number(struct live_checkpointer *k, struct status *st) {
-    static const char *const paths[] = {LIVE_CHECKPOINT_PATH, LIVE_CHECKPOINT_BEFORE_PATH};
-    for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) {
-        struct live_checkpoint c = {0};
-        bool there = false;
-        char why[200];
-        if (!live_checkpoint_read(k->options.data_dir_fd, paths[i], &c, &there, why, st)) {
-            return false;
+static bool find_number_in(struct live_checkpointer *k, int vectors_fd, const char *directory, struct status *st) {
+    struct status failed = {0};
+    int fd = -1;
+    if (!io_open_at(vectors_fd, directory, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, &fd, &failed)) {
+        if (failed.sys_errno == ENOTDIR || failed.sys_errno == ELOOP || failed.sys_errno == ENOENT) {
+            return true;
         }
-        k->next_number = there && c.number > k->next_number ? c.number : k->next_number;
-        live_checkpoint_fini(&c);
+        *st = failed;
+        return false;
     }
+    DIR *dir = fdopendir(fd);
+    if (dir == NULL) {
+        int err = errno;
+        io_close(&fd);
+        return status_set_errno(st, err, "cannot read the directory of a library");
+    }
+    for (const struct dirent *e = readdir(dir); e != NULL; e = readdir(dir)) {
+        uint64_t number = 0;
+        if (live_pages_parse(e->d_name, &number) && number > k->next_number) {
+            k->next_number = number;
+        }
+    }
+    (void)closedir(dir);
     return true;
+}
+
+/* No page file that lies there is ever written again: a checkpoint that cannot be read at this moment may name it. */
+static bool find_number(struct live_checkpointer *k, struct status *st) {
+    int fd = -1;
+    if (!io_open_at(k->options.data_dir_fd, "vectors", O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, &fd, st)) {
+        return false;
+    }
+    DIR *dir = fdopendir(fd);
+    if (dir == NULL) {
+        int err = errno;
+        io_close(&fd);
+        return status_set_errno(st, err, "cannot read the directory vectors/");
+    }
+    bool ok = true;
+    for (const struct dirent *e = readdir(dir); ok && e != NULL; e = readdir(dir)) {
+        ok = e->d_name[0] == '.' || find_number_in(k, dirfd(dir), e->d_name, st);
+    }
+    (void)closedir(dir);
+    return ok;
 }
 
 bool live_checkpointer_new(const struct live_options *options, struct live_checkpoint *found, bool resumed,

@@ -466,6 +466,39 @@ static void a_name_that_is_not_synced(void **state) {
     }
 }
 
+static int fail_reading(enum io_call call, const char *path, void *ctx) {
+    (void)ctx;
+    return call == IO_OPEN && path != NULL && strstr(path, "checkpoint.live") != NULL && strstr(path, ".tmp") == NULL ? EIO : 0;
+}
+
+/* The checkpoints that lie there cannot be read when the first one of this life is taken, and that one fails: what they name is untouched. */
+static void numbers_are_not_used_again(void **state) {
+    struct server *s = (struct server *)*state;
+    struct status st = {0};
+    server_start_ok(s);
+    server_steps_ok(s, 40);
+    (void)live_ok(s);
+    server_crash(s);
+    for (uint32_t steps = 50; steps < 80; steps += 10) {
+        struct fault_plan plan = {.calls = FAULT_BIT(IO_RENAME), .times = UINT64_MAX, .error = EIO, .path = "checkpoint"};
+        server_start_ok(s);
+        server_steps_ok(s, steps);
+        io_set_fault(fail_reading, NULL);
+        (void)!server_live_checkpoint(s, NULL, &st);
+        fault_arm(&plan);
+        server_steps_ok(s, steps + 2);
+        assert_false(server_live_checkpoint(s, NULL, &st));
+        fault_disarm();
+        server_crash(s);
+        server_start_ok(s);
+        assert_true(s->report.from_live && s->report.rebuilt == 0);
+        assert_int_equal(server_check(s), 0);
+        server_crash(s);
+    }
+    server_start_ok(s);
+    must_be_sound(s);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(goes_on, set_up, tear_down),
@@ -480,6 +513,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(another_log, set_up, tear_down),
         cmocka_unit_test_setup_teardown(killed_while_taking, set_up, tear_down),
         cmocka_unit_test_setup_teardown(killed_while_going_on, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(numbers_are_not_used_again, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_name_that_is_not_synced, set_up, tear_down),
         cmocka_unit_test_setup_teardown(failures_while_taking, set_up, tear_down),
     };
