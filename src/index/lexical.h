@@ -104,6 +104,9 @@ size_t lexical_search(const struct lexical *x, const struct lexical_query *q, si
 /* The score of one slot, 0 when it has none of the terms; below 0: LEXICAL_UNMAPPED. For explaining hits that the other side found. The same bits as
  * lexical_search gives. */
 float lexical_score(const struct lexical *x, const struct lexical_query *q, uint32_t slot);
+/* The score of a text that would have all the terms without end, which no text reaches. Terms that no text has count, too. Of those that begin with the
+ * prefix only the rarest does (a text that has several may go beyond). 0 when there are no terms; below 0: LEXICAL_UNMAPPED. */
+float lexical_ceiling(const struct lexical *x, const struct lexical_query *q);
 
 struct lexical_statistics {
     uint64_t terms;

@@ -731,3 +731,25 @@ float lexical_score(const struct lexical *x, const struct lexical_query *q, uint
     }
     return s.unmapped ? -1.0F : (float)sum;
 }
+
+static float entry_weight(const struct formula *f, const struct entry *e, uint32_t count) {
+    return weight_of(f, e == NULL ? 0 : load_relaxed_u32(&e->live), count);
+}
+
+float lexical_ceiling(const struct lexical *x, const struct lexical_query *q) {
+    struct wanted expanded[LEXICAL_PREFIX_TERMS];
+    const struct formula f = formula_of(q);
+    bool unmapped = false;
+    float rarest = 0;
+    double sum = 0;
+    for (uint32_t i = 0; i < q->terms->count; i++) {
+        const struct term *t = &q->terms->items[i];
+        sum += (double)entry_weight(&f, term_find(x, t->bytes, t->hash), t->count);
+    }
+    size_t expansions = expand_prefix(x, q->prefix, expanded, &unmapped);
+    for (size_t i = 0; i < expansions; i++) {
+        float weight = entry_weight(&f, expanded[i].entry, 1);
+        rarest = weight > rarest ? weight : rarest;
+    }
+    return unmapped ? -1.0F : (float)(sum + (double)rarest);
+}

@@ -223,8 +223,8 @@ static bool gather_hybrid(struct search *s, uint32_t depth, uint32_t want, struc
     uint32_t nearest_count = 0;
     if (!search_lexical(s, scratch->lexical, depth, false, &scored, &scored_count, st) ||
         !gather_nearest(s, depth, &nearest_count, c, st) ||
-        !fuse_candidates(&s->request->fusion, scratch->nearest, nearest_count, scored, scored_count, &scratch->map, scratch->hits,
-                         &c->count, st)) {
+        !fuse_candidates(&s->request->fusion, scratch->nearest, nearest_count, scored, scored_count, search_lexical_ceiling(scratch->lexical),
+                         &scratch->map, scratch->hits, &c->count, st)) {
         return false;
     }
     c->more = c->more || scored_count == depth;

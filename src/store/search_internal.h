@@ -46,6 +46,8 @@ MUST_CHECK bool search_lexical(struct search *s, struct lexical_side *l, uint32_
                                struct status *st);
 /* BM25 of one slot for the text that was read last; 0: none of its terms. */
 float search_lexical_score(const struct lexical_side *l, uint32_t slot);
+/* What no chunk's BM25 for it reaches (lexical_ceiling); below 0: not known just now, because a commit is under way. */
+float search_lexical_ceiling(const struct lexical_side *l);
 #define LEXICAL_TIES_MAX 1024
 /* The search is over; memory for scores beyond `keep` bytes is given back. */
 void lexical_side_end(struct lexical_side *l, size_t keep);
@@ -62,9 +64,11 @@ void slot_map_fini(struct slot_map *m);
 /* The value of a key, which becomes `value` when it had none. ROW_NONE is no key. */
 uint32_t slot_map_put(struct slot_map *m, uint32_t key, uint32_t value);
 
-/* One hit for each slot that is a candidate of either side, with its ranks and its fused score, in no order. hits: room for both counts. Returns how many. */
+/* One hit for each slot that is a candidate of either side, with its ranks and its fused score, in no order. ceiling: search_lexical_ceiling. hits: room
+ * for both counts. Returns how many. */
 MUST_CHECK bool fuse_candidates(const struct fusion *f, const struct neighbor *nearest, uint32_t nearest_count, const struct scored *scored,
-                                uint32_t scored_count, struct slot_map *map, struct search_hit *hits, uint32_t *ret_count, struct status *st);
+                                uint32_t scored_count, float ceiling, struct slot_map *map, struct search_hit *hits, uint32_t *ret_count,
+                                struct status *st);
 
 /* --- search_diverse.c --- */
 /* Chooses `want` of the hits, which are in the order of their scores, and puts them first, in the order of choice. `work` is grown as needed. Returns how

@@ -216,6 +216,11 @@ bool search_lexical(struct search *s, struct lexical_side *l, uint32_t want, boo
     return true;
 }
 
+float search_lexical_ceiling(const struct lexical_side *l) {
+    const struct lexical index = arena_lexical(l->rd->arena);
+    return lexical_ceiling(&index, &l->query);
+}
+
 float search_lexical_score(const struct lexical_side *l, uint32_t slot) {
     const struct lexical index = arena_lexical(l->rd->arena);
     float score = lexical_score(&index, &l->query, slot);

@@ -63,7 +63,9 @@ static void test_modes(void **state) {
     assert_string_equal(text_at(s->json, "/index/mode"), "hybrid");
     assert_int_equal(number_at(s->json, "/total_results"), 5);
     assert_string_equal(text_at(s->json, "/results/0/chunk/id"), "fox");
-    assert_true(fabs(real_at(s->json, "/results/0/score") - 1) < 1e-6); /* first on both sides */
+    assert_true(real_at(s->json, "/results/0/score") > 0.4); /* first on both sides; 1 would be all words without end */
+    assert_true(real_at(s->json, "/results/0/score") < 1);
+    assert_true(real_at(s->json, "/results/1/score") < 0.2);
     assert_true(fabs(real_at(s->json, "/results/0/distance")) < 1e-3);
 
     (void)expect(s, 200, "POST", join(path, "/search"), "{\"query\":\"the of and\",\"k\":2}");
@@ -379,12 +381,12 @@ static void test_libraries_of_modes(void **state) {
         (void)snprintf(b, sizeof b, "/results/%u/score", i);
         assert_true(real_at(s->json, a) >= real_at(s->json, b));
     }
-    /* fused: the first of each library are equal, and the nearer one is first */
+    /* fused: the one that has all the words is first, though each is the best of its library */
     (void)snprintf(body, sizeof body, "{\"libraries\":[\"%s\",\"%s\"],\"query\":\"the red fox rests\",\"k\":2}", first, second);
     (void)expect(s, 200, "POST", "/v1/search", body);
     assert_string_equal(text_at(s->json, "/index/mode"), "hybrid");
     assert_string_equal(hits(s), "rest fox");
-    assert_true(real_at(s->json, "/results/0/score") == real_at(s->json, "/results/1/score"));
+    assert_true(real_at(s->json, "/results/0/score") > real_at(s->json, "/results/1/score"));
     /* one goes by words alone: its hits count as if the other side had none */
     (void)expect(s, 201, "POST", join(bare, "/documents"),
                  "{\"id\":\"b\",\"title\":\"B\",\"texts\":[\"the red fox rests and "

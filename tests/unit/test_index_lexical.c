@@ -19,6 +19,7 @@ static void assert_same_best(const struct scored *found, size_t count, const str
     for (size_t i = 0; i < count; i++) {
         assert_true(fabsf(found[i].score - expected[i].score) <= TOLERANCE);
         assert_true(lexical_score(&c->x, q, found[i].slot) == found[i].score);
+        assert_true(q->prefix.len > 0 || found[i].score <= lexical_ceiling(&c->x, q) + TOLERANCE);
         assert_true(q->accept.accepts(q->accept.ctx, found[i].slot));
         if (i > 0) {
             assert_true(found[i - 1].score > found[i].score ||

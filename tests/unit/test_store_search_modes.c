@@ -3,6 +3,7 @@
  * diversity and filters.
  */
 #include "store/search.h"
+#include "store/texts.h"
 
 #include "index/distance.h"
 #include "index/lexical.h"
@@ -249,9 +250,31 @@ static float share(float value, float least, float greatest) {
     return greatest > least ? (value - least) / (greatest - least) : 1.0F;
 }
 
+/* What no text's BM25 reaches: the sum of (k1 + 1) * idf over the text's terms. In how many chunks a term is, a search for it alone tells. */
+static float ceiling_of(struct searching *s, const struct search_request *r) {
+    struct analyzer *analyzer = NULL;
+    struct status st;
+    struct terms terms;
+    double sum = 0;
+    assert_true(analyzer_new(texts_language(slice_str("")), &analyzer, &st));
+    assert_true(analyzer_reserve(analyzer, r->text.len, &st));
+    analyze(analyzer, r->text, &terms);
+    for (uint32_t i = 0; i < terms.count; i++) {
+        struct search_request one = request_of(SEARCH_LEXICAL, NULL, "", CHUNKS);
+        one.text = terms.items[i].bytes;
+        search(s, &one);
+        double n = (double)s->rd.view.live_chunks;
+        double df = s->result.count;
+        sum += log(1 + (n - df + 0.5) / (df + 0.5)) * ((double)r->k1 + 1) * terms.items[i].count;
+    }
+    analyzer_free(analyzer);
+    return (float)sum;
+}
+
 static uint32_t expect_fused(struct searching *s, const struct search_request *r, struct expected *out) {
     struct search_request one = *r;
     uint32_t united = 0;
+    const float ceiling = ceiling_of(s, r);
     bool weighted = r->fusion.method == FUSION_WEIGHTED;
     for (one.k = SEARCH_CANDIDATES_LEAST; one.k < r->k;) {
         one.k *= 4;
@@ -269,7 +292,7 @@ static uint32_t expect_fused(struct searching *s, const struct search_request *r
             }
             united += e->dense_rank == 0 && e->lexical_rank == 0 ? 1 : 0;
             float part = mode == SEARCH_DENSE ? r->fusion.weight : 1 - r->fusion.weight;
-            e->score += weighted ? part * share(h[i].score, mode == SEARCH_LEXICAL ? 0 : h[s->result.count - 1].score, h[0].score)
+            e->score += weighted ? part * (mode == SEARCH_LEXICAL ? h[i].score / ceiling : share(h[i].score, h[s->result.count - 1].score, h[0].score))
                                  : 1.0F / (float)(r->fusion.constant + rank);
             if (mode == SEARCH_DENSE) {
                 e->dense_rank = rank;
