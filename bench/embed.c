@@ -1,16 +1,22 @@
 /*
- * embed.c - how fast the embedding model and the chunker are, and how well the model finds.
+ * embed.c - how fast the embedding models and the chunker are, and how well a model finds.
  *
- *   embed                     texts per second at several lengths, on one thread and on every CPU; megabytes per second of the
- * chunker embed --pairs FILE [N]    finds the text of each of N pairs (12000) by its title, among all N; see bench/apt-pairs
+ *   embed                     texts per second at several lengths, on one thread and on every CPU; megabytes per second of the chunker
+ *   embed --texts FILE        texts per second on one thread of the lines of a file; see bench/embed-beside
+ *   embed --pairs FILE [N]    finds the text of each of N pairs (12000) by its title, among all N; see bench/apt-pairs
+ *
+ * With --model FILE before these, the model of a file (data/models) in place of hash-384.
  *
  * The texts of the first table are made up: words of a fixed seed, the common ones common as in natural language (Zipf).
  * Mean reciprocal rank at 10: the mean over titles of 1/rank of the text that belongs to it, 0 below rank 10.
  */
 #include "base/clock.h"
+#include "base/io.h"
 #include "embed/chunker.h"
-#include "embed/embedder.h"
+#include "embed/static_model.h"
+#include "index/distance.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +27,7 @@
 #define VOCABULARY 20000
 #define QUERY_EVERY 4
 #define RANKS 10
+#define REPEATS 4
 
 struct job {
     const struct embedder *model;
@@ -245,19 +252,69 @@ static void quality(const struct embedder *model, size_t cpus, const char *path,
     free(data);
 }
 
+/* --- texts of a file ------------------------------------------------------------------------------------------------ */
+
+static void speed_of_lines(const struct embedder *model, const char *path) {
+    size_t length;
+    char *data = read_all(path, &length);
+    size_t lines = 0;
+    size_t bytes = 0;
+    for (size_t i = 0; i < length; i++) {
+        lines += data[i] == '\n';
+    }
+    struct slice *texts = allocate((lines + 1) * sizeof *texts);
+    const char *line = data;
+    for (size_t n = 0; n < lines; n++) {
+        const char *end = memchr(line, '\n', length - (size_t)(line - data));
+        texts[n] = slice_of(line, (size_t)(end - line));
+        bytes += texts[n].len;
+        line = end + 1;
+    }
+    struct job job = {model, texts, lines, allocate((lines + 1) * model->dimension * sizeof(float))};
+    double best = embed_all(&job, 1);
+    for (size_t i = 0; i < REPEATS; i++) {
+        double seconds = embed_all(&job, 1);
+        best = seconds < best ? seconds : best;
+    }
+    printf("%s: %.0f texts a second on one thread, of %zu bytes in the mean\n", model->name, (double)lines / best, lines == 0 ? 0 : bytes / lines);
+    free(job.out);
+    free(texts);
+    free(data);
+}
+
+static void choose_model(const char *path, struct embedder *ret) {
+    struct status st;
+    int fd = -1;
+    if (!distance_init(NULL)) {
+        die("no distance kernel");
+    }
+    embed_hash_init(ret);
+    if (path != NULL && (!io_open_at(AT_FDCWD, path, O_RDONLY, 0, &fd, &st) || !static_model_init(ret, fd, path, &st))) {
+        die(st.detail);
+    }
+    io_close(&fd);
+}
+
 int main(int argc, char **argv) {
     struct embedder model;
-    embed_hash_init(&model);
     srandom(1);
     long online = sysconf(_SC_NPROCESSORS_ONLN);
     size_t cpus = online < 1 ? 1 : online > MAX_THREADS ? MAX_THREADS : (size_t)online;
+    bool file = argc >= 3 && strcmp(argv[1], "--model") == 0;
+    choose_model(file ? argv[2] : NULL, &model);
+    argc -= file ? 2 : 0;
+    argv += file ? 2 : 0;
     if (argc == 1) {
         speed(&model, cpus);
-        return EXIT_SUCCESS;
+    } else if (argc == 3 && strcmp(argv[1], "--texts") == 0) {
+        speed_of_lines(&model, argv[2]);
+    } else if ((argc == 3 || argc == 4) && strcmp(argv[1], "--pairs") == 0) {
+        quality(&model, cpus, argv[2], argc == 4 ? strtoul(argv[3], NULL, 10) : 12000);
+    } else {
+        die("usage: embed [--model FILE] [--texts FILE | --pairs FILE [N]]");
     }
-    if ((argc != 3 && argc != 4) || strcmp(argv[1], "--pairs") != 0) {
-        die("usage: embed [--pairs FILE [N]]");
+    if (model.fini != NULL) {
+        model.fini(&model);
     }
-    quality(&model, cpus, argv[2], argc == 4 ? strtoul(argv[3], NULL, 10) : 12000);
     return EXIT_SUCCESS;
 }

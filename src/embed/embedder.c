@@ -1,21 +1,59 @@
 /* embedder.c - the table of configured models. */
 #include "embed/embedder.h"
 
+#include "embed/static_model.h"
+
 bool embed_registry_init(struct embed_registry *r, const char *default_name, struct status *st) {
     struct embed_registry made = {.count = 1};
     embed_hash_init(&made.model[0]);
-    const struct embedder *chosen = default_name == NULL ? &made.model[0] : embed_find(&made, slice_str(default_name));
-    if (chosen == NULL) {
-        return status_set(st, STATUS_CONFIG, "embedding model \"%.*s\" is not configured; there is: %s", EMBED_NAME_MAX,
-                          default_name, made.model[0].name);
+    if (default_name != NULL && !embed_registry_prefer(&made, default_name, st)) {
+        return false;
     }
-    made.default_model = (size_t)(chosen - made.model);
     *r = made;
+    return true;
+}
+
+bool embed_registry_add_file(struct embed_registry *r, int fd, const char *path, struct status *st) {
+    struct embedder made;
+    if (r->count == EMBED_MODELS_MAX) {
+        return status_set(st, STATUS_CONFIG, "there are more than %d embedding models", EMBED_MODELS_MAX);
+    }
+    if (!static_model_init(&made, fd, path, st)) {
+        return false;
+    }
+    if (embed_find(r, slice_str(made.name)) != NULL) {
+        (void)status_set(st, STATUS_CONFIG, "the model file %s holds \"%s\", and there is such a model already", path, made.name);
+        static_model_fini(&made);
+        return false;
+    }
+    r->model[r->count++] = made;
+    return true;
+}
+
+bool embed_registry_prefer(struct embed_registry *r, const char *name, struct status *st) {
+    const struct embedder *chosen = embed_find(r, slice_str(name));
+    if (chosen == NULL) {
+        struct buf names;
+        buf_init(&names);
+        for (size_t i = 0; i < r->count; i++) {
+            buf_printf(&names, "%s%s", i > 0 ? ", " : "", r->model[i].name);
+        }
+        (void)status_set(st, STATUS_CONFIG, "embedding model \"%.*s\" is not configured; there is: %.*s", EMBED_NAME_MAX, name, (int)names.len,
+                         (const char *)names.data);
+        buf_fini(&names);
+        return false;
+    }
+    r->default_model = (size_t)(chosen - r->model);
     return true;
 }
 
 void embed_registry_fini(struct embed_registry *r) {
     if (r != NULL) {
+        for (size_t i = 0; i < r->count; i++) {
+            if (r->model[i].fini != NULL) {
+                r->model[i].fini(&r->model[i]);
+            }
+        }
         *r = (struct embed_registry){0};
     }
 }

@@ -11,6 +11,7 @@
 
 #define EMBED_NAME_MAX 64
 #define EMBED_MAX_DIMENSION 4096
+#define EMBED_MODELS_MAX 16
 
 enum embed_role { EMBED_QUERY, EMBED_DOCUMENT };
 
@@ -19,11 +20,13 @@ struct embedder {
     uint32_t dimension;
     uint64_t fingerprint;
     const char *where; /* "in process", or the host that computes it */
+    float dense_weight; /* 0 to 1: the share of the vectors with which a weighted fusion of words and vectors finds best; measured */
     /* texts[count], valid UTF-8 -> out[count * dimension], unit length, or all zero where the text has nothing the model knows.
      * Thread-safe. In-process models fail only for memory. The same text gives the same bits on every CPU and in every process. */
     bool (*embed)(const struct embedder *e, enum embed_role role, const struct slice *texts, size_t count, float *out,
                   struct status *st);
-    void *state; /* the model's own, read-only after setup */
+    void (*fini)(struct embedder *e); /* NULL: there is nothing to free */
+    void *state;                      /* the model's own, read-only after setup */
 };
 
 /* hash-384: signed feature hashing (Weinberger et al. 2009) of words and character n-grams with sublinear term frequency. No weights. */
@@ -31,11 +34,16 @@ void embed_hash_init(struct embedder *out);
 
 /* The models of a configuration. Owned by the caller; models stay at their address. */
 struct embed_registry {
-    struct embedder model[16];
+    struct embedder model[EMBED_MODELS_MAX];
     size_t count;
     size_t default_model; /* index */
 };
+/* The table begins with what needs no file. default_name NULL: the first. */
 MUST_CHECK bool embed_registry_init(struct embed_registry *r, const char *default_name, struct status *st);
+/* Adds the model of a file (static_model.h); path is for messages. */
+MUST_CHECK bool embed_registry_add_file(struct embed_registry *r, int fd, const char *path, struct status *st);
+/* Makes it the default. */
+MUST_CHECK bool embed_registry_prefer(struct embed_registry *r, const char *name, struct status *st);
 void embed_registry_fini(struct embed_registry *r);
 /* NULL when there is no such model. "none" is never a model: it means that the caller brings vectors. */
 const struct embedder *embed_find(const struct embed_registry *r, struct slice name);

@@ -44,6 +44,7 @@
 
 #define HASH_MODEL_VERSION 1
 #define HASH_DIMENSION 384
+#define HASH_DENSE_WEIGHT 0.1F /* it knows words only, as BM25 does: bench/hybrid */
 #define WINDOW_BYTES ((size_t)64 * 1024)
 #define GRAM_MIN 3
 #define GRAM_MAX 5
@@ -305,7 +306,8 @@ static bool embed_hash(const struct embedder *e, enum embed_role role, const str
 void embed_hash_init(struct embedder *out) {
     static const char name[] = "hash-384";
     call_once(&stop_once, stop_words_hash);
-    *out = (struct embedder){.dimension = HASH_DIMENSION, .where = "in process", .embed = embed_hash};
+    *out = (struct embedder){
+        .dimension = HASH_DIMENSION, .where = "in process", .dense_weight = HASH_DENSE_WEIGHT, .embed = embed_hash};
     memcpy(out->name, name, sizeof name);
     out->fingerprint = hash64(HASH_MODEL_VERSION, name, sizeof name - 1);
 }
