@@ -77,6 +77,9 @@ static bool query_vector(struct exchange *x, const struct place *at, const struc
 static bool search_prepare(struct exchange *x, const struct place *at, const struct library_model *model,
                            const struct search_input *in, float *query, struct search_request *ret, struct status *st) {
     *ret = in->request;
+    if (ret->fusion.weight < 0) { /* SEARCH_FUSION_BY_MODEL */
+        ret->fusion.weight = model->model != NULL ? model->model->dense_weight : FUSION_DEFAULT_WEIGHT;
+    }
     return query_vector(x, at, model, in, query, &ret->query, st);
 }
 

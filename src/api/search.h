@@ -10,6 +10,7 @@
 #define SEARCH_MODE_FOR_TEXT SEARCH_HYBRID
 #define SEARCH_MODE_FOR_VECTOR SEARCH_DENSE
 #define SEARCH_FUSION_DEFAULT FUSION_WEIGHTED
+#define SEARCH_FUSION_BY_MODEL (-1.0F) /* a weight that was not given: the model's own, or FUSION_DEFAULT_WEIGHT where there is no model */
 
 /* Which names a search comes under. */
 enum search_shape { SEARCH_FULL, SEARCH_BY_EMBEDDING, SEARCH_FILTERED, SEARCH_LIBRARIES };

@@ -234,7 +234,7 @@ bool search_read(struct exchange *x, const struct place *at, struct json_object 
     struct search_members m = {0};
     *in = (struct search_input){.request = {.k1 = LEXICAL_DEFAULT_K1,
                                             .b = LEXICAL_DEFAULT_B,
-                                            .fusion = {SEARCH_FUSION_DEFAULT, FUSION_DEFAULT_CONSTANT, FUSION_DEFAULT_WEIGHT}}};
+                                            .fusion = {SEARCH_FUSION_DEFAULT, FUSION_DEFAULT_CONSTANT, SEARCH_FUSION_BY_MODEL}}};
     distribute(x, at, object, shape, &m);
     json_in_no_nulls(x, at, object, not_null);
     struct place query_at = place_member(at, "query");

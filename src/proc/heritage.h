@@ -9,6 +9,7 @@
  *   7   the data directory, O_RDONLY|O_DIRECTORY
  *   8   the configuration as the supervisor holds it: a sealed memfd with "key = value" lines, so that a worker started after a
  *       half-done edit of quire.conf still has the running configuration
+ *   9   the model file of model_dir, read-only (/dev/null where there is none), so that all processes of a server have one model
  *   2   standard error: the log (a file the supervisor has open, or journald). When the supervisor reopens a file, it replaces
  *       its workers, new ones first, so that no worker needs the right to open it
  *
@@ -28,7 +29,8 @@ enum heritage_fd {
     HERITAGE_CHANNEL = 6,
     HERITAGE_DATA = 7,
     HERITAGE_CONFIG = 8,
-    HERITAGE_END = 9 /* descriptors from here on are closed */
+    HERITAGE_MODEL = 9,
+    HERITAGE_END = 10 /* descriptors from here on are closed */
 };
 
 #endif

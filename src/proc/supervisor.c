@@ -320,6 +320,7 @@ int supervisor_run(const struct supervisor_options *options, const struct config
                      .signal_fd = -1,
                      .begun_us = clock_monotonic_us(),
                      .s = {.config = *config,
+                           .model_fd = -1,
                            .data_dir_fd = -1,
                            .vectors_dir_fd = -1,
                            .snapshots_dir_fd = -1,

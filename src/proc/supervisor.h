@@ -75,6 +75,7 @@ struct supervisor {
     struct config config; /* main thread only, but for its [start] keys, which do not change */
     struct tunables tunables;
     struct embed_registry models;
+    int model_fd; /* the model file; workers inherit it */
     int data_dir_fd, vectors_dir_fd, snapshots_dir_fd;
     int lock_fd;
     int control_fd;

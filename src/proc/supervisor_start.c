@@ -23,6 +23,7 @@
 #include "proc/handover.h"
 #include "proc/keyed.h"
 #include "proc/log_floor.h"
+#include "proc/models.h"
 #include "proc/notify.h"
 #include "proc/peers.h"
 #include "proc/rebuild.h"
@@ -55,6 +56,7 @@ static bool check_surroundings(const struct config *c, struct status *st) {
     char kernel[CONFIG_CHOICE_MAX];
     struct peers peers;
     struct embed_registry models;
+    int model_fd = -1;
     gid_t group;
     if (!peers_parse(c->socket_peers, &peers, st) || !listener_group(c->socket_group, &group, st)) {
         return false;
@@ -63,11 +65,15 @@ static bool check_surroundings(const struct config *c, struct status *st) {
     if (!distance_init(kernel[0] == '\0' ? NULL : kernel)) {
         return status_set(st, STATUS_CONFIG, "distance_kernel: this CPU cannot run %s", kernel);
     }
-    if (!embed_registry_init(&models, c->default_model, st)) {
+    if (!models_open(c, &model_fd, st)) {
         return false;
     }
-    embed_registry_fini(&models);
-    return true;
+    bool ok = models_init(&models, c, model_fd, st);
+    if (ok) {
+        embed_registry_fini(&models);
+    }
+    io_close(&model_fd);
+    return ok;
 }
 
 bool supervisor_read_config(const struct supervisor_options *options, struct config *ret, struct status *st) {
@@ -428,7 +434,8 @@ const char *supervisor_start(struct run *r, struct status *st) {
         return "cannot open the log";
     }
     if (!catch_signals(r, st) || !io_fault_from_environment(&hooks.io_fault, st) ||
-        !clock_shift_from_environment(&hooks.clock_shift, st) || !resolve_peers(&s->config, st) || !embed_registry_init(&s->models, s->config.default_model, st)) {
+        !clock_shift_from_environment(&hooks.clock_shift, st) || !resolve_peers(&s->config, st) ||
+        !models_open(&s->config, &s->model_fd, st) || !models_init(&s->models, &s->config, s->model_fd, st)) {
         return "cannot start";
     }
     startlog_banner(s, &hooks);
@@ -478,6 +485,7 @@ void supervisor_tear_down(struct run *r) {
     idempotency_free(s->idempotency);
     recovery_report_fini(&r->report);
     embed_registry_fini(&s->models);
+    io_close(&s->model_fd);
     control_unmap(s->control);
     io_close(&s->control_fd);
     io_close(&s->snapshots_dir_fd);

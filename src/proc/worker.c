@@ -31,6 +31,7 @@
 #include "proc/config.h"
 #include "proc/heritage.h"
 #include "proc/intake.h"
+#include "proc/models.h"
 #include "proc/sandbox.h"
 #include "proc/worker_link.h"
 #include "shm/atomics.h"
@@ -471,7 +472,7 @@ static bool set_up(struct worker *w, struct status *st) {
     if (!distance_init(kernel[0] == '\0' ? NULL : kernel)) {
         return status_set(st, STATUS_CONFIG, "this CPU cannot run the distance kernel %s", kernel);
     }
-    if (!embed_registry_init(&w->models, w->config.default_model, st) || !open_store(w, st) || !open_api(w, st)) {
+    if (!models_init(&w->models, &w->config, HERITAGE_MODEL, st) || !open_store(w, st) || !open_api(w, st)) {
         return false;
     }
     hold_terminate();

@@ -29,6 +29,7 @@ from running import children_of, end_processes, living, processes_below, state_o
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 SERVE = os.path.join(ROOT, "scripts", "serve")
 QUIRED = os.path.join(os.environ.get("QUIRE_BUILD_DIR") or os.path.join(ROOT, ".build"), "src", "quired")
+MODELS = os.path.join(ROOT, "data", "models")
 START_LIMIT_S = float(os.environ.get("QUIRE_START_TIMEOUT", "120"))
 WORDS = """amber anchor apple arch barn basil beacon birch bread brick canal candle cedar chalk cloud copper
 coral crane delta ember fern field flint forest frost garden glass grain harbor hazel heron island ivory kettle lantern
@@ -119,7 +120,7 @@ class Instance:
                 os.chown(os.path.join(self.dir, name), self.user, -1)
         if self.user is not None:
             os.chown(self.dir, self.user, -1)
-        base = ["auth=off", "workers=2", "data_dir=" + self.data, "run_dir=" + os.path.join(self.dir, "run"),
+        base = ["auth=off", "workers=2", "model_dir=" + MODELS, "data_dir=" + self.data, "run_dir=" + os.path.join(self.dir, "run"),
                 "pid_file=" + os.path.join(self.dir, "quired.pid"), "log_file=" + os.path.join(self.dir, "logs", "quired.log")]
         values = dict(s.split("=", 1) for s in base + self.settings)
         configuration = os.path.join(self.dir, "quire.conf")

@@ -14,6 +14,7 @@ test -x "$to$prefix/bin/quire"
 test -f "$to$sysconfdir/quire/quire.conf"
 test -f "$to$sysconfdir/quire/nginx/quire.conf"
 "$to$prefix/sbin/quired" --version | grep -q quire
+test -s "$to$prefix/share/quire/models/static-en.quire"
 
 cp "$to$sysconfdir/quire/nginx/quire.conf" "$to/site"
 echo "# mine" >"$to$sysconfdir/quire/quire.conf"
@@ -35,5 +36,6 @@ awk -v score="$score" 'BEGIN {exit !(score != "" && score < 2.0)}'
 
 make -s -C "$build" uninstall DESTDIR="$to"
 test ! -e "$to$prefix/sbin/quired"
+test ! -e "$to$prefix/share/quire/models/static-en.quire"
 test -f "$to$sysconfdir/quire/quire.conf"
 echo "installed, kept, removed as it should"

@@ -145,3 +145,30 @@ hits() {
     quire library create notizen --language de
     quire library show notizen | grep -q 'language     german'
 }
+
+@test "the preset model: meanings, texts of nothing that it knows, the same bits everywhere" {
+    start_instance --set workers=3
+    api GET /v1/models && expect 200
+    [ "$(field '[.[] | select(.default)] | map("\(.name) \(.dimension)") | join(",")')" = "static-en 256" ]
+    [ "$(field '[.[].name] | sort | join(" ")')" = "hash-384 static-en" ]
+    make_library
+    api GET "/v1/libraries/$library" && [ "$(field .metadata.embedding_model)" = static-en ]
+    api POST "/v1/libraries/$library/documents" '{"title": "t", "texts": ["Put a few drops of oil on each link of the chain.", "Yeast eats sugar and breathes out gas.",
+        "ሰላም ዓለም", "Whoever faces Polaris looks north."], "chunk_ids": ["chain", "yeast", "beads", "star"]}' && expect 201
+    [ "$(hits '{"query": "oil for a squeaking bicycle", "mode": "dense", "k": 1}')" = chain ]
+    [ "$(hits '{"query": "how does bread rise", "mode": "dense", "k": 1}')" = yeast ]
+    # What the model does not know is at distance 1 from everything, and words find it.
+    api POST "/v1/libraries/$library/search" '{"query": "bread dough", "mode": "dense", "k": 4, "exact": true}'
+    [ "$(field '[.results[] | select(.chunk.id == "beads").distance] | join(" ")')" = 1 ]
+    [ "$(hits '{"query": "ሰላም", "mode": "lexical"}')" = beads ]
+    [ "$(hits '{"query": "ሰላም"}')" = beads ]
+    [ "$(hits '{"query": "ሰላም", "mode": "dense"}' | wc -w)" = 4 ]
+    api POST "/v1/libraries/$library/search" '{"query": "ሰላም", "mode": "dense"}'
+    [ "$(field '[.results[].distance] | unique | join(" ")')" = 1 ]
+    local first i
+    for i in $(seq 20); do
+        api POST /v1/embeddings '{"model": "static-en", "input": ["The same text, the same bits.", "ሰላም"], "encoding_format": "base64"}' && expect 200
+        first=${first:-$(field '.data | tojson')}
+        [ "$(field '.data | tojson')" = "$first" ]
+    done
+}

@@ -33,13 +33,41 @@ teardown() { remove_instance; }
     printf 'no equals sign\n' >"$conf"
     run "$quired" -c "$conf" -t
     [ "$status" = 78 ]
-    printf '# nothing\nauth = off\n' >"$conf"
+    printf '# nothing\nauth = off\nmodel_dir = %s\n' "$root/data/models" >"$conf"
     run "$quired" -c "$conf" -t
     [ "$status" = 0 ]
     run "$quired" -c "$conf" --set workers=0.5 -t
     [ "$status" = 78 ]
     run "$quired" -c "$BATS_TEST_TMPDIR/missing.conf" -t
     [ "$status" = 78 ]
+}
+
+@test "a model file that is missing, damaged or not wanted" {
+    local conf=$BATS_TEST_TMPDIR/quire.conf models=$BATS_TEST_TMPDIR/models
+    mkdir "$models"
+    printf 'auth = off\nmodel_dir = %s\n' "$models" >"$conf"
+    for action in -t --foreground; do
+        rm -f "$models/static-en.quire"
+        run "$quired" -c "$conf" "$action"
+        [ "$status" = 78 ]
+        [[ $output == *"$models/static-en.quire"* ]]
+        cp "$root/data/models/static-en.quire" "$models/"
+        printf X | dd of="$models/static-en.quire" bs=1 seek=5000000 conv=notrunc status=none
+        run "$quired" -c "$conf" "$action"
+        [ "$status" = 78 ]
+        [[ $output == *"$models/static-en.quire is damaged"* ]]
+        for size in 0 8 63 64 1000000; do
+            truncate -s "$size" "$models/static-en.quire"
+            run "$quired" -c "$conf" "$action"
+            [ "$status" = 78 ]
+            [[ $output == *"$models/static-en.quire"* ]]
+        done
+    done
+    run "$quired" -c "$conf" --set model_dir= -t
+    [ "$status" = 78 ]
+    [[ $output == *"there is: hash-384"* ]]
+    run "$quired" -c "$conf" --set model_dir= --set default_model=hash-384 -t
+    [ "$status" = 0 ]
 }
 
 @test "auth = off anywhere but on loopback is refused" {
@@ -50,7 +78,7 @@ teardown() { remove_instance; }
 }
 
 @test "the example configuration is valid and names every key" {
-    run "$quired" -c "$root/conf/quire.conf.example" -t
+    run "$quired" -c "$root/conf/quire.conf.example" --set model_dir="$root/data/models" -t
     [ "$status" = 0 ]
     local key
     while read -r key; do

@@ -25,6 +25,7 @@ import socket_activation
 from fcgi_client import Gone, request
 
 QUIRED = None
+MODELS = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "data", "models")
 WAIT = float(os.environ.get("QUIRE_TEST_WAIT", "30"))
 
 
@@ -66,7 +67,7 @@ class Server:
                 raise
 
     def write_conf(self, *lines):
-        base = {"data_dir": self.dir + "/data", "run_dir": self.dir + "/run", "log_file": self.log_path}
+        base = {"data_dir": self.dir + "/data", "run_dir": self.dir + "/run", "log_file": self.log_path, "model_dir": MODELS}
         for line in lines:
             key, _, value = line.partition("=")
             base[key.strip()] = value.strip()

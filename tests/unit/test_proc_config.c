@@ -326,12 +326,14 @@ static void the_example_has_every_key_at_its_preset(void **state) {
     config_default(&preset);
     config_default(&c);
     memset(c.data_dir, 0, sizeof c.data_dir);
+    memset(c.model_dir, 0, sizeof c.model_dir);
     memset(&c.limits, 0, sizeof c.limits);
     if (!config_read_text(&c, "example", buf_slice(&bare), &st)) {
         fail_msg("%s", st.detail);
     }
-    /* The one preset that depends on how it was built. */
+    /* The two presets that depend on how it was built. */
     (void)snprintf(c.data_dir, sizeof c.data_dir, "%s", preset.data_dir);
+    (void)snprintf(c.model_dir, sizeof c.model_dir, "%s", preset.model_dir);
     struct buf expected = {0};
     struct buf found = {0};
     config_dump(&preset, &expected);
