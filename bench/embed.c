@@ -289,7 +289,7 @@ static void choose_model(const char *path, struct embedder *ret) {
         die("no distance kernel");
     }
     embed_hash_init(ret);
-    if (path != NULL && (!io_open_at(AT_FDCWD, path, O_RDONLY, 0, &fd, &st) || !static_model_init(ret, fd, path, &st))) {
+    if (path != NULL && (!io_open_at(AT_FDCWD, path, O_RDONLY, 0, &fd, &st) || !static_model_init(ret, fd, path, MODEL_VERIFY, &st))) {
         die(st.detail);
     }
     io_close(&fd);

@@ -13,12 +13,12 @@ bool embed_registry_init(struct embed_registry *r, const char *default_name, str
     return true;
 }
 
-bool embed_registry_add_file(struct embed_registry *r, int fd, const char *path, struct status *st) {
+bool embed_registry_add_file(struct embed_registry *r, int fd, const char *path, enum model_trust trust, struct status *st) {
     struct embedder made;
     if (r->count == EMBED_MODELS_MAX) {
         return status_set(st, STATUS_CONFIG, "there are more than %d embedding models", EMBED_MODELS_MAX);
     }
-    if (!static_model_init(&made, fd, path, st)) {
+    if (!static_model_init(&made, fd, path, trust, st)) {
         return false;
     }
     if (embed_find(r, slice_str(made.name)) != NULL) {

@@ -40,8 +40,10 @@ struct embed_registry {
 };
 /* The table begins with what needs no file. default_name NULL: the first. */
 MUST_CHECK bool embed_registry_init(struct embed_registry *r, const char *default_name, struct status *st);
+/* Whether the whole file is read for its checksum (milliseconds), or another process has done that with the same open file. */
+enum model_trust { MODEL_VERIFY, MODEL_VERIFIED };
 /* Adds the model of a file (static_model.h); path is for messages. */
-MUST_CHECK bool embed_registry_add_file(struct embed_registry *r, int fd, const char *path, struct status *st);
+MUST_CHECK bool embed_registry_add_file(struct embed_registry *r, int fd, const char *path, enum model_trust trust, struct status *st);
 /* Makes it the default. */
 MUST_CHECK bool embed_registry_prefer(struct embed_registry *r, const char *name, struct status *st);
 void embed_registry_fini(struct embed_registry *r);

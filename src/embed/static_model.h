@@ -13,9 +13,8 @@
 #define STATIC_MODEL_FILE "static-en.quire"
 #define STATIC_MODEL_MAX_DIMENSION 1024
 
-/* Fills *out from the model file open at fd, which may be closed afterwards. Its checksum is verified. Errors name `path`.
- * STATUS_CORRUPT: no model, of another version, or damaged. */
-MUST_CHECK bool static_model_init(struct embedder *out, int fd, const char *path, struct status *st);
+/* Fills *out from the model file open at fd, which may be closed afterwards. Errors name `path`. STATUS_CORRUPT: no model, of another version, or damaged. */
+MUST_CHECK bool static_model_init(struct embedder *out, int fd, const char *path, enum model_trust trust, struct status *st);
 void static_model_fini(struct embedder *e); /* takes NULL and a zeroed one */
 
 /* sums[i] += row[i] * weight * times, exactly, for i < n; n is a multiple of 16, weight at most 255. Both ways that there are: they give

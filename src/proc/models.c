@@ -31,13 +31,13 @@ bool models_open(const struct config *c, int *ret_fd, struct status *st) {
     return true;
 }
 
-bool models_init(struct embed_registry *r, const struct config *c, int fd, struct status *st) {
+bool models_init(struct embed_registry *r, const struct config *c, int fd, enum model_trust trust, struct status *st) {
     char path[CONFIG_TEXT_MAX + sizeof STATIC_MODEL_FILE];
     struct embed_registry made;
     if (!file_path(c, path, sizeof path, st) || !embed_registry_init(&made, NULL, st)) {
         return false;
     }
-    if ((wants_file(c) && !embed_registry_add_file(&made, fd, path, st)) || !embed_registry_prefer(&made, c->default_model, st)) {
+    if ((wants_file(c) && !embed_registry_add_file(&made, fd, path, trust, st)) || !embed_registry_prefer(&made, c->default_model, st)) {
         embed_registry_fini(&made);
         return false;
     }

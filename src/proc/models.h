@@ -12,7 +12,8 @@
 
 /* Opens the model file. *ret_fd is of /dev/null where model_dir is empty. The caller closes it. */
 MUST_CHECK bool models_open(const struct config *c, int *ret_fd, struct status *st);
-/* Fills the table; fd is models_open's, and the caller's still. embed_registry_fini undoes it. */
-MUST_CHECK bool models_init(struct embed_registry *r, const struct config *c, int fd, struct status *st);
+/* Fills the table; fd is models_open's, and the caller's still. embed_registry_fini undoes it. Workers trust what the supervisor has verified, so
+ * that a new one serves at once. */
+MUST_CHECK bool models_init(struct embed_registry *r, const struct config *c, int fd, enum model_trust trust, struct status *st);
 
 #endif

@@ -68,7 +68,7 @@ static bool check_surroundings(const struct config *c, struct status *st) {
     if (!models_open(c, &model_fd, st)) {
         return false;
     }
-    bool ok = models_init(&models, c, model_fd, st);
+    bool ok = models_init(&models, c, model_fd, MODEL_VERIFY, st);
     if (ok) {
         embed_registry_fini(&models);
     }
@@ -435,7 +435,7 @@ const char *supervisor_start(struct run *r, struct status *st) {
     }
     if (!catch_signals(r, st) || !io_fault_from_environment(&hooks.io_fault, st) ||
         !clock_shift_from_environment(&hooks.clock_shift, st) || !resolve_peers(&s->config, st) ||
-        !models_open(&s->config, &s->model_fd, st) || !models_init(&s->models, &s->config, s->model_fd, st)) {
+        !models_open(&s->config, &s->model_fd, st) || !models_init(&s->models, &s->config, s->model_fd, MODEL_VERIFY, st)) {
         return "cannot start";
     }
     startlog_banner(s, &hooks);

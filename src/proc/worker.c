@@ -472,7 +472,7 @@ static bool set_up(struct worker *w, struct status *st) {
     if (!distance_init(kernel[0] == '\0' ? NULL : kernel)) {
         return status_set(st, STATUS_CONFIG, "this CPU cannot run the distance kernel %s", kernel);
     }
-    if (!models_init(&w->models, &w->config, HERITAGE_MODEL, st) || !open_store(w, st) || !open_api(w, st)) {
+    if (!models_init(&w->models, &w->config, HERITAGE_MODEL, MODEL_VERIFIED, st) || !open_store(w, st) || !open_api(w, st)) {
         return false;
     }
     hold_terminate();

@@ -38,7 +38,7 @@ static int set_up(void **state) {
     (void)state;
     int fd = open_bundled();
     assert_true(distance_init(NULL));
-    if (!static_model_init(&model, fd, STATIC_MODEL, &st)) {
+    if (!static_model_init(&model, fd, STATIC_MODEL, MODEL_VERIFY, &st)) {
         fail_msg("%s", st.detail);
     }
     io_close(&fd);
@@ -144,7 +144,7 @@ static void same_bits_on_every_way(void **state) {
     struct status st;
     int fd = open_bundled();
     assert_true(distance_init("plain"));
-    assert_true(static_model_init(&plain, fd, STATIC_MODEL, &st));
+    assert_true(static_model_init(&plain, fd, STATIC_MODEL, MODEL_VERIFY, &st));
     assert_true(distance_init(NULL));
     io_close(&fd);
     assert_int_equal(plain.fingerprint, model.fingerprint);
@@ -281,7 +281,7 @@ static bool open_bytes(struct slice bytes, struct embedder *out, struct status *
     int fd = memfd_create("model", MFD_CLOEXEC);
     assert_true(fd >= 0);
     assert_true(io_pwrite_full(fd, bytes.data, bytes.len, 0, st));
-    bool ok = static_model_init(out, fd, "there/it.quire", st);
+    bool ok = static_model_init(out, fd, "there/it.quire", MODEL_VERIFY, st);
     io_close(&fd);
     return ok;
 }
@@ -321,8 +321,8 @@ static void a_small_file(void **state) {
     struct embed_registry r;
     assert_true(embed_registry_init(&r, NULL, &st));
     int fd = open_bundled();
-    assert_true(embed_registry_add_file(&r, fd, STATIC_MODEL, &st));
-    assert_false(embed_registry_add_file(&r, fd, STATIC_MODEL, &st));
+    assert_true(embed_registry_add_file(&r, fd, STATIC_MODEL, MODEL_VERIFY, &st));
+    assert_false(embed_registry_add_file(&r, fd, STATIC_MODEL, MODEL_VERIFY, &st));
     assert_int_equal(st.code, STATUS_CONFIG);
     io_close(&fd);
     assert_int_equal(r.count, 2);
