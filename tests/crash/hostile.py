@@ -397,11 +397,11 @@ def packing_cases():
             yield Case("packed by %s, cut short" % name, as_file(make(data)[:-10], "some.tar"))
             yield Case("packed by %s, one byte wrong" % name, as_file(make(data)[:40] + b"\xff" + make(data)[41:], "some.tar"))
             yield Case("packed by %s, twice in a row" % name, as_file(make(data) + make(archive_of([("../evil", b"x")])), "some.tar"), "either")
-    # xz says how large a dictionary it wants: four gigabytes.
+    # xz says how large a dictionary it wants: four gigabytes, which a reader does not have (but under a sanitizer).
     stream = bytearray(lzma.compress(data, filters=[{"id": lzma.FILTER_LZMA2, "dict_size": 1 << 20}]))
     stream[16] = 40  # of the block's header, whose checksum does not know it then, or does
     stream[12 + 8 : 12 + 12] = struct.pack("<I", binascii.crc32(bytes(stream[12 : 12 + 8])))
-    yield Case("an xz dictionary of four gigabytes", as_file(bytes(stream), "some.tar.xz"))
+    yield Case("an xz dictionary of four gigabytes", as_file(bytes(stream), "some.tar.xz"), "either")
 
 
 def chain_cases():
