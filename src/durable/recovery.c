@@ -116,6 +116,9 @@ static bool open_log(struct recovery *r, uint64_t expect_lsn, struct status *st)
     if (report.lost_first > 0) {
         r->report.lost_first = r->report.lost_first == 0 || report.lost_first < r->report.lost_first ? report.lost_first : r->report.lost_first;
         r->report.lost_last = report.lost_last > r->report.lost_last ? report.lost_last : r->report.lost_last;
+        /* A second snapshot that is tried finds what was lost before it anew. */
+        uint64_t most = r->report.lost_last >= r->report.lost_first ? r->report.lost_last - r->report.lost_first + 1 : 0;
+        r->report.lost_records_bound = r->report.lost_records_bound > most ? most : r->report.lost_records_bound;
     }
     return ok;
 }
@@ -219,6 +222,13 @@ static bool adopt_all(struct recovery *r, struct status *st) {
     return recovered_keys(r->options->idempotency, &r->checkpoint.keys, st) && checkpoint_remove(r->options->data_dir_fd, st);
 }
 
+/* Its place is in this log, or a repair has begun the log anew behind it. */
+static bool is_of_this_log(const struct recovery *r) {
+    struct oplog_position p;
+    oplog_position_get(r->log, &p);
+    return oplog_knows(r->log, r->live.place) || p.begun_behind == r->live.lsn;
+}
+
 /* A live checkpoint that lies beside: what is written from now on may go on from it. One that cannot be read is of no use. */
 static bool find_beside(struct recovery *r, struct status *st) {
     char why[CHECKPOINT_WHY_MAX];
@@ -226,7 +236,7 @@ static bool find_beside(struct recovery *r, struct status *st) {
     if (!live_checkpoint_read(r->options->data_dir_fd, LIVE_CHECKPOINT_PATH, &r->live, &there, why, st)) {
         return false;
     }
-    if (there && (!oplog_knows(r->log, r->live.place) || r->live.lsn > last_lsn(r))) {
+    if (there && (!is_of_this_log(r) || r->live.lsn > last_lsn(r))) {
         live_checkpoint_fini(&r->live);
     }
     return true;
@@ -315,7 +325,7 @@ static bool open_log_behind(struct recovery *r, bool *ret_open, struct status *s
     r->options = &options;
     bool ok = open_log(r, r->live.lsn, &failed);
     r->options = given;
-    *ret_open = ok && oplog_knows(r->log, r->live.place);
+    *ret_open = ok && is_of_this_log(r);
     if (!*ret_open) {
         (void)why_not(r, ok ? "the live checkpoint belongs to another log" : failed.detail);
         if (!ok && is_shortage(&failed)) {

@@ -59,7 +59,6 @@ struct opening {
     /* with repair */
     uint64_t front_lost_until; /* LSN before the oldest segment, where what it builds on is missing; 0: nothing is */
     uint64_t highest;          /* LSN that a segment that was set aside speaks of */
-    uint64_t successor_of;     /* the last segment, when all are set aside: a live checkpoint may have its place there */
     bool changed;              /* names in the directory */
     bool repaired;
 };
@@ -460,7 +459,6 @@ static bool cut(struct opening *o, struct wal_report *report, struct status *st)
     /* What is kept ends below what a snapshot covers: all of it is superfluous, and its LSNs must not be given out again. */
     if (next <= expect) {
         keep = 0;
-        o->successor_of = o->found[o->count - 1].segment.header.segment_id;
     }
     for (; o->count > keep; o->count--) {
         if (!set_aside(o, o->count - 1, st)) {
@@ -535,11 +533,7 @@ static bool enter_first(struct opening *o, struct wal *w, struct status *st) {
     uint64_t expect = o->options->expect_lsn;
     uint64_t first_lsn = (o->highest > expect ? o->highest : expect) + 1;
     struct wal_segment segment = {
-        .header = {.previous_id = o->successor_of,
-                   .first_lsn = first_lsn,
-                   .needs_lsn = expect,
-                   .created_at = clock_wall_us(),
-                   .bytes = w->segment_bytes}};
+        .header = {.first_lsn = first_lsn, .needs_lsn = expect, .created_at = clock_wall_us(), .bytes = w->segment_bytes}};
     uuid_make(&segment.header.instance);
     if (!wal_spare_take(w, &w->fd, &segment.header.zeroed, &segment.header.seed, st)) {
         return false;

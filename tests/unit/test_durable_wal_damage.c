@@ -397,29 +397,23 @@ static void damage_in_the_middle_is_repaired(void **state) {
     oplog_close(log);
 }
 
-/* All of a damaged log lies below what arenas hold, so it begins anew. A live checkpoint that lies beside it, with its place in the last segment, is still one
- * of this log: else nothing would cover what the old log has lost, once the arenas have gone on. */
-static void begun_anew_it_knows_its_past(void **state) {
+/* All of a damaged log lies below what a snapshot or checkpoint covers, so it begins anew, and says behind which: else nothing would be known to belong to it. */
+static void begun_anew_it_says_behind_what(void **state) {
     struct specimen *x = (struct specimen *)*state;
     struct wal_options o = log_options(&x->live);
     struct wal_report report = {0};
     struct oplog_position p;
-    struct oplog *log = log_open_ok(&o, &report);
-    oplog_position_get(log, &p);
-    oplog_close(log);
     file_flip(x->live.fd, x->names[x->count - 1], (size_t)x->begins[3] + 20, 1);
     o.expect_lsn = x->last_lsn;
-    o.repair = true;
-    log = log_open_ok(&o, &report);
-    assert_true(report.repaired);
-    assert_int_equal(report.lost_records_bound, 0);
-    assert_true(oplog_knows(log, p.place));
-    oplog_close(log);
-    o.repair = false;
-    log = log_open_ok(&o, &report);
-    assert_false(report.repaired);
-    assert_true(oplog_knows(log, p.place));
-    oplog_close(log);
+    for (int start = 0; start < 2; start++) {
+        o.repair = start == 0;
+        struct oplog *log = log_open_ok(&o, &report);
+        assert_int_equal(report.repaired, start == 0);
+        assert_int_equal(report.lost_records_bound, 0);
+        oplog_position_get(log, &p);
+        assert_int_equal(p.begun_behind, x->last_lsn);
+        oplog_close(log);
+    }
 }
 
 static void lost_end_marker(void **state) {
@@ -611,7 +605,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(every_flipped_byte_is_noticed, set_up_small, tear_down),
         cmocka_unit_test(flips_in_a_recycled_segment),
         cmocka_unit_test_setup_teardown(damage_in_the_middle_is_repaired, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(begun_anew_it_knows_its_past, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(begun_anew_it_says_behind_what, set_up, tear_down),
         cmocka_unit_test_setup_teardown(lost_end_marker, set_up, tear_down),
         cmocka_unit_test_setup_teardown(missing_segments, set_up, tear_down),
         cmocka_unit_test_setup_teardown(swapped_and_doubled_segments, set_up, tear_down),
