@@ -2,7 +2,8 @@
  * snapshots.c - the archives on the disk: what there is, taking one, looking whether one can be restored, and getting one.
  *
  * A worker reads archives and writes none: taking and verifying are commands to the supervisor. Getting one is done by whoever sends the response, in pieces, so
- * an archive of any size takes no memory here; but it takes a worker for as long as the client reads, so few may do it at once.
+ * an archive of any size takes no memory here; but it takes a worker, and its place among those for what is no write (proc/intake.c), for as long as the
+ * client reads. So few may do it at once, or searches would wait for downloads.
  */
 #include "api/tasks.h"
 
@@ -18,7 +19,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-#define DOWNLOADS_PART 4 /* one worker in so many may send an archive */
+#define DOWNLOADS_PART 4 /* one in so many of those that have requests of the main socket in hand may send an archive */
 
 static void write_verified(struct json_out *j, struct snapshot_record *record, const char *name) {
     struct snapshot_note note;
@@ -146,18 +147,22 @@ static const char *media_type(const char *name) {
                                          : "application/x-tar";
 }
 
+static uint32_t least(uint32_t a, uint32_t b) {
+    return a < b ? a : b;
+}
+
 /* Two that ask at once may both see the last place: one too many is no harm. */
 static bool may_send(const struct exchange *x, struct status *st) {
     const struct control *c = x->api->host.control;
-    uint32_t workers = c->workers < CONTROL_MAX_WORKERS ? c->workers : CONTROL_MAX_WORKERS;
+    uint32_t workers = least(c->workers, CONTROL_MAX_WORKERS);
     uint32_t alive = 0;
     uint32_t sending = 0;
     for (uint32_t i = 0; i < workers; i++) {
         alive += load_relaxed_u32(&c->worker[i].state) != WORKER_ABSENT ? 1 : 0;
         sending += load_relaxed_u64(&c->worker[i].sending) != 0 ? 1 : 0;
     }
-    uint32_t most = alive < DOWNLOADS_PART ? 1 : alive / DOWNLOADS_PART;
-    return sending < most || status_set(st, STATUS_BUSY, "as many snapshots as may be are being sent already");
+    uint32_t most = least(alive, load_relaxed_u32(&c->readers.count)) / DOWNLOADS_PART;
+    return sending < (most > 0 ? most : 1) || status_set(st, STATUS_BUSY, "as many snapshots as may be are being sent already");
 }
 
 bool handle_snapshot_get(struct exchange *x, struct status *st) {

@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #define FIXTURE_LIBRARIES 64
-#define FIXTURE_WORKERS 2
+#define FIXTURE_WORKERS 12
 
 /* --- the host --- */
 

@@ -222,6 +222,17 @@ static void test_one_snapshot(void **state) {
     expect_error(s, 503, "OverloadedError", "GET", "/v1/snapshots/snapshot_20260101_000000.tar.zst", NULL);
     assert_int_equal(s->response.file_fd, -1);
     s->control->worker[0].sending = 0;
+    /* of many workers only so many take what is no write: of their places a part stays for searches */
+    places_init(&s->control->readers, 8);
+    for (size_t i = 0; i < s->control->workers; i++) {
+        s->control->worker[i].state = WORKER_BUSY;
+    }
+    s->control->worker[0].sending = 1;
+    (void)expect(s, 200, "GET", "/v1/snapshots/snapshot_20260101_000000.tar.zst", NULL);
+    s->control->worker[1].sending = 1;
+    expect_error(s, 503, "OverloadedError", "GET", "/v1/snapshots/snapshot_20260101_000000.tar.zst", NULL);
+    s->control->worker[0].sending = 0;
+    s->control->worker[1].sending = 0;
 
     (void)expect(s, 202, "POST", "/v1/snapshots/snapshot_20260101_000000.tar.zst/verify", NULL);
     assert_int_equal(s->commanded, API_VERIFY_SNAPSHOT);
