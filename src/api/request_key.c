@@ -40,9 +40,15 @@ bool request_key_read(struct exchange *x, struct status *st) {
     return true;
 }
 
+/* As routes.c takes it: one slash at the end is no other path. */
+static struct slice path_of(const struct api_request *r) {
+    size_t len = r->path.len;
+    return slice_of(r->path.data, len > 1 && r->path.data[len - 1] == '/' ? len - 1 : len);
+}
+
 bool request_key_recall(struct exchange *x, struct status *st) {
     const struct api_request *r = x->request;
-    const struct slice scope[] = {r->idempotency_key, r->method, r->path, auth_key(r)};
+    const struct slice scope[] = {r->idempotency_key, r->method, path_of(r), auth_key(r)};
     const struct slice body[] = {r->body, r->query};
     if (!x->keyed) {
         return true;

@@ -95,8 +95,12 @@ static void test_library(void **state) {
     /* what was made is as the reply says */
     struct json_object *library = expect(s, 200, "GET", path, NULL);
     assert_string_equal(json_object_to_json_string_ext(library, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE), r->body);
-    /* another key makes another one */
     struct reply other;
+    /* a slash at the end is no other path */
+    post(s, "/v1/libraries/", "one", body, &other);
+    assert_true(other.replayed);
+    assert_string_equal(other.location, path);
+    /* another key makes another one */
     post(s, "/v1/libraries", "two", body, &other);
     assert_int_equal(other.status, 201);
     assert_string_not_equal(other.location, path);
