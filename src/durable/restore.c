@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/io.h"
+#include "base/utf8.h"
 #include "durable/recovery.h"
 #include "durable/wal.h"
 #include "store/op_group.h"
@@ -373,6 +374,15 @@ static bool find_library(struct restoring *r, const struct restore_source *sourc
     return ok;
 }
 
+/* --as, before anything is read. What the server's max_name_bytes is nobody knows here: the preset is what every server takes that was not told otherwise. */
+static bool name_is_good(const char *name, struct status *st) {
+    struct limits preset;
+    struct slice given = slice_str(name != NULL ? name : "-");
+    limits_default(&preset);
+    return (given.len > 0 && given.len <= preset.max_name_bytes && utf8_valid(given) && !utf8_has_control(given)) ||
+           status_set(st, STATUS_INVALID, "--as takes a name of 1 to %" PRIu64 " bytes of UTF-8, without control characters", preset.max_name_bytes);
+}
+
 static bool check_new_name(struct restoring *r, struct status *st) {
     struct uuid found;
     const char *name = r->options->as;
@@ -585,7 +595,8 @@ static bool run(struct restoring *r, struct status *st) {
     if (r->state == NULL) {
         return status_no_memory(st);
     }
-    bool ok = open_into(r, st) && restore_source_open(o->source, o->logs, o->log_count, r->dir_fd, &source, st) && build(r, &source, &target, st);
+    bool ok = name_is_good(o->as, st) && open_into(r, st);
+    ok = ok && restore_source_open(o->source, o->logs, o->log_count, r->dir_fd, &source, st) && build(r, &source, &target, st);
     restore_source_close(&source);
     if (ok && r->report.lsn == 0 && r->next_lsn == 1) {
         ok = status_set(st, STATUS_INVALID, "nothing was there yet: that would be an empty server");

@@ -435,6 +435,12 @@ snapshot() {
     [ "$status" = 64 ]
     run restore "$instance/data" --into "$instance/x" --as other
     [ "$status" = 64 ]
+    local name
+    for name in '' "$(printf 'x%.0s' {1..256})" $'two\nlines' $'\xff'; do # what no library can be called
+        run restore "$instance/data" --into "$instance/x" --library test --as "$name"
+        [ "$status" = 65 ]
+        [[ $output == *"--as takes a name of 1 to 255 bytes"* ]]
+    done
     run restore "$instance/data" --into "$instance/x" --to-time yesterday
     [ "$status" = 64 ]
     run restore "$instance/nowhere" --into "$instance/x"
