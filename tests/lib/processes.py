@@ -15,167 +15,15 @@ import socket
 import struct
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import traceback
 
 import fcgi_client as fcgi
-import socket_activation
+import server
 from fcgi_client import Gone, request
-
-QUIRED = None
-MODELS = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "data", "models")
-WAIT = float(os.environ.get("QUIRE_TEST_WAIT", "30"))
-
-
-class Failure(Exception):
-    pass
-
-
-def check(condition, *what):
-    if not condition:
-        raise Failure(" ".join(str(w) for w in what) or "not as expected")
-
-
-def until(condition, what, seconds=None):
-    """Polls until condition() is true, and returns what it gave."""
-    deadline = time.monotonic() + (seconds or WAIT)
-    while True:
-        got = condition()
-        if got:
-            return got
-        check(time.monotonic() < deadline, "did not happen in time:", what)
-        time.sleep(0.002)
-
-
-class Server:
-    def __init__(self, *settings, environment=None, start=True):
-        self.dir = tempfile.mkdtemp(prefix="quire-proc.")
-        self.socket = os.path.join(self.dir, "run", "quired.sock")
-        self.write_socket = os.path.join(self.dir, "run", "quired-writes.sock")
-        self.conf = os.path.join(self.dir, "quire.conf")
-        self.log_path = os.path.join(self.dir, "quired.log")
-        self.environment = dict(os.environ, **(environment or {}))
-        self.process = None
-        self.write_conf("auth = off", "workers = 2", "log_level = debug", *settings)
-        if start:
-            try:
-                self.start()
-            except BaseException:
-                self.close()
-                raise
-
-    def write_conf(self, *lines):
-        base = {"data_dir": self.dir + "/data", "run_dir": self.dir + "/run", "log_file": self.log_path, "model_dir": MODELS}
-        for line in lines:
-            key, _, value = line.partition("=")
-            base[key.strip()] = value.strip()
-        self.settings = base
-        with open(self.conf, "w") as f:
-            f.writelines("%s = %s\n" % item for item in base.items())
-
-    def change(self, *lines):
-        self.write_conf(*(["%s = %s" % item for item in self.settings.items()] + list(lines)))
-
-    def start(self, *arguments):
-        with open(os.path.join(self.dir, "stderr"), "ab") as errors:
-            self.process = subprocess.Popen([QUIRED, "-c", self.conf, *arguments], env=self.environment, stdin=subprocess.DEVNULL, stderr=errors)
-        self.await_ready()
-
-    def start_with(self, sockets):
-        """As systemd starts it: with listening sockets from descriptor 3 on. Waits until it hears signals, or has ended."""
-        self.process = socket_activation.start([QUIRED, "-c", self.conf], sockets, self.environment, os.path.join(self.dir, "stderr"))
-        until(lambda: self.process.poll() is not None or os.path.exists(self.dir + "/run/quired.pid"), "its pid file")
-
-    def await_ready(self):
-        def ready():
-            check(self.process.poll() is None, "quired ended with", self.process.returncode, self.log()[-2000:])
-            try:
-                return request(self.socket, "GET", "/readiness").status == 200
-            except Gone:
-                return False
-
-        until(ready, "readiness")
-
-    def log(self):
-        try:
-            with open(self.log_path, errors="replace") as f:
-                return f.read()
-        except FileNotFoundError:
-            return ""
-
-    def stop(self, sig=signal.SIGTERM):
-        self.process.send_signal(sig)
-        return self.process.wait(WAIT)
-
-    def workers(self):
-        """Pids of the living workers."""
-        out = subprocess.run(["pgrep", "-P", str(self.process.pid)], capture_output=True, text=True).stdout.split()
-        return [int(p) for p in out if state_of(int(p)) not in ("Z", None)]
-
-    def request(self, *arguments, **more):
-        return request(self.socket, *arguments, **more)
-
-    def library(self, **members):
-        r = self.request("POST", "/v1/libraries", dict({"name": "test"}, **members))
-        check(r.status == 201, r.status, r.body)
-        return r.json()["id"]
-
-    def put(self, library, text="some words", **more):
-        return self.request("POST", "/v1/libraries/%s/documents" % library, {"title": "t", "texts": [text]}, **more)
-
-    def search(self, library, query="some words", k=10):
-        return self.request("POST", "/v1/libraries/%s/search" % library, {"query": query, "k": k, "mode": "dense"})
-
-    def metric(self, name):
-        for line in self.request("GET", "/metrics").body.decode().splitlines():
-            if line.split(" ")[0] == name:
-                return float(line.split(" ")[1])
-        raise Failure("no metric " + name)
-
-    def close(self):
-        if self.process is not None and self.process.poll() is None:
-            for pid in self.workers():
-                kill(pid, signal.SIGCONT)
-            self.process.kill()
-            self.process.wait()
-        shutil.rmtree(self.dir, ignore_errors=True)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, error, _):
-        log = self.log()
-        if error is not None:
-            print("\n".join("# " + line for line in log.splitlines()[-40:]))
-        self.close()
-        sanitizer = [line for line in log.splitlines() if "Sanitizer" in line or "runtime error:" in line]
-        if error is None and sanitizer:
-            print("\n".join("# " + line for line in log.splitlines()[-80:]))
-            raise Failure(sanitizer[0])
-
-
-def state_of(pid):
-    try:
-        with open("/proc/%d/stat" % pid) as f:
-            return f.read().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-
-
-def sanitized(pid):
-    with open("/proc/%d/maps" % pid) as f:
-        maps = f.read()
-    return "libasan" in maps or "libtsan" in maps
-
-
-def kill(pid, sig):
-    try:
-        os.kill(pid, sig)
-    except ProcessLookupError:
-        pass
-
+from server import WAIT, Failure, Server, check, kill, sanitized, state_of, until
+from successions import *  # noqa: F401,F403 - its tests
 
 # --- the tests ---
 
@@ -399,162 +247,6 @@ def test_reload():
         check(s.stop() == 0)
 
 
-class Load:
-    """Clients that search and write until told to stop, and what they were answered."""
-
-    def __init__(self, server, library, writers=2, searchers=2):
-        self.server, self.library = server, library
-        self.outcomes, self.written = [], []
-        self.stopping = threading.Event()
-        self.threads = [threading.Thread(target=self.write, args=(i,)) for i in range(writers)] + [threading.Thread(target=self.search) for _ in range(searchers)]
-
-    def __enter__(self):
-        for t in self.threads:
-            t.start()
-        return self
-
-    def __exit__(self, *_):
-        self.stopping.set()
-        for t in self.threads:
-            t.join()
-
-    def write(self, who):
-        number = 0
-        while not self.stopping.is_set():
-            number += 1
-            id = "w%d-%d" % (who, number)
-            if self.ask(self.server.write_socket, "/v1/libraries/%s/documents" % self.library, {"id": id, "title": "t", "texts": ["words %s" % id]}) == 201:
-                self.written.append(id)
-
-    def search(self):
-        while not self.stopping.is_set():
-            self.ask(self.server.socket, "/v1/libraries/%s/search" % self.library, {"query": "some words"})
-
-    def ask(self, path, uri, body):
-        try:
-            status = request(path, "POST", uri, body).status
-        except Gone as e:
-            status = str(e)
-        self.outcomes.append(status)
-        return status
-
-    def check(self):
-        check(set(self.outcomes) == {200, 201}, [o for o in self.outcomes if o not in (200, 201)][:3])
-        documents = self.server.request("GET", "/v1/libraries/" + self.library).json()["num_documents"]
-        check(documents == len(self.written), documents, len(self.written))
-
-
-def test_upgrade():
-    """USR2: the program that lies there now takes over in the same process, and no request fails; one that says no leaves the old one serving"""
-    global QUIRED
-    built, inherited = QUIRED, set()
-    with Server("workers = 3", "log_level = info", start=False) as s:
-        mine = os.path.join(s.dir, "quired")
-        shutil.copy(built, mine)
-        QUIRED = mine
-        try:
-            s.start()
-        finally:
-            QUIRED = built
-        library = s.library()
-        with Load(s, library) as load:
-            for times in range(1, 4):
-                shutil.copy(built, mine + ".new")
-                os.rename(mine + ".new", mine)
-                s.process.send_signal(signal.SIGUSR2)
-                until(lambda: s.log().count(" ready,") > times, "the next server")
-                inherited.add(os.stat("/proc/%d/exe" % s.process.pid).st_ino)
-            check(len(inherited) == 3, "it is not the program that lies there now")
-            for broken in ("#!/bin/sh\necho no such format; exit 65\n", "no program"):
-                with open(mine + ".new", "w") as f:
-                    f.write(broken)
-                os.chmod(mine + ".new", 0o755)
-                os.rename(mine + ".new", mine)
-                refusals = s.log().count("not upgraded, this server goes on")
-                s.process.send_signal(signal.SIGUSR2)
-                until(lambda: s.log().count("not upgraded, this server goes on") > refusals, "a refusal")
-            check("no such format" in s.log(), s.log()[-500:])
-        load.check()
-        check(open(s.dir + "/run/quired.pid").read().strip() == str(s.process.pid))
-        check(s.stop() == 0)
-        check(os.listdir(s.dir + "/run") == [], os.listdir(s.dir + "/run"))
-
-
-def test_stop_during_an_upgrade():
-    """TERM while a successor is awaited: the stop wins, and the next start has everything"""
-    with Server("workers = 2", "log_level = info", environment={"QUIRE_IO_FAULT": "fsync:delay=300,path=vectors"}) as s:
-        library = s.library()
-        check(s.put(library).status == 201)
-        s.process.send_signal(signal.SIGUSR2)
-        until(lambda: "the check is passed" in s.log(), "the check")
-        check(s.stop() == 0)
-        check(s.log().count(" starts, pid") == 1)
-        s.start()
-        check(s.request("GET", "/v1/libraries").json()[0]["num_documents"] == 1)
-
-
-def test_held_sockets():
-    """sockets that somebody else holds, as systemd does: stops and starts behind them fail no request, and they stay; a wrong one is refused"""
-    with Server("workers = 3", start=False) as s:
-        os.mkdir(s.dir + "/run")
-        held = [socket_activation.listen(p) for p in (s.write_socket, s.socket)]
-        s.start_with(held)
-        s.await_ready()
-        library = s.library()
-        with Load(s, library) as load:
-            for number in range(4):
-                time.sleep(0.1)
-                check(s.stop(signal.SIGTERM if number % 2 else signal.SIGINT) == 0)
-                time.sleep(0.05)
-                s.start_with(held)
-            s.await_ready()
-        load.check()
-        check(s.stop() == 0)
-        check(os.path.exists(s.socket) and os.path.exists(s.write_socket), "a socket that is held was removed")
-        wrong = socket_activation.listen(s.dir + "/run/wrong.sock")
-        s.start_with(held + [wrong])
-        check(s.process.wait(WAIT) == 78 and "wrong.sock" in s.log(), s.process.returncode, s.log()[-500:])
-        for h in held + [wrong]:
-            h.close()
-
-
-def crc32c(data):
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc ^= byte
-        for _ in range(8):
-            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
-    return crc ^ 0xFFFFFFFF
-
-
-def test_newer_data():
-    """arenas of a newer program: -t and a start say so and end with 65, and nothing is changed"""
-    with Server(start=False) as s:
-        s.start()
-        check(s.put(s.library()).status == 201)
-        check(s.stop() == 0)
-        test = [QUIRED, "-c", s.conf, "--set", "log_file=", "-t"]
-        done = subprocess.run(test, capture_output=True, text=True, timeout=WAIT)
-        check(done.returncode == 0 and "configuration ok" in done.stdout and "data ok" in done.stdout, done)
-        path = s.dir + "/data/vectors/checkpoint"
-        with open(path, "rb") as f:
-            good = f.read()
-        head = good[:8] + struct.pack("<I", 99)
-        newer = head + good[12:-4]
-        newer += struct.pack("<I", crc32c(newer))
-        with open(path, "wb") as f:
-            f.write(newer)
-        for command in (test, test[:-1]):
-            done = subprocess.run(command, capture_output=True, text=True, timeout=WAIT)
-            check(done.returncode == 65 and "vectors/checkpoint has format 99" in done.stderr, done)
-        with open(path, "rb") as f:
-            check(f.read() == newer)
-        with open(path, "wb") as f:
-            f.write(good)
-        s.start()
-        check(s.request("GET", "/v1/libraries").json()[0]["num_documents"] == 1)
-
-
 def test_log_reopened():
     """USR1: supervisor and workers go on in a new file"""
     with Server() as s:
@@ -605,9 +297,9 @@ def test_supervisor_death_takes_workers():
 def test_second_server_is_refused():
     """the same data directory: 75; the same socket: 75; the first one goes on"""
     with Server() as s:
-        second = subprocess.run([QUIRED, "-c", s.conf, "--set", "run_dir=" + s.dir + "/run2", "--set", "log_file="], capture_output=True, timeout=WAIT)
+        second = subprocess.run([server.QUIRED, "-c", s.conf, "--set", "run_dir=" + s.dir + "/run2", "--set", "log_file="], capture_output=True, timeout=WAIT)
         check(second.returncode == 75, second.returncode, second.stderr)
-        third = subprocess.run([QUIRED, "-c", s.conf, "--set", "data_dir=" + s.dir + "/data2", "--set", "log_file=", "--set",
+        third = subprocess.run([server.QUIRED, "-c", s.conf, "--set", "data_dir=" + s.dir + "/data2", "--set", "log_file=", "--set",
                                 "pid_file=" + s.dir + "/pid2"], capture_output=True, timeout=WAIT)
         check(third.returncode == 75, third.returncode, third.stderr)
         check(s.request("GET", "/readiness").status == 200)
@@ -967,7 +659,7 @@ def test_stop_while_recovering():
         check(s.put(library).status == 201)
         check(s.stop(signal.SIGQUIT) == 0)
         slow = dict(s.environment, QUIRE_IO_FAULT="mkdir:delay=20000,path=wal")
-        p = subprocess.Popen([QUIRED, "-c", s.conf], env=slow, stdin=subprocess.DEVNULL)
+        p = subprocess.Popen([server.QUIRED, "-c", s.conf], env=slow, stdin=subprocess.DEVNULL)
         until(lambda: s.log().count("restoring from") == 2, "recovery has begun")
         time.sleep(0.1)
         begun = time.monotonic()
@@ -1009,11 +701,10 @@ TESTS = {name[5:]: f for name, f in sorted(globals().items()) if name.startswith
 
 
 def main():
-    global QUIRED
     if len(sys.argv) < 2:
         print(__doc__.strip(), file=sys.stderr)
         return 64
-    QUIRED = os.path.abspath(sys.argv[1])
+    server.QUIRED = os.path.abspath(sys.argv[1])
     names = sys.argv[2:] or list(TESTS)
     failed = 0
     print("1..%d" % len(names))
