@@ -546,7 +546,7 @@ static bool enter_first(struct opening *o, struct wal *w, struct status *st) {
 }
 
 static void fill_report(const struct opening *o, struct wal_report *report) {
-    report->repaired = o->repaired;
+    report->repaired = o->repaired || (o->count == 0 && must_reach(o) > 0); /* without any segment there is nothing to set aside */
     for (size_t i = 0; i < o->count; i++) {
         report->records += o->found[i].scan.records;
     }

@@ -480,6 +480,12 @@ static void missing_segments(void **state) {
         assert_int_equal(unlinkat(x->live.fd, x->names[i], 0), 0);
     }
     must_refuse(x, x->last_lsn, "no log");
+    struct wal_options o = log_options(&x->live);
+    struct wal_report report = {0};
+    o.expect_lsn = x->last_lsn;
+    o.repair = true;
+    oplog_close(log_open_ok(&o, &report));
+    assert_true(report.repaired);
     must_repair(x, x->last_lsn, x->last_lsn, 0);
 }
 
