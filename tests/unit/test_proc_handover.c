@@ -21,18 +21,20 @@ enum { FIRST_FD = 3, DIRECTORY_MAX = 88 }; /* a socket's path has at most 107 by
 
 struct fixture {
     char directory[DIRECTORY_MAX];
-    char path[LISTENERS][DIRECTORY_MAX + 16];
+    char path[LISTENERS][DIRECTORY_MAX + 24];
 };
 
 static int set_up(void **state) {
     struct fixture *f = (struct fixture *)calloc(1, sizeof *f);
     const char *base = getenv("TMPDIR");
+    char directory[DIRECTORY_MAX];
     assert_non_null(f);
-    int len = snprintf(f->directory, sizeof f->directory, "%s/quire-handover.XXXXXX", base == NULL ? "/tmp" : base);
-    assert_in_range(len, 0, sizeof f->directory - 1);
-    assert_non_null(mkdtemp(f->directory));
+    int len = snprintf(directory, sizeof directory, "%s/quire-handover.XXXXXX", base == NULL ? "/tmp" : base);
+    assert_in_range(len, 0, sizeof directory - 1);
+    assert_non_null(mkdtemp(directory));
+    memcpy(f->directory, directory, sizeof directory);
     for (int i = 0; i < LISTENERS; i++) {
-        (void)snprintf(f->path[i], sizeof f->path[i], "%s/%d.sock", f->directory, i);
+        (void)snprintf(f->path[i], sizeof f->path[i], "%s/%d.sock", directory, i);
     }
     *state = f;
     return 0;
