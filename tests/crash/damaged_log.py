@@ -97,7 +97,7 @@ class DamagedLog:
     # --- what is done to it ---
 
     def used(self, path):
-        """Bytes up to the last that is not zero. (A segment that was used before is not zero, but in these lives none is.)"""
+        """Bytes up to the last that is not zero; in a segment that was used before that may be one of then."""
         with open(path, "rb") as f:
             return max(len(f.read().rstrip(b"\0")), HEADER + 1)
 
@@ -200,9 +200,10 @@ class DamagedLog:
         try:
             self.instance.start()
             self.life.note("no_refusal")
-            if not may_be_passed_over:
-                self.life.wrong("it was not refused: %s" % self.instance.log()[-1500:])
+            # Nor need it be where it hit what an earlier life of a segment left, and nothing is missing.
             last = int(re.findall(r"LSN (\d+)$", self.instance.log(), re.M)[-1])
+            if not may_be_passed_over and last < max(lsn for lsn, _, _ in self.writer.history):
+                self.life.wrong("it was not refused: %s" % self.instance.log()[-1500:])
             self.check(range(last + 1, sys.maxsize))
         except StartFailed as e:
             self.judge_refusal(e, before)
