@@ -21,6 +21,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 enum { COPY_STEP = 1024 * 1024, TEMPORARY_MAX = WAL_NAME_MAX + 8, LIST_FIRST_CAP = 16 };
 
@@ -71,6 +72,17 @@ static bool look(int dir_fd, const struct wal_segment *segment, uint64_t *ret_ne
     }
     io_close(&fd);
     return ok;
+}
+
+/* The log's own directory has every segment under its name already: each would count as archived, and then go. */
+static bool is_elsewhere(const struct wal *w, int dir_fd, struct status *st) {
+    struct stat own;
+    struct stat other;
+    if (fstat(w->dir_fd, &own) != 0 || fstat(dir_fd, &other) != 0) {
+        return status_set_errno(st, errno, "cannot look at the archive of the log");
+    }
+    return own.st_dev != other.st_dev || own.st_ino != other.st_ino ||
+           status_set(st, STATUS_CONFLICT, "archive_dir is the directory of the log itself");
 }
 
 /* --- copying --- */
@@ -180,7 +192,7 @@ bool wal_archive(struct oplog *log, int dir_fd, bool with_last, struct oplog_arc
     bool finished = false;
     uint64_t last = 0;
     uint64_t until = 0;
-    bool ok = true;
+    bool ok = dir_fd < 0 || is_elsewhere(w, dir_fd, st);
     while (ok && dir_fd >= 0 && next_segment(w, a->lsn, with_last, &segment, &finished, &last, &until)) {
         bool copied = false;
         ok = copy_segment(w, dir_fd, &segment, finished, until, &copied, st);
@@ -271,7 +283,7 @@ bool wal_archive_prune(struct oplog *log, int dir_fd, uint64_t lsn, uint64_t *re
     struct wal *w = (struct wal *)log;
     struct archived_list l = {0};
     uint64_t removed = 0;
-    bool ok = list_archive(dir_fd, &l, st);
+    bool ok = is_elsewhere(w, dir_fd, st) && list_archive(dir_fd, &l, st);
     if (ok && l.count > 1) {
         qsort(l.items, l.count, sizeof *l.items, by_first_lsn);
     }

@@ -288,6 +288,21 @@ static void old_copies_go(void **state) {
     assert_int_equal(archived_names(a, names), 1); /* the last one stays in any case */
 }
 
+/* The log's own directory has every segment under its name, so each would count as archived; and then it is removed. */
+static void the_log_itself(void **state) {
+    struct archiving *a = (struct archiving *)*state;
+    struct status st = {0};
+    uint64_t removed = 0;
+    fill(a, 3);
+    assert_false(oplog_archive(a->log, a->wal.fd, false, &a->state, &st));
+    assert_int_equal(st.code, STATUS_CONFLICT);
+    assert_int_equal(a->state.lsn, 0);
+    assert_true(a->state.waiting > 0);
+    assert_false(oplog_archive_prune(a->log, a->wal.fd, UINT64_MAX, &removed, &st));
+    assert_int_equal(removed, 0);
+    archive_ok(a, false);
+}
+
 /* A segment that a snapshot made superfluous is not used again before its time: that is the floor's, see proc/log_floor.c; here: what was retired is not
  * missed. */
 static void retired_ones(void **state) {
@@ -310,6 +325,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(the_last_one_at_a_stop, set_up, tear_down),
         cmocka_unit_test_setup_teardown(failures, set_up, tear_down),
         cmocka_unit_test_setup_teardown(somebody_elses, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(the_log_itself, set_up, tear_down),
         cmocka_unit_test_setup_teardown(damaged_ones_are_no_copies, set_up, tear_down),
         cmocka_unit_test_setup_teardown(old_copies_go, set_up, tear_down),
         cmocka_unit_test_setup_teardown(retired_ones, set_up, tear_down),
