@@ -434,11 +434,13 @@ bool handle_index_rebuild(struct exchange *x, struct status *st) {
             return false;
         }
     }
-    if (task_is_running(x, TASK_REBUILD, &id)) {
+    bool other_settings = !index_settings_equal(&before, &d.index);
+    /* One that runs may be what this very key has begun a moment ago; the supervisor can tell. */
+    if ((other_settings || !x->keyed) && task_is_running(x, TASK_REBUILD, &id)) {
         return status_set_subject(st, STATUS_CONFLICT, SUBJECT_LIBRARY, "the index of this library is being rebuilt already");
     }
     /* Logged by itself, whether there is a key or not: a retry finds the settings as they shall be, and goes on from there. */
-    if (!index_settings_equal(&before, &d.index) && !change_settings(x, &id, &d, &result, st)) {
+    if (other_settings && !change_settings(x, &id, &d, &result, st)) {
         return false;
     }
     return task_begin(x, TASK_REBUILD, API_REBUILD_INDEX, &id, result.lsn, st);

@@ -253,7 +253,7 @@ static bool cancel_task(struct supervisor *s, const struct uuid *task, struct uu
     return true;
 }
 
-static bool obey(struct supervisor *s, const struct channel_command *c, struct uuid *ret_task, struct status *st) {
+bool channels_obey(struct supervisor *s, const struct channel_command *c, struct uuid *ret_task, struct status *st) {
     const struct uuid *id = c->keyed ? &c->task : NULL;
     if (load_acquire_u32(&s->control->accepting) == 0) { /* pairs with: CONTROL_STATE; else a task begins that nobody ends */
         return status_set(st, STATUS_NOT_READY, "the server is stopping");
@@ -273,12 +273,12 @@ static bool obey(struct supervisor *s, const struct channel_command *c, struct u
     return status_set(st, STATUS_INTERNAL, "an unknown command");
 }
 
-/* A task that was begun by a request with an Idempotency-Key: the committer answers when that is remembered, so the worker that
- * asked may die, and a retry does not begin another one. */
-static bool remember_task(struct channels *c, uint32_t slot, const struct channel_command *command, struct status *st) {
+/* A task that a request with an Idempotency-Key asks for: the committer begins it when its turn comes, unless one that came before has, and answers when that
+ * is remembered. So the worker that asked may die, and a retry does not begin another one. */
+static bool enqueue_task(struct channels *c, uint32_t slot, const struct channel_command *command, struct status *st) {
     const struct channel *ch = &c->channel[slot];
     struct submission *sub = NULL;
-    if (!submission_of_task(&command->id, &command->origin, &sub, st)) {
+    if (!submission_of_task(command, &sub, st)) {
         return false;
     }
     sub->slot = slot;
@@ -301,7 +301,8 @@ static bool take_command(struct channels *c, uint32_t slot, struct status *st) {
         return false;
     }
     status_clear(&outcome);
-    if (!obey(c->s, &command, &task, &outcome) || !command.keyed || !remember_task(c, slot, &command, &outcome)) {
+    bool ok = command.keyed ? enqueue_task(c, slot, &command, &outcome) : channels_obey(c->s, &command, &task, &outcome);
+    if (!ok || !command.keyed) {
         send_answer(c, slot, ch->header.request, &outcome, &task);
     }
     return true;

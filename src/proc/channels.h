@@ -7,6 +7,7 @@
 #ifndef QUIRE_PROC_CHANNELS_H
 #define QUIRE_PROC_CHANNELS_H
 
+#include "proc/channel.h"
 #include "proc/supervisor.h"
 
 MUST_CHECK bool channels_new(struct supervisor *s, struct channels **ret, struct status *st);
@@ -17,6 +18,8 @@ void channels_free(struct channels *c);
 void channels_adopt(struct channels *c, uint32_t slot, uint64_t generation, int fd);
 /* Any thread: a whole frame to that worker. One that is gone, or takes nothing, loses it. */
 void channels_send(struct channels *c, uint32_t slot, uint64_t generation, const struct buf *frame);
+/* Any thread: does what a command says. *ret_task: the task that was begun, or that is meant. */
+MUST_CHECK bool channels_obey(struct supervisor *s, const struct channel_command *command, struct uuid *ret_task, struct status *st);
 /* Since the thread last came round; it does at least once a second. */
 int64_t channels_quiet_us(const struct channels *c);
 

@@ -8,7 +8,8 @@
  *                and a reservation cannot be undone alone
  *   several      begin a batch, so that nothing but their own can stand in their way. Where room or memory fails the whole is given
  *                up with its reservations: the client may send it again with the same key
- *   none         of a request that began a task (channels.c): only what is remembered
+ *   none         of a request for a task: it begins here, so that of several at once with one key the first begins one, and no other.
+ *                Its record is only what is remembered; should the log refuse that, the task goes on and the client is told of the failure
  *
  * All ops of a record are checked before any is applied, so one that touches what an earlier one touches (op_set) is refused as if
  * that were done already. A request of which nothing can be done is not remembered: nothing was changed, it may come again.
@@ -16,6 +17,7 @@
  * Two requests with one key never share a batch; the second finds what is remembered of the first, in the next one.
  */
 #include "proc/committer_internal.h"
+#include "proc/channels.h"
 #include "proc/keyed.h"
 #include "shm/atomics.h"
 
@@ -94,7 +96,12 @@ static bool prepare_several(struct committer *c, struct submission *sub, size_t 
             return false;
         }
     }
-    return (*ret_good == 0 && sub->count > 0) || keyed_make_record(c->s, sub, st);
+    return *ret_good == 0 || keyed_make_record(c->s, sub, st);
+}
+
+static bool prepare_task(struct committer *c, struct submission *sub, struct status *st) {
+    struct uuid task;
+    return keyed_make_record(c->s, sub, st) && channels_obey(c->s, &sub->command, &task, st);
 }
 
 static bool key_in_batch(const struct batch *b, const struct idempotency_id *id) {
@@ -138,7 +145,9 @@ bool committer_take_keyed(struct committer *c, struct submission *sub) {
         return true;
     }
     bool ok = committer_room(b, sub->count + 1) || status_no_memory(&st);
-    ok = ok && (sub->count == 1 ? prepare_single(c, sub, &good, &st) : prepare_several(c, sub, &good, &st));
+    ok = ok && (sub->count == 0   ? prepare_task(c, sub, &st)
+                : sub->count == 1 ? prepare_single(c, sub, &good, &st)
+                                  : prepare_several(c, sub, &good, &st));
     if (!ok && b->record_count == 0) { /* only its own are there */
         catalog_abandon(c->s->catalog);
         op_set_clear(c->touched);

@@ -42,15 +42,15 @@ static struct submission *submission_new(size_t count) {
     return s;
 }
 
-bool submission_of_task(const struct idempotency_id *id, const struct idempotency_origin *origin, struct submission **ret,
-                        struct status *st) {
+bool submission_of_task(const struct channel_command *command, struct submission **ret, struct status *st) {
     struct submission *s = submission_new(0);
     if (s == NULL) {
         return status_no_memory(st);
     }
     s->keyed = true;
-    s->id = *id;
-    s->origin = *origin;
+    s->id = command->id;
+    s->origin = command->origin;
+    s->command = *command;
     *ret = s;
     return true;
 }

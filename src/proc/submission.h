@@ -20,6 +20,7 @@ struct submission {
     bool keyed; /* of a request with an Idempotency-Key: */
     struct idempotency_id id;
     struct idempotency_origin origin;
+    struct channel_command command; /* of one without ops: the task to begin */
     size_t count;
     size_t decided; /* ops before this one have a result, or are in the batch under way; the committer's */
     struct submitted_op *ops;
@@ -40,9 +41,8 @@ struct submission {
 /* Decodes a payload of malloc'd memory, which it takes over on success. STATUS_MALFORMED: the worker is broken. */
 MUST_CHECK bool submission_decode(uint8_t *payload, size_t len, uint64_t max_ops, const struct limits *limits,
                                   struct submission **ret, struct status *st);
-/* What a request with an Idempotency-Key becomes that began a task: no ops, only what is remembered of it. */
-MUST_CHECK bool submission_of_task(const struct idempotency_id *id, const struct idempotency_origin *origin, struct submission **ret,
-                                   struct status *st);
+/* What a request with an Idempotency-Key becomes that begins a task: no ops, only the command and what is remembered of it. */
+MUST_CHECK bool submission_of_task(const struct channel_command *command, struct submission **ret, struct status *st);
 void submission_free(struct submission *s); /* takes NULL */
 
 #endif

@@ -208,6 +208,22 @@ one='{"title":"t","texts":["the one and only"]}'
     [ "$(jq '[.[] | select(.kind == "optimize" or .kind == "rebuild")] | length' <<<"$body")" = 2 ]
 }
 
+@test "tasks: a dozen at once with one key begin one, and all get the same reply" {
+    remove_instance
+    unset instance
+    QUIRE_IO_FAULT="fdatasync:delay=100,path=wal_" start_instance --set workers=16 --set snapshot_interval=0
+    make_library
+    for call in /v1/snapshots "/v1/libraries/$library/index/optimize" "/v1/libraries/$library/index/rebuild"; do
+        seq 12 | xargs -P 12 -I{} curl -sS --cacert "$instance/tls/cert.pem" -X POST -H 'Idempotency-Key: crowd' \
+            -w ' %{http_code}\n' -o "$BATS_TEST_TMPDIR/{}" "$url$call" >"$BATS_TEST_TMPDIR/codes"
+        [ "$(sort -u "$BATS_TEST_TMPDIR/codes")" = ' 202' ]
+        [ "$(cat "$BATS_TEST_TMPDIR"/[0-9]* | jq -r .id | sort -u | wc -l)" = 1 ]
+        until_true 20 succeeded "$(jq -r .id "$BATS_TEST_TMPDIR/1")"
+    done
+    api GET /v1/tasks
+    [ "$(jq -c '[.[].kind] | sort' <<<"$body")" = '["optimize","rebuild","snapshot"]' ]
+}
+
 @test "a batch with an id twice, and one that is too large for one record" {
     remove_instance
     unset instance
