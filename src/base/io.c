@@ -157,6 +157,51 @@ void io_close(int *fd) {
     *fd = -1;
 }
 
+bool io_open_dir(int dir_fd, const char *path, int flags, const char *what, DIR **ret, struct status *st) {
+    int fd = -1;
+    if (!io_open_at(dir_fd, path, O_RDONLY | O_DIRECTORY | flags, 0, &fd, st)) {
+        return false;
+    }
+    DIR *dir = fdopendir(fd);
+    if (dir == NULL) {
+        int err = errno;
+        io_close(&fd);
+        return status_set_errno(st, err, "cannot read %s", what);
+    }
+    *ret = dir;
+    return true;
+}
+
+/* The next name but "." and "..". NULL: the end when errno is 0, else a failure. */
+static const char *next_name(DIR *dir) {
+    for (;;) {
+        errno = 0;
+        const struct dirent *entry = readdir(dir);
+        if (entry == NULL) {
+            return NULL;
+        }
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0) {
+            return entry->d_name;
+        }
+    }
+}
+
+bool io_each_entry(int dir_fd, const char *what, io_entry_fn fn, void *ctx, struct status *st) {
+    DIR *dir = NULL;
+    if (!io_open_dir(dir_fd, ".", 0, what, &dir, st)) {
+        return false;
+    }
+    bool ok = true;
+    for (const char *name = next_name(dir); ok && name != NULL; name = next_name(dir)) {
+        ok = fn(dir_fd, name, ctx, st);
+    }
+    if (ok && errno != 0) {
+        ok = status_set_errno(st, errno, "cannot read %s", what);
+    }
+    (void)closedir(dir);
+    return ok;
+}
+
 static int call_pread(struct io_event *e) {
     ssize_t n = pread(e->fd, e->into, e->len, e->at);
     e->len = n > 0 ? (size_t)n : 0;
@@ -331,17 +376,12 @@ static bool empty_directory(DIR *dir, int depth, struct status *st) {
     if (depth >= TREE_DEPTH_MAX) {
         return status_set(st, STATUS_IO, "cannot remove a tree of more than %d directories inside one another", TREE_DEPTH_MAX);
     }
-    for (;;) {
-        errno = 0;
-        const struct dirent *entry = readdir(dir);
-        if (entry == NULL) {
-            return errno == 0 || status_set_errno(st, errno, "cannot read a directory");
-        }
-        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
-            !remove_entry(dirfd(dir), entry->d_name, depth + 1, st)) {
+    for (const char *name = next_name(dir); name != NULL; name = next_name(dir)) {
+        if (!remove_entry(dirfd(dir), name, depth + 1, st)) {
             return false;
         }
     }
+    return errno == 0 || status_set_errno(st, errno, "cannot read a directory");
 }
 
 bool io_remove_tree(int dir_fd, const char *path, struct status *st) {

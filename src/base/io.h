@@ -22,6 +22,7 @@
 
 #include "base/buf.h"
 
+#include <dirent.h>
 #include <sys/types.h>
 
 enum io_call {
@@ -76,6 +77,14 @@ MUST_CHECK bool io_open_at(int dir_fd, const char *path, int flags, mode_t mode,
 typedef int (*io_open_fn)(int dir_fd, const char *path, int flags, int *ret_fd, void *ctx);
 void io_set_opener(io_open_fn fn, void *ctx);
 void io_close(int *fd); /* closes when >= 0 and sets -1 */
+/* Opens a directory for readdir(3); closedir(3) is the caller's. `flags` is 0 or O_NOFOLLOW; `what` names it in messages. */
+MUST_CHECK bool io_open_dir(int dir_fd, const char *path, int flags, const char *what, DIR **ret, struct status *st);
+/* Told each name in a directory. `dir_fd` is what io_each_entry was given; `name` lives until fn returns. false, with the status set, ends
+ * the listing. */
+typedef bool (*io_entry_fn)(int dir_fd, const char *name, void *ctx, struct status *st);
+/* Calls fn for all that is in the directory dir_fd but "." and "..", in no order. It is opened anew, as ".": an opener (above) has to answer
+ * that. `what` names it in messages. false: fn said so, or the directory cannot be opened or read to its end. */
+MUST_CHECK bool io_each_entry(int dir_fd, const char *what, io_entry_fn fn, void *ctx, struct status *st);
 /* An end of file before len is STATUS_CORRUPT. */
 MUST_CHECK bool io_pread_full(int fd, void *data, size_t len, off_t at, struct status *st);
 /* Like pread, but returns how much there was. */

@@ -98,15 +98,9 @@ static bool check_segment(int dir_fd, const char *name, struct status *st) {
 
 static bool check_log(int data_dir_fd, struct status *st) {
     struct status failed;
-    int fd = -1;
-    if (!io_open_at(data_dir_fd, "wal", O_RDONLY | O_DIRECTORY, 0, &fd, &failed)) {
+    DIR *dir = NULL;
+    if (!io_open_dir(data_dir_fd, "wal", 0, "the log", &dir, &failed)) {
         return failed.sys_errno == ENOENT || status_set_errno(st, failed.sys_errno, "cannot look at the log");
-    }
-    DIR *dir = fdopendir(fd);
-    if (dir == NULL) {
-        int err = errno;
-        io_close(&fd);
-        return status_set_errno(st, err, "cannot look at the log");
     }
     bool ok = true;
     for (const struct dirent *e = readdir(dir); ok && e != NULL; e = readdir(dir)) {

@@ -354,44 +354,35 @@ static bool names_directory(const struct needed *n, const struct uuid *id, uint3
     return false;
 }
 
-static DIR *open_listing(int dir_fd, const char *path) {
-    struct status ignored;
-    int fd = -1;
-    if (!io_open_at(dir_fd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, &fd, &ignored)) {
-        return NULL;
-    }
-    DIR *dir = fdopendir(fd);
-    if (dir == NULL) {
-        io_close(&fd);
-    }
-    return dir;
-}
-
 static void remove_pages(const struct live_checkpointer *k, const struct needed *n, const struct library_view *view) {
     char directory[ARENA_DIRECTORY_MAX];
     char path[LIVE_PATH_BYTES];
     struct status st;
     arena_directory_name(&view->id, view->directory, directory);
     (void)snprintf(path, sizeof path, "vectors/%s", directory);
-    DIR *dir = open_listing(k->options.data_dir_fd, path);
-    for (const struct dirent *e = dir != NULL ? readdir(dir) : NULL; e != NULL; e = readdir(dir)) {
+    DIR *dir = NULL;
+    if (!io_open_dir(k->options.data_dir_fd, path, O_NOFOLLOW, path, &dir, &st)) {
+        return;
+    }
+    for (const struct dirent *e = readdir(dir); e != NULL; e = readdir(dir)) {
         uint64_t number = 0;
         if (live_pages_parse(e->d_name, &number) && !names_pages(n, view, number) && !io_unlink_at(dirfd(dir), e->d_name, &st)) {
             log_status(LOG_LEVEL_WARN, "an old page file stays", &st);
         }
     }
-    if (dir != NULL) {
-        (void)closedir(dir);
-    }
+    (void)closedir(dir);
 }
 
 /* Directories that compactions have replaced: an earlier number of a library that is alive. */
 static void remove_directories(const struct live_checkpointer *k, const struct needed *n, const struct library_view *view) {
     struct status st;
-    DIR *dir = view->directory > 0 ? open_listing(k->options.data_dir_fd, "vectors") : NULL;
+    DIR *dir = NULL;
     char bare[ARENA_DIRECTORY_MAX];
+    if (view->directory == 0 || !io_open_dir(k->options.data_dir_fd, "vectors", O_NOFOLLOW, "the directory vectors/", &dir, &st)) {
+        return;
+    }
     arena_directory_name(&view->id, 0, bare);
-    for (const struct dirent *e = dir != NULL ? readdir(dir) : NULL; e != NULL; e = readdir(dir)) {
+    for (const struct dirent *e = readdir(dir); e != NULL; e = readdir(dir)) {
         char name[ARENA_DIRECTORY_MAX];
         uint32_t number = strncmp(e->d_name, bare, strlen(bare)) == 0 && e->d_name[strlen(bare)] == '.'
                               ? (uint32_t)strtoul(e->d_name + strlen(bare) + 1, NULL, 10)
@@ -402,9 +393,7 @@ static void remove_directories(const struct live_checkpointer *k, const struct n
             log_status(LOG_LEVEL_WARN, "the files of before a compaction stay", &st);
         }
     }
-    if (dir != NULL) {
-        (void)closedir(dir);
-    }
+    (void)closedir(dir);
 }
 
 static void collect(struct live_checkpointer *k) {
@@ -524,19 +513,13 @@ static void check_found(struct live_checkpointer *k, bool resumed) {
 
 static bool find_number_in(struct live_checkpointer *k, int vectors_fd, const char *directory, struct status *st) {
     struct status failed = {0};
-    int fd = -1;
-    if (!io_open_at(vectors_fd, directory, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, &fd, &failed)) {
+    DIR *dir = NULL;
+    if (!io_open_dir(vectors_fd, directory, O_NOFOLLOW, "the directory of a library", &dir, &failed)) {
         if (failed.sys_errno == ENOTDIR || failed.sys_errno == ELOOP || failed.sys_errno == ENOENT) {
             return true;
         }
         *st = failed;
         return false;
-    }
-    DIR *dir = fdopendir(fd);
-    if (dir == NULL) {
-        int err = errno;
-        io_close(&fd);
-        return status_set_errno(st, err, "cannot read the directory of a library");
     }
     for (const struct dirent *e = readdir(dir); e != NULL; e = readdir(dir)) {
         uint64_t number = 0;
@@ -550,15 +533,9 @@ static bool find_number_in(struct live_checkpointer *k, int vectors_fd, const ch
 
 /* No page file that lies there is ever written again: a checkpoint that cannot be read at this moment may name it. */
 static bool find_number(struct live_checkpointer *k, struct status *st) {
-    int fd = -1;
-    if (!io_open_at(k->options.data_dir_fd, "vectors", O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, &fd, st)) {
+    DIR *dir = NULL;
+    if (!io_open_dir(k->options.data_dir_fd, "vectors", O_NOFOLLOW, "the directory vectors/", &dir, st)) {
         return false;
-    }
-    DIR *dir = fdopendir(fd);
-    if (dir == NULL) {
-        int err = errno;
-        io_close(&fd);
-        return status_set_errno(st, err, "cannot read the directory vectors/");
     }
     bool ok = true;
     for (const struct dirent *e = readdir(dir); ok && e != NULL; e = readdir(dir)) {

@@ -16,7 +16,6 @@
 #include "durable/wal.h"
 #include "store/op_group.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -405,35 +404,25 @@ static bool is_ours(const char *name) {
     return false;
 }
 
-static bool counts_as_nothing(const char *name) {
-    return strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || strcmp(name, "lost+found") == 0;
+struct looking {
+    bool any;
+    bool ours;
+};
+
+static bool look_at_entry(int dir_fd, const char *name, void *ctx, struct status *st) {
+    struct looking *l = (struct looking *)ctx;
+    (void)dir_fd;
+    (void)st;
+    l->any = l->any || strcmp(name, "lost+found") != 0;
+    l->ours = l->ours || is_ours(name);
+    return true;
 }
 
 /* A directory that is neither empty nor ours is not written into. */
 static bool look_at(int dir_fd, struct status *st) {
-    int fd = -1;
-    bool any = false;
-    bool ours = false;
-    if (!io_open_at(dir_fd, ".", O_RDONLY | O_DIRECTORY, 0, &fd, st)) {
-        return false;
-    }
-    DIR *dir = fdopendir(fd);
-    if (dir == NULL) {
-        int err = errno;
-        io_close(&fd);
-        return status_set_errno(st, err, "cannot read the data directory");
-    }
-    errno = 0;
-    for (const struct dirent *e = readdir(dir); e != NULL; e = readdir(dir)) {
-        any = any || !counts_as_nothing(e->d_name);
-        ours = ours || is_ours(e->d_name);
-    }
-    int err = errno;
-    (void)closedir(dir);
-    if (err != 0) {
-        return status_set_errno(st, err, "cannot read the data directory");
-    }
-    return !any || ours || status_set(st, STATUS_INVALID, "the directory to restore into is not empty, and no data directory of quire");
+    struct looking l = {0};
+    return io_each_entry(dir_fd, "the data directory", look_at_entry, &l, st) &&
+           (!l.any || l.ours || status_set(st, STATUS_INVALID, "the directory to restore into is not empty, and no data directory of quire"));
 }
 
 static bool sync_parent(const char *path, struct status *st) {

@@ -7,7 +7,6 @@
 #include "durable/recovery.h"
 #include "durable/snapshot_format.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
@@ -149,13 +148,12 @@ static bool is_archive(const char *name) {
     return strlen(name) < SNAPSHOT_NAME_MAX && snapshot_name_valid(name);
 }
 
-typedef bool (*entry_fn)(struct restore_source *s, int dir_fd, const char *name, struct status *st);
-
-static bool take_segment(struct restore_source *s, int dir_fd, const char *name, struct status *st) {
-    return !is_segment(name) || add_segment(s, dir_fd, name, st);
+static bool take_segment(int dir_fd, const char *name, void *ctx, struct status *st) {
+    return !is_segment(name) || add_segment((struct restore_source *)ctx, dir_fd, name, st);
 }
 
-static bool take_archive(struct restore_source *s, int dir_fd, const char *name, struct status *st) {
+static bool take_archive(int dir_fd, const char *name, void *ctx, struct status *st) {
+    struct restore_source *s = (struct restore_source *)ctx;
     struct status ignored;
     if (!is_archive(name)) {
         return true;
@@ -164,41 +162,18 @@ static bool take_archive(struct restore_source *s, int dir_fd, const char *name,
     return add_archive(s, dir_fd, name, name, &ignored) || ignored.code != STATUS_NO_MEMORY || status_no_memory(st);
 }
 
-static bool each_entry(struct restore_source *s, int dir_fd, entry_fn fn, struct status *st) {
-    int fd = -1;
-    if (!io_open_at(dir_fd, ".", O_RDONLY | O_DIRECTORY, 0, &fd, st)) {
-        return false;
-    }
-    DIR *dir = fdopendir(fd);
-    if (dir == NULL) {
-        int err = errno;
-        io_close(&fd);
-        return status_set_errno(st, err, "cannot read a directory");
-    }
-    bool ok = true;
-    errno = 0;
-    for (const struct dirent *e = readdir(dir); ok && e != NULL; errno = 0, e = readdir(dir)) {
-        ok = fn(s, dir_fd, e->d_name, st);
-    }
-    if (ok && errno != 0) {
-        ok = status_set_errno(st, errno, "cannot read a directory");
-    }
-    (void)closedir(dir);
-    return ok;
-}
-
 static bool has_directory(int dir_fd, const char *name) {
     struct stat about;
     return fstatat(dir_fd, name, &about, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(about.st_mode);
 }
 
 static bool open_snapshots(struct restore_source *s, int at, const char *path, struct status *st) {
-    return open_dir(s, at, path, &s->snapshots_fd, st) && each_entry(s, s->snapshots_fd, take_archive, st);
+    return open_dir(s, at, path, &s->snapshots_fd, st) && io_each_entry(s->snapshots_fd, "a directory", take_archive, s, st);
 }
 
 static bool open_log(struct restore_source *s, int at, const char *path, struct status *st) {
     int fd = -1;
-    return open_dir(s, at, path, &fd, st) && each_entry(s, fd, take_segment, st);
+    return open_dir(s, at, path, &fd, st) && io_each_entry(fd, "a directory", take_segment, s, st);
 }
 
 static bool open_data_dir(struct restore_source *s, int dir_fd, struct status *st) {

@@ -20,7 +20,6 @@
 #include "base/io.h"
 #include "durable/recovery.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -172,36 +171,11 @@ bool restore_switch(int data_dir_fd, char ret_aside[RESTORE_NAME_MAX], struct st
 
 /* --- what was replaced --- */
 
-typedef bool (*replaced_fn)(int dir_fd, const char *name, void *ctx, struct status *st);
-
-static bool each_replaced(int dir_fd, replaced_fn fn, void *ctx, struct status *st) {
-    int fd = -1;
-    if (!io_open_at(dir_fd, ".", O_RDONLY | O_DIRECTORY, 0, &fd, st)) {
-        return false;
-    }
-    DIR *dir = fdopendir(fd);
-    if (dir == NULL) {
-        int err = errno;
-        io_close(&fd);
-        return status_set_errno(st, err, "cannot read the data directory");
-    }
-    bool ok = true;
-    errno = 0;
-    for (const struct dirent *e = readdir(dir); ok && e != NULL; errno = 0, e = readdir(dir)) {
-        ok = !is_replaced(e->d_name) || fn(dir_fd, e->d_name, ctx, st);
-    }
-    if (ok && errno != 0) {
-        ok = status_set_errno(st, errno, "cannot read the data directory");
-    }
-    (void)closedir(dir);
-    return ok;
-}
-
 static bool keep_newest(int dir_fd, const char *name, void *ctx, struct status *st) {
     char *newest = (char *)ctx;
     (void)dir_fd;
     (void)st;
-    if (strcmp(name, newest) > 0) {
+    if (is_replaced(name) && strcmp(name, newest) > 0) {
         (void)snprintf(newest, RESTORE_NAME_MAX, "%s", name);
     }
     return true;
@@ -210,6 +184,9 @@ static bool keep_newest(int dir_fd, const char *name, void *ctx, struct status *
 /* In two steps, so that nothing half-removed is taken for a state that could be put back. */
 static bool remove_replaced(int dir_fd, const char *name, void *ctx, struct status *st) {
     uint32_t *removed = (uint32_t *)ctx;
+    if (!is_replaced(name)) {
+        return true;
+    }
     (*removed)++;
     return io_remove_tree(dir_fd, RESTORE_DISCARDED, st) && io_rename_at(dir_fd, name, dir_fd, RESTORE_DISCARDED, st) && io_fsync_dir(dir_fd, ".", st) &&
            io_remove_tree(dir_fd, RESTORE_DISCARDED, st);
@@ -217,7 +194,7 @@ static bool remove_replaced(int dir_fd, const char *name, void *ctx, struct stat
 
 bool restore_accept(int data_dir_fd, uint32_t *ret_removed, struct status *st) {
     uint32_t removed = 0;
-    if (!each_replaced(data_dir_fd, remove_replaced, &removed, st)) {
+    if (!io_each_entry(data_dir_fd, "the data directory", remove_replaced, &removed, st)) {
         return false;
     }
     *ret_removed = removed;
@@ -226,7 +203,7 @@ bool restore_accept(int data_dir_fd, uint32_t *ret_removed, struct status *st) {
 
 static bool undo_locked(int dir_fd, char newest[RESTORE_NAME_MAX], struct status *st) {
     newest[0] = '\0';
-    if (!restore_complete(dir_fd, NULL, st) || !each_replaced(dir_fd, keep_newest, newest, st)) {
+    if (!restore_complete(dir_fd, NULL, st) || !io_each_entry(dir_fd, "the data directory", keep_newest, newest, st)) {
         return false;
     }
     if (newest[0] == '\0') {

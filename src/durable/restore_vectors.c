@@ -27,19 +27,6 @@ static bool is_arena(const char *name) {
            (last == NULL || (strcmp(last, ".trash") != 0 && strcmp(last, ".new") != 0));
 }
 
-static DIR *open_list(int dir_fd, const char *path) {
-    struct status ignored;
-    int fd = -1;
-    if (!io_open_at(dir_fd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, &fd, &ignored)) {
-        return NULL;
-    }
-    DIR *dir = fdopendir(fd);
-    if (dir == NULL) {
-        io_close(&fd);
-    }
-    return dir;
-}
-
 static bool is_file(int dir_fd, const char *name) {
     struct stat about;
     return fstatat(dir_fd, name, &about, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(about.st_mode);
@@ -48,8 +35,8 @@ static bool is_file(int dir_fd, const char *name) {
 /* vectors/<name> of both states. */
 static bool link_arena(int old_fd, int new_fd, const char *name, struct status *st) {
     char path[PATH_BYTES];
-    DIR *dir = open_list(old_fd, name);
-    bool ok = dir != NULL && io_mkdir_at(new_fd, name, RESTORE_DIRECTORY_MODE, st);
+    DIR *dir = NULL;
+    bool ok = io_open_dir(old_fd, name, O_NOFOLLOW, name, &dir, st) && io_mkdir_at(new_fd, name, RESTORE_DIRECTORY_MODE, st);
     for (const struct dirent *e = ok ? readdir(dir) : NULL; ok && e != NULL; e = readdir(dir)) {
         if (is_file(dirfd(dir), e->d_name)) {
             int len = snprintf(path, sizeof path, "%s/%s", name, e->d_name);
@@ -64,15 +51,16 @@ static bool link_arena(int old_fd, int new_fd, const char *name, struct status *
 
 static void link_all(int old_fd, int new_fd) {
     struct status ignored;
-    DIR *dir = open_list(old_fd, ".");
-    for (const struct dirent *e = dir != NULL ? readdir(dir) : NULL; e != NULL; e = readdir(dir)) {
+    DIR *dir = NULL;
+    if (!io_open_dir(old_fd, ".", O_NOFOLLOW, "the directory vectors/", &dir, &ignored)) {
+        return;
+    }
+    for (const struct dirent *e = readdir(dir); e != NULL; e = readdir(dir)) {
         if (is_arena(e->d_name) && !link_arena(old_fd, new_fd, e->d_name, &ignored)) {
             (void)!io_remove_tree(new_fd, e->d_name, &ignored); /* a half of one has no vectors */
         }
     }
-    if (dir != NULL) {
-        (void)closedir(dir);
-    }
+    (void)closedir(dir);
 }
 
 void restore_link_vectors(int data_dir_fd, int new_state_fd) {

@@ -22,8 +22,6 @@
 #include "base/io.h"
 #include "base/log.h"
 
-#include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
@@ -113,28 +111,14 @@ static bool add_directory(struct directories *d, const struct directory *found, 
     return true;
 }
 
+static bool take_directory(int dir_fd, const char *name, void *ctx, struct status *st) {
+    struct directory found;
+    (void)dir_fd;
+    return !parse_name(name, &found) || add_directory((struct directories *)ctx, &found, st);
+}
+
 static bool list_directories(int vectors_dir_fd, struct directories *ret, struct status *st) {
-    int fd = -1;
-    if (!io_open_at(vectors_dir_fd, ".", O_RDONLY | O_DIRECTORY, 0, &fd, st)) {
-        return false;
-    }
-    DIR *dir = fdopendir(fd);
-    if (dir == NULL) {
-        int err = errno;
-        io_close(&fd);
-        return status_set_errno(st, err, "cannot read the directory vectors/");
-    }
-    bool ok = true;
-    errno = 0;
-    for (const struct dirent *e = readdir(dir); ok && e != NULL; errno = 0, e = readdir(dir)) {
-        struct directory found;
-        ok = !parse_name(e->d_name, &found) || add_directory(ret, &found, st);
-    }
-    if (ok && errno != 0) {
-        ok = status_set_errno(st, errno, "cannot read the directory vectors/");
-    }
-    (void)closedir(dir);
-    return ok;
+    return io_each_entry(vectors_dir_fd, "the directory vectors/", take_directory, ret, st);
 }
 
 static bool has(const struct directories *d, const struct uuid *id, enum directory_kind kind) {

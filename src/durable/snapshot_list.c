@@ -5,8 +5,6 @@
 #include "durable/snapshot_archive.h"
 #include "durable/snapshot_record.h"
 
-#include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/file.h>
@@ -18,6 +16,7 @@ enum { LIST_FIRST_CAP = 16 };
 /* --- names --- */
 
 struct names {
+    bool (*wanted)(const char *name);
     char (*name)[SNAPSHOT_NAME_MAX];
     size_t count;
     size_t cap;
@@ -46,27 +45,15 @@ static bool is_temporary(const char *name) {
            strcmp(name + len - suffix, SNAPSHOT_TEMPORARY_SUFFIX) == 0;
 }
 
+static bool take_name(int dir_fd, const char *name, void *ctx, struct status *st) {
+    struct names *n = (struct names *)ctx;
+    (void)dir_fd;
+    return !n->wanted(name) || add_name(n, name, st);
+}
+
 static bool read_names(int dir_fd, bool (*wanted)(const char *name), struct names *ret, struct status *st) {
-    int fd = -1;
-    if (!io_open_at(dir_fd, ".", O_RDONLY | O_DIRECTORY, 0, &fd, st)) {
-        return false;
-    }
-    DIR *dir = fdopendir(fd);
-    if (dir == NULL) {
-        int err = errno;
-        io_close(&fd);
-        return status_set_errno(st, err, "cannot read the directory of snapshots");
-    }
-    bool ok = true;
-    errno = 0;
-    for (const struct dirent *e = readdir(dir); ok && e != NULL; errno = 0, e = readdir(dir)) {
-        ok = !wanted(e->d_name) || add_name(ret, e->d_name, st);
-    }
-    if (ok && errno != 0) {
-        ok = status_set_errno(st, errno, "cannot read the directory of snapshots");
-    }
-    (void)closedir(dir);
-    return ok;
+    ret->wanted = wanted;
+    return io_each_entry(dir_fd, "the directory of snapshots", take_name, ret, st);
 }
 
 /* --- manifests --- */

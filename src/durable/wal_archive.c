@@ -15,7 +15,6 @@
 #include "base/io.h"
 #include "durable/wal_scan.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -234,28 +233,10 @@ static bool add_archived(struct archived_list *l, const char *name, uint64_t fir
     return true;
 }
 
-static bool list_archive(int dir_fd, struct archived_list *l, struct status *st) {
-    int fd = -1;
-    if (!io_open_at(dir_fd, ".", O_RDONLY | O_DIRECTORY, 0, &fd, st)) {
-        return false;
-    }
-    DIR *dir = fdopendir(fd);
-    if (dir == NULL) {
-        int err = errno;
-        io_close(&fd);
-        return status_set_errno(st, err, "cannot read the archive of the log");
-    }
-    bool ok = true;
-    errno = 0;
-    for (const struct dirent *e = readdir(dir); ok && e != NULL; errno = 0, e = readdir(dir)) {
-        uint64_t first_lsn = 0;
-        ok = !wal_name_parse(e->d_name, &first_lsn) || add_archived(l, e->d_name, first_lsn, st);
-    }
-    if (ok && errno != 0) {
-        ok = status_set_errno(st, errno, "cannot read the archive of the log");
-    }
-    (void)closedir(dir);
-    return ok;
+static bool take_archived(int dir_fd, const char *name, void *ctx, struct status *st) {
+    uint64_t first_lsn = 0;
+    (void)dir_fd;
+    return !wal_name_parse(name, &first_lsn) || add_archived((struct archived_list *)ctx, name, first_lsn, st);
 }
 
 static int by_first_lsn(const void *a, const void *b) {
@@ -283,7 +264,7 @@ bool wal_archive_prune(struct oplog *log, int dir_fd, uint64_t lsn, uint64_t *re
     struct wal *w = (struct wal *)log;
     struct archived_list l = {0};
     uint64_t removed = 0;
-    bool ok = is_elsewhere(w, dir_fd, st) && list_archive(dir_fd, &l, st);
+    bool ok = is_elsewhere(w, dir_fd, st) && io_each_entry(dir_fd, "the archive of the log", take_archived, &l, st);
     if (ok && l.count > 1) {
         qsort(l.items, l.count, sizeof *l.items, by_first_lsn);
     }

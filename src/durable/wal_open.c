@@ -16,8 +16,6 @@
 #include "durable/wal_scan.h"
 #include "store/op.h"
 
-#include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -103,29 +101,14 @@ static int by_lsn_then_name(const void *a, const void *b) {
     return strcmp(x->segment.name, y->segment.name);
 }
 
+static bool take_found(int dir_fd, const char *name, void *ctx, struct status *st) {
+    uint64_t lsn = 0;
+    (void)dir_fd;
+    return !wal_name_parse(name, &lsn) || add_found((struct opening *)ctx, name, lsn, st);
+}
+
 static bool list_segments(struct opening *o, struct status *st) {
-    int fd = -1;
-    if (!io_open_at(o->options->dir_fd, ".", O_RDONLY | O_DIRECTORY, 0, &fd, st)) {
-        return false;
-    }
-    DIR *dir = fdopendir(fd);
-    if (dir == NULL) {
-        int err = errno;
-        io_close(&fd);
-        return status_set_errno(st, err, "cannot read the log's directory");
-    }
-    bool ok = true;
-    errno = 0;
-    for (const struct dirent *entry = readdir(dir); ok && entry != NULL; errno = 0, entry = readdir(dir)) {
-        uint64_t lsn = 0;
-        if (wal_name_parse(entry->d_name, &lsn)) {
-            ok = add_found(o, entry->d_name, lsn, st);
-        }
-    }
-    if (ok && errno != 0) {
-        ok = status_set_errno(st, errno, "cannot read the log's directory");
-    }
-    (void)closedir(dir);
+    bool ok = io_each_entry(o->options->dir_fd, "the log's directory", take_found, o, st);
     if (ok && o->count > 1) {
         qsort(o->found, o->count, sizeof *o->found, by_lsn_then_name);
     }

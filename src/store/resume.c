@@ -15,7 +15,6 @@
 #include "store/library_internal.h"
 
 #include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
@@ -27,16 +26,10 @@ enum { RANGE_ROWS = 16384, IDS_SPARE_NODES = 1024, GENERATIONS_MOST = 1 << 20 /*
 
 /* The greatest number of a graph in the directory; 0: there is none. */
 static bool newest_graph(int dir_fd, uint32_t *ret, struct status *st) {
-    int fd = -1;
+    DIR *dir = NULL;
     *ret = 0;
-    if (!io_open_at(dir_fd, ".", O_RDONLY | O_DIRECTORY, 0, &fd, st)) {
+    if (!io_open_dir(dir_fd, ".", 0, "the directory of a library", &dir, st)) {
         return false;
-    }
-    DIR *dir = fdopendir(fd);
-    if (dir == NULL) {
-        int err = errno;
-        io_close(&fd);
-        return status_set_errno(st, err, "cannot read the directory of a library");
     }
     for (const struct dirent *e = readdir(dir); e != NULL; e = readdir(dir)) {
         unsigned number = 0;

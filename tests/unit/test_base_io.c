@@ -41,6 +41,7 @@ static int tear_down(void **state) {
     struct fixture *f = (struct fixture *)*state;
     struct status st;
     io_set_fault(NULL, NULL);
+    io_set_opener(NULL, NULL);
     io_close(&f->dir);
     return io_remove_tree(AT_FDCWD, f->path, &st) ? 0 : -1;
 }
@@ -227,6 +228,90 @@ static void removes_trees_but_not_through_links(void **state) {
     assert_false(exists(f, "link"));
     assert_true(io_remove_tree(f->dir, "tree", &st));
     assert_content(f, "outside/kept", "x");
+}
+
+struct entries {
+    int dir; /* the one that each call has to name */
+    unsigned seen;
+    unsigned most; /* the call with this number says no */
+};
+
+static bool take_entry(int dir_fd, const char *name, void *ctx, struct status *st) {
+    struct entries *e = (struct entries *)ctx;
+    assert_int_equal(dir_fd, e->dir);
+    assert_int_equal(strlen(name), 1);
+    assert_true(name[0] >= 'a' && name[0] <= 'c');
+    e->seen++;
+    return e->seen < e->most || status_set(st, STATUS_CONFLICT, "no more");
+}
+
+/* Each name once, every time anew; "." and ".." are none, and a no ends it. */
+static void lists_directories(void **state) {
+    struct fixture *f = (struct fixture *)*state;
+    struct entries e = {.dir = f->dir, .most = 9};
+    struct status st;
+    assert_true(io_each_entry(f->dir, "it", take_entry, &e, &st));
+    assert_int_equal(e.seen, 0);
+    write_file(f, "a", "x");
+    assert_true(io_mkdir_at(f->dir, "b", 0700, &st));
+    assert_int_equal(symlinkat("b", f->dir, "c"), 0);
+    assert_true(io_each_entry(f->dir, "it", take_entry, &e, &st));
+    assert_int_equal(e.seen, 3);
+    assert_true(io_each_entry(f->dir, "it", take_entry, &e, &st));
+    assert_int_equal(e.seen, 6);
+    e = (struct entries){.dir = f->dir, .most = 2};
+    assert_false(io_each_entry(f->dir, "it", take_entry, &e, &st));
+    assert_int_equal(e.seen, 2);
+    assert_int_equal(st.code, STATUS_CONFLICT);
+}
+
+/* A table of one directory, as a process has that may open nothing. */
+static int open_from_table(int dir_fd, const char *path, int flags, int *ret_fd, void *ctx) {
+    (void)flags;
+    *ret_fd = dir_fd == *(const int *)ctx && strcmp(path, ".") == 0 ? dup(dir_fd) : -1;
+    return *ret_fd >= 0 ? 0 : ENOENT;
+}
+
+static void a_listing_is_opened_through_the_seam(void **state) {
+    struct fixture *f = (struct fixture *)*state;
+    struct entries e = {.dir = f->dir, .most = 9};
+    enum io_call stopped = IO_OPEN;
+    struct status st;
+    DIR *dir = NULL;
+    int file = new_file(f, "a");
+    io_set_fault(fail_call, &stopped);
+    assert_false(io_each_entry(f->dir, "it", take_entry, &e, &st));
+    assert_int_equal(st.sys_errno, EIO);
+    io_set_fault(NULL, NULL);
+    io_set_opener(open_from_table, &f->dir);
+    assert_true(io_each_entry(f->dir, "it", take_entry, &e, &st));
+    assert_int_equal(e.seen, 1);
+    /* What is opened and no directory after all is closed again. */
+    int next = dup(file);
+    assert_int_equal(close(next), 0);
+    io_set_opener(open_from_table, &file);
+    assert_false(io_open_dir(file, ".", 0, "it", &dir, &st));
+    assert_null(dir);
+    assert_int_equal(st.sys_errno, ENOTDIR);
+    assert_string_equal(st.detail, "cannot read it: Not a directory");
+    assert_int_equal(fcntl(next, F_GETFD), -1);
+    io_close(&file);
+}
+
+static void opens_directories_but_not_through_links(void **state) {
+    struct fixture *f = (struct fixture *)*state;
+    struct status st;
+    DIR *dir = NULL;
+    assert_int_equal(symlinkat(".", f->dir, "link"), 0);
+    assert_false(io_open_dir(f->dir, "link", O_NOFOLLOW, "it", &dir, &st));
+    assert_true(st.sys_errno == ELOOP || st.sys_errno == ENOTDIR);
+    assert_false(io_open_dir(f->dir, "missing", 0, "it", &dir, &st));
+    assert_string_equal(st.detail, "cannot open missing: No such file or directory");
+    assert_null(dir);
+    assert_true(io_open_dir(f->dir, "link", 0, "it", &dir, &st));
+    assert_non_null(dir);
+    assert_true((fcntl(dirfd(dir), F_GETFD) & FD_CLOEXEC) != 0);
+    assert_int_equal(closedir(dir), 0);
 }
 
 static void maps_files(void **state) {
@@ -550,6 +635,9 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_failed_replacement_leaves_the_old_file, set_up, tear_down),
         cmocka_unit_test_setup_teardown(makes_renames_and_removes, set_up, tear_down),
         cmocka_unit_test_setup_teardown(removes_trees_but_not_through_links, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(lists_directories, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_listing_is_opened_through_the_seam, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(opens_directories_but_not_through_links, set_up, tear_down),
         cmocka_unit_test_setup_teardown(maps_files, set_up, tear_down),
         cmocka_unit_test_setup_teardown(every_call_asks_the_hook, set_up, tear_down),
         cmocka_unit_test_setup_teardown(short_and_interrupted_calls, set_up, tear_down),
