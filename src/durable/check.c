@@ -204,7 +204,7 @@ static bool check_log(struct checking *k, int dir_fd, uint64_t snapshot_lsn, uin
         whole_fault(k, CHECK_LOG, "wal", fault.detail);
     } else if (report.torn_bytes > 0) {
         (void)snprintf(count->note, sizeof count->note,
-                       "a torn tail of %" PRIu64 " bytes at %s: the next start cuts it off, nothing is lost", report.torn_bytes,
+                       "a torn tail of %" PRIu64 " bytes at %s: the last write, not finished or damaged since; the next start cuts it off", report.torn_bytes,
                        report.torn_at);
     }
     return true;
@@ -237,7 +237,7 @@ static bool read_checkpoint(struct checking *k, struct checkpoint *ret, struct s
     } else if (why[0] != '\0' && !whole_but_foreign(data)) {
         whole_fault(k, CHECK_CHECKPOINT, CHECKPOINT_PATH, why);
     } else {
-        (void)snprintf(count->note, sizeof count->note, "%.100s: the arenas are made again at the next start",
+        (void)snprintf(count->note, sizeof count->note, "%.100s: what is not sound of the arenas is made again at the next start",
                        why[0] != '\0' ? why : "none, the server was not stopped in order");
     }
     return true;

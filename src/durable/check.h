@@ -35,7 +35,7 @@ enum check_part {
 };
 const char *check_part_name(enum check_part part);
 
-enum { CHECK_NOTE_MAX = 200, CHECK_FILE_MAX = 128, CHECK_WHAT_MAX = 400, CHECK_FAULTS_TOLD = 8 };
+enum { CHECK_NOTE_MAX = 256, CHECK_FILE_MAX = 128, CHECK_WHAT_MAX = 400, CHECK_FAULTS_TOLD = 8 };
 
 struct check_count {
     bool checked;

@@ -367,7 +367,7 @@ static bool find_library(struct restoring *r, const struct restore_source *sourc
     restore_state_free(r->survey);
     r->survey = NULL;
     if (ok && found != 1) {
-        ok = found == 0 ? status_set(st, STATUS_NOT_FOUND, "there is no library '%.200s' in the source, at the target", wanted)
+        ok = found == 0 ? status_set(st, STATUS_NOT_FOUND, "there is no library '%.200s' in the source, at the moment asked for", wanted)
                         : status_set(st, STATUS_CONFLICT, "%zu libraries have the name '%.200s': give the id", found, wanted);
     }
     return ok;

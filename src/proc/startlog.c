@@ -96,7 +96,7 @@ static void log_source(const struct recovery_report *r) {
 
 static void log_losses(const struct recovery_report *r) {
     if (r->torn_bytes > 0) {
-        log_warn("cut %llu bytes off the end of the log: a write that was not finished, nor acknowledged, when the server died",
+        log_warn("cut %llu bytes off the end of the log: the last write was not finished when the server died, or was damaged since",
                  (unsigned long long)r->torn_bytes);
     }
     if (r->lost_first > 0 && r->lost_last == 0) {
