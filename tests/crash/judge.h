@@ -1,8 +1,8 @@
-/* judge.h - what the campaigns hold a started server against: the oracle of durable_server.h and the check of all files, with findings of campaign.h. */
+/* judge.h - what the campaigns hold a started server against: the oracle of durable_server.h and the check of all files, with findings of campaign_program.h. */
 #ifndef QUIRE_TESTS_JUDGE_H
 #define QUIRE_TESTS_JUDGE_H
 
-#include "campaign.h"
+#include "campaign_program.h"
 #include "durable_server.h"
 
 /* What must be there, and what may be. */

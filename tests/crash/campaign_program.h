@@ -1,11 +1,11 @@
 /*
- * campaign.h - what the campaigns in C share: arguments, children that do the work, what they find, and the line at the end (tests/crash/campaign).
+ * campaign_program.h - what the campaigns in C share: arguments, children that do the work, what they find, and the line at the end (tests/crash/campaign).
  *
  * Without arguments such a program takes its quickest form and is one of the unit tests; `--short` and `--long` are the campaign's forms. Work is done by
  * children, one item after the other: an item that ends its child (an assertion, a signal) is a fault, and another child goes on behind it.
  */
-#ifndef QUIRE_TESTS_CAMPAIGN_H
-#define QUIRE_TESTS_CAMPAIGN_H
+#ifndef QUIRE_TESTS_CAMPAIGN_PROGRAM_H
+#define QUIRE_TESTS_CAMPAIGN_PROGRAM_H
 
 #include "base/status.h"
 

@@ -1,10 +1,10 @@
 /*
- * campaign.c - see campaign.h.
+ * campaign_program.c - see campaign_program.h.
  *
  * What children find stands in memory that they share with the parent. The parent only forks and waits, so a child that dies at any instruction takes
  * nothing with it; no lock is ever held across an item.
  */
-#include "campaign.h"
+#include "campaign_program.h"
 
 #include "base/clock.h"
 #include "base/io.h"
