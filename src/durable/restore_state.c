@@ -366,7 +366,7 @@ static void remove_chunks(struct restore_state *s, struct restore_library *lib, 
 /* --- the whole --- */
 
 bool restore_state_apply(struct restore_state *s, const struct op *op, struct status *st) {
-    if (op->type == OP_LOG_CLOSE) {
+    if (op->type == OP_LOG_CLOSE || op_is_of_keys(op)) {
         return true;
     }
     if (op->type == OP_LIBRARY_CREATE) {

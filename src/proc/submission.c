@@ -72,6 +72,9 @@ static bool check_op(const struct op *op, const struct channel_op *frame, struct
     if (op->type == OP_LOG_CLOSE) {
         return status_set(st, STATUS_MALFORMED, "a worker cannot close the log");
     }
+    if (op_is_of_keys(op)) {
+        return status_set(st, STATUS_MALFORMED, "a %s among other writes", op_type_name(op->type));
+    }
     if (frame->vector_count == 0) {
         return true;
     }

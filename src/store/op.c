@@ -363,6 +363,55 @@ bool chunk_ids_next(struct slice ids, size_t *at, struct slice *ret_id) {
     return true;
 }
 
+/* --- keys --- */
+
+static bool ascending(struct slice ids) {
+    for (size_t at = UUID_BYTES; at < ids.len; at += UUID_BYTES) {
+        if (memcmp(ids.data + at - UUID_BYTES, ids.data + at, UUID_BYTES) >= 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool take_reach(struct decoding *d, struct op_key *ret) {
+    uint32_t named = 0;
+    if (!take_choice(d, 0, 1, "an unknown reach of a key", &named) || !take_text(d, KEY_NAME_MAX, "name of a key", &ret->name) ||
+        !take_number(d, named, named * KEY_LIBRARIES_MAX, "libraries of a key", &ret->library_count)) {
+        return false;
+    }
+    ret->all = named == 0;
+    ret->libraries = read_slice(&d->in, (size_t)ret->library_count * UUID_BYTES);
+    return ascending(ret->libraries) || malformed(d, "libraries of a key out of order");
+}
+
+static bool take_key_id(struct decoding *d, struct uuid *ret) {
+    struct slice id = read_slice(&d->in, UUID_BYTES);
+    if (d->in.failed) {
+        return malformed(d, "cut short");
+    }
+    memcpy(ret->b, id.data, UUID_BYTES);
+    return true;
+}
+
+static bool take_key(struct decoding *d, struct op_key *ret) {
+    uint32_t scopes = 0;
+    if (!take_key_id(d, &ret->id)) {
+        return false;
+    }
+    struct slice digest = read_slice(&d->in, KEY_DIGEST_BYTES);
+    if (d->in.failed) {
+        return malformed(d, "cut short");
+    }
+    memcpy(ret->digest, digest.data, KEY_DIGEST_BYTES);
+    if (!take_time(d, &ret->created_at) || !take_time(d, &ret->expires_at) ||
+        !take_choice(d, 1, KEY_SCOPES, "an unknown scope of a key", &scopes)) {
+        return false;
+    }
+    ret->scopes = (uint8_t)scopes;
+    return take_reach(d, ret);
+}
+
 /* --- the whole --- */
 
 static bool is_zero_uuid(const struct uuid *id) {
@@ -385,6 +434,10 @@ static bool take_payload(struct decoding *d, uint8_t version, struct op *op) {
         return take_chunk_ids(d, op);
     case OP_LOG_CLOSE:
         return is_zero_uuid(&op->library) || malformed(d, "a log's end that names a library");
+    case OP_KEY_ADD:
+        return is_zero_uuid(&op->library) ? take_key(d, &op->as.key) : malformed(d, "a key that names a library");
+    case OP_KEY_REMOVE:
+        return is_zero_uuid(&op->library) ? take_key_id(d, &op->as.key.id) : malformed(d, "a key that names a library");
     default:
         return status_set(d->st, STATUS_MALFORMED, "operation: unknown type %u", (unsigned)op->type);
     }
@@ -427,7 +480,7 @@ const char *op_type_name(uint8_t type) {
     static const char *const names[] = {
         [OP_LIBRARY_CREATE] = "library_create", [OP_LIBRARY_UPDATE] = "library_update",   [OP_LIBRARY_DELETE] = "library_delete",
         [OP_DOCUMENT_PUT] = "document_put",     [OP_DOCUMENT_DELETE] = "document_delete", [OP_CHUNKS_DELETE] = "chunks_delete",
-        [OP_LOG_CLOSE] = "log_close",
+        [OP_LOG_CLOSE] = "log_close",           [OP_KEY_ADD] = "key_add",                 [OP_KEY_REMOVE] = "key_remove",
     };
     return type < sizeof names / sizeof names[0] && names[type] != NULL ? names[type] : "unknown";
 }

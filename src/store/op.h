@@ -18,6 +18,10 @@
  *   CHUNKS_DELETE    number varint, then chunk ids, varint length + bytes each
  *   LOG_CLOSE        (written by the supervisor at an orderly stop, library zero, no payload)
  *   GROUP            (written by the supervisor for a request with an Idempotency-Key: op_group.h)
+ *   KEY_ADD          (library zero) id 16 bytes, SHA-256 of the secret 32 bytes, created_at u64 (us), expires_at u64 (us; 0: never), scopes u8
+ *                    (enum key_scope), reach u8 (0: all libraries, 1: those that follow), name (varint length + bytes), number of libraries
+ *                    varint, their ids ascending, 16 bytes each
+ *   KEY_REMOVE       (library zero) id 16 bytes
  *
  * Version 1 of a DOCUMENT_PUT, which is still read, has all five, empty ones as a length of 0, and no bits 2 to 6. Most documents have none of them, and each
  * durable write pays for each byte.
@@ -41,7 +45,9 @@ enum op_type {
     OP_DOCUMENT_DELETE = 5,
     OP_CHUNKS_DELETE = 6,
     OP_LOG_CLOSE = 7,
-    OP_GROUP = 8 /* several ops in one log record: op_group.h; no op_decode takes it */
+    OP_GROUP = 8, /* several ops in one log record: op_group.h; no op_decode takes it */
+    OP_KEY_ADD = 9,
+    OP_KEY_REMOVE = 10
 };
 #define OP_VERSION 1
 #define OP_DOCUMENT_VERSION 2
@@ -84,6 +90,23 @@ struct op_chunk {
     size_t length;
 };
 
+/* An API key. Its secret is nowhere but with its holder. */
+#define KEY_DIGEST_BYTES 32
+#define KEY_NAME_MAX 255      /* bytes */
+#define KEY_LIBRARIES_MAX 64
+enum key_scope { KEY_READ = 1, KEY_WRITE = 2, KEY_ADMIN = 4, KEY_SCOPES = 7 };
+struct op_key {
+    struct uuid id;
+    uint8_t digest[KEY_DIGEST_BYTES]; /* SHA-256 of the secret */
+    int64_t created_at;
+    int64_t expires_at;     /* 0: never */
+    uint8_t scopes;         /* enum key_scope */
+    bool all;               /* libraries, those to come included */
+    struct slice name;
+    uint32_t library_count; /* 0 where it is for all */
+    struct slice libraries; /* ascending ids */
+};
+
 struct op {
     uint8_t type;
     struct uuid library;
@@ -96,6 +119,7 @@ struct op {
             uint32_t count;
             struct slice ids;
         } chunk_ids;
+        struct op_key key; /* of a KEY_REMOVE: its id alone */
     } as;
 };
 
@@ -127,6 +151,11 @@ void op_encode_vectors(struct buf *out, const float *values, uint32_t count, uin
 void op_encode_document_delete(struct buf *out, const struct uuid *library, struct slice document_id);
 void op_encode_chunks_delete(struct buf *out, const struct uuid *library, const struct slice *ids, uint32_t count);
 void op_encode_log_close(struct buf *out);
+void op_encode_key_add(struct buf *out, const struct op_key *key);
+void op_encode_key_remove(struct buf *out, const struct uuid *id);
+static inline bool op_is_of_keys(const struct op *op) {
+    return op->type == OP_KEY_ADD || op->type == OP_KEY_REMOVE;
+}
 /* A library definition alone, as it stands in the records (the payload of LIBRARY_CREATE). */
 bool library_definition_decode(struct slice bytes, struct library_definition *ret);
 

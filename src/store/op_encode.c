@@ -94,3 +94,23 @@ void op_encode_log_close(struct buf *out) {
     static const struct uuid none;
     put_header(out, OP_LOG_CLOSE, &none);
 }
+
+void op_encode_key_add(struct buf *out, const struct op_key *key) {
+    static const struct uuid none;
+    put_header(out, OP_KEY_ADD, &none);
+    buf_put(out, key->id.b, UUID_BYTES);
+    buf_put(out, key->digest, KEY_DIGEST_BYTES);
+    buf_put_u64le(out, (uint64_t)key->created_at);
+    buf_put_u64le(out, (uint64_t)key->expires_at);
+    buf_put_u8(out, key->scopes);
+    buf_put_u8(out, key->all ? 0 : 1);
+    buf_put_bytes(out, key->name);
+    buf_put_varint(out, key->library_count);
+    buf_put_slice(out, key->libraries);
+}
+
+void op_encode_key_remove(struct buf *out, const struct uuid *id) {
+    static const struct uuid none;
+    put_header(out, OP_KEY_REMOVE, &none);
+    buf_put(out, id->b, UUID_BYTES);
+}

@@ -132,8 +132,9 @@ static bool visit_add(struct op_set *s, uint64_t key) {
     return false;
 }
 
+/* Whatever is done to a library itself, or to the keys, which all count as one (the library zero): whether there is room for one more depends on the others. */
 static bool is_library_op(const struct op *op) {
-    return op->type == OP_LIBRARY_CREATE || op->type == OP_LIBRARY_UPDATE || op->type == OP_LIBRARY_DELETE;
+    return op->type == OP_LIBRARY_CREATE || op->type == OP_LIBRARY_UPDATE || op->type == OP_LIBRARY_DELETE || op_is_of_keys(op);
 }
 
 bool op_set_conflicts_or_add(struct op_set *s, const struct op *op) {

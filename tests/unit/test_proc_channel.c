@@ -221,6 +221,9 @@ static void ops_that_a_worker_may_not_send(void **state) {
     op_encode_log_close(&op);
     refuse_op(&op);
     buf_reset(&op);
+    op_encode_key_remove(&op, &(struct uuid){{1}});
+    refuse_op(&op);
+    buf_reset(&op);
     buf_put_str(&op, "no op at all, but long enough");
     refuse_op(&op);
     buf_fini(&op);

@@ -13,7 +13,7 @@
 #include "store/op_format.h"
 #include "store_fixture.h"
 
-enum { MUTATIONS = 60000, OP_KINDS = 8 };
+enum { MUTATIONS = 60000, OP_KINDS = 11 };
 
 static const struct uuid library = {{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}};
 
@@ -54,6 +54,19 @@ static void put_document_op(struct buf *out, uint32_t dimension) {
     buf_fini(&id);
 }
 
+static void put_key_op(struct buf *out, bool all) {
+    static const uint8_t libraries[2 * UUID_BYTES] = {1, [UUID_BYTES] = 2};
+    op_encode_key_add(out, &(struct op_key){.id = library,
+                                            .digest = {9, 8, 7},
+                                            .created_at = 1700000000000000,
+                                            .expires_at = all ? 0 : 1700000001000000,
+                                            .scopes = all ? KEY_ADMIN : KEY_READ | KEY_WRITE,
+                                            .all = all,
+                                            .name = slice_str("a key"),
+                                            .library_count = all ? 0 : 2,
+                                            .libraries = slice_of(libraries, all ? 0 : sizeof libraries)});
+}
+
 /* One valid op of each kind. */
 static void an_op(int kind, struct buf *out) {
     struct library_definition d = a_definition();
@@ -83,6 +96,15 @@ static void an_op(int kind, struct buf *out) {
         ids[0] = fixture_id(&id, "one");
         ids[1] = fixture_id(&other, "two");
         op_encode_chunks_delete(out, &library, ids, 2);
+        break;
+    case 7:
+        put_key_op(out, true);
+        break;
+    case 8:
+        put_key_op(out, false);
+        break;
+    case 9:
+        op_encode_key_remove(out, &library);
         break;
     default:
         op_encode_log_close(out);
@@ -134,6 +156,12 @@ static void encode_again(const struct op *op, struct buf *out) {
         }
         assert_int_equal(count, op->as.chunk_ids.count);
         op_encode_chunks_delete(out, &op->library, ids, count);
+        break;
+    case OP_KEY_ADD:
+        op_encode_key_add(out, &op->as.key);
+        break;
+    case OP_KEY_REMOVE:
+        op_encode_key_remove(out, &op->as.key.id);
         break;
     default:
         op_encode_log_close(out);
@@ -409,6 +437,40 @@ static enum status_code definition_code(const struct library_definition *d) {
     return code;
 }
 
+static void refuse_key(const struct op_key *key) {
+    struct buf bytes = {0};
+    struct op op;
+    struct status st = {0};
+    op_encode_key_add(&bytes, key);
+    assert_false(op_decode(buf_slice(&bytes), NULL, &op, &st));
+    buf_fini(&bytes);
+}
+
+static void test_keys(void **state) {
+    (void)state;
+    static const uint8_t twice[2 * UUID_BYTES];
+    static const char long_name[KEY_NAME_MAX + 1] = {'n'};
+    const struct op_key good = {.scopes = KEY_READ, .all = true, .name = slice_str("k")};
+    struct op_key key = good;
+    key.scopes = 0;
+    refuse_key(&key);
+    key.scopes = KEY_SCOPES + 1;
+    refuse_key(&key);
+    key = good;
+    key.name = slice_of(long_name, sizeof long_name);
+    refuse_key(&key);
+    key = good;
+    key.all = false; /* for no library at all */
+    refuse_key(&key);
+    key.library_count = 2;
+    key.libraries = slice_of(twice, sizeof twice);
+    refuse_key(&key);
+    key.library_count = 1; /* for all, and for one */
+    key.libraries.len = UUID_BYTES;
+    key.all = true;
+    refuse_key(&key);
+}
+
 static void test_definitions(void **state) {
     (void)state;
     struct library_definition d = a_definition();
@@ -546,6 +608,7 @@ int main(void) {
         cmocka_unit_test(test_mutations),
         cmocka_unit_test(test_limits),
         cmocka_unit_test(test_definitions),
+        cmocka_unit_test(test_keys),
         cmocka_unit_test(test_vectors_are_finite),
         cmocka_unit_test(test_counts_are_bounded_by_bytes),
         cmocka_unit_test(test_ids),
