@@ -46,6 +46,9 @@ struct oplog_driver {
      * appended: STATUS_NO_SPACE leaves the log usable (cut back to its last good offset); anything else (a failed sync above all)
      * latches: every later append fails. */
     bool (*append)(struct oplog *log, const struct oplog_record *records, size_t count, struct status *st);
+    /* Notes in the log itself that all of it is durable, where it is not noted yet: after that, damage to the last batch cannot pass for a write that was not
+     * finished. Costs no sync, and the next append takes its place; for when no append is in sight. Fails as append does. */
+    bool (*guard)(struct oplog *log, struct status *st);
     /* All records with lsn >= from, in order. */
     bool (*read_from)(struct oplog *log, uint64_t from, oplog_record_fn fn, void *ctx, struct status *st);
     /* A snapshot that covers everything up to lsn is durable: older records may go. */
@@ -67,6 +70,9 @@ struct oplog {
 
 static inline MUST_CHECK bool oplog_append(struct oplog *l, const struct oplog_record *r, size_t n, struct status *st) {
     return l->driver->append(l, r, n, st);
+}
+static inline MUST_CHECK bool oplog_guard(struct oplog *l, struct status *st) {
+    return l->driver->guard(l, st);
 }
 static inline MUST_CHECK bool oplog_read_from(struct oplog *l, uint64_t from, oplog_record_fn fn, void *ctx, struct status *st) {
     return l->driver->read_from(l, from, fn, ctx, st);

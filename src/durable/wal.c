@@ -24,6 +24,10 @@
  * A batch is what one append call brought: written by one pwrite, made durable by one fdatasync. A record of LSN n and batch
  * index i says that everything up to n - i - 1 was durable when it was written: that is the durable LSN before its batch.
  *
+ * When no batch follows for a moment, nothing would say so of the last one. So a guard is put behind it (type 3, no payload, the LSN that follows): all
+ * before it is durable. It is no part of the row: the next record is written over it, in the same place. It is not synced, the kernel writes it in its
+ * own time; a batch that is torn may have left it or destroyed it.
+ *
  * Invariants
  *  1. LSNs ascend by one over all segments; a segment's first LSN is its predecessor's last + 1, and stands in its name and its
  * header.
@@ -42,8 +46,8 @@
  * there.
  *   - otherwise no sync that covered n can have been answered for, or it was the very last one: a torn tail. It is cut off: what
  * it wrote is zeroed and synced before anything is appended, so that none of its records can ever come back. One case cannot be
- * told from a torn tail: damage in the last batch of all, when nothing was written after it. The end marker of an orderly stop
- * (LOG_CLOSE) is such a last batch, so after an orderly stop every record but that one is guarded.
+ * told from a torn tail: damage in the last batch of all, when the guard behind it is damaged as well or did not reach the disk:
+ * the process died within the moment, or the machine before the kernel wrote it. A file that was cut short loses both.
  *
  * What a start reads it may show, so it must stay, whatever happens to the machine later. The process that wrote the last batch may have died before its
  * sync, or of it. So a start writes that batch once more (after a failed sync the kernel takes pages for written that are not), before an empty
@@ -57,7 +61,7 @@
  * kernel may have dropped them, and a second sync would say that all is well. Only a restart, which reads what is really there,
  * helps.
  *
- * Threads. append is called by one thread at a time; publish_snapshot, position and read_from by any.
+ * Threads. append and guard are called by one thread at a time; publish_snapshot, position and read_from by any.
  */
 #include "durable/wal_internal.h"
 
@@ -295,6 +299,7 @@ static bool enter_successor(struct wal *w, const struct wal_segment *last, struc
         return false;
     }
     if (!wal_write_end(w->fd, last, w->offset, w->next_lsn, st)) {
+        w->guarded = false;
         if (st->code == STATUS_NO_MEMORY) {
             return false; /* nothing was written */
         }
@@ -309,6 +314,7 @@ static bool enter_successor(struct wal *w, const struct wal_segment *last, struc
     w->fd = w->successor_fd;
     w->successor_fd = -1;
     w->offset = WAL_HEADER_BYTES;
+    w->guarded = false;
     return true;
 }
 
@@ -376,6 +382,7 @@ static bool place_batch(struct wal *w, struct wal_segment *segment, const struct
 }
 
 static bool write_batch(struct wal *w, const struct wal_segment *segment, size_t count, struct status *st) {
+    w->guarded = false; /* the batch is written over the guard */
     if (!io_pwrite_full(w->fd, w->batch.data, w->batch.len, (off_t)w->offset, st)) {
         w->torn_until = w->offset + w->batch.len;
         if (!no_room(st)) {
@@ -430,6 +437,32 @@ static bool append(struct oplog *log, const struct oplog_record *records, size_t
     if (w->offset - WAL_HEADER_BYTES > segment.header.bytes / SPARE_WANTED_AT) {
         wal_spare_want(w);
     }
+    return true;
+}
+
+/* Behind an end marker, or before the first record of all, there is nothing to guard. */
+static bool guard(struct oplog *log, struct status *st) {
+    struct wal *w = wal_of(log);
+    struct status local;
+    st = st != NULL ? st : &local;
+    if (!refuse_latched(w, st)) {
+        return false;
+    }
+    if (w->guarded || w->offset == WAL_HEADER_BYTES) {
+        return true;
+    }
+    struct wal_segment segment = current_segment(w);
+    struct wal_record r = {.type = WAL_RECORD_GUARD, .lsn = w->next_lsn, .time_us = clock_wall_us()};
+    buf_reset(&w->batch);
+    wal_record_encode(&w->batch, &segment.header, &r, slice_of(NULL, 0));
+    if (!cut_back(w, &segment, st) || !buf_check(&w->batch, st)) {
+        return false;
+    }
+    if (!io_pwrite_full(w->fd, w->batch.data, w->batch.len, (off_t)w->offset, st)) {
+        w->torn_until = w->offset + w->batch.len;
+        return no_room(st) ? false : latch(w, st);
+    }
+    w->guarded = true;
     return true;
 }
 
@@ -573,6 +606,7 @@ static const struct oplog_driver wal_driver = {
     .acquire = keep_right,
     .renew = keep_right,
     .append = append,
+    .guard = guard,
     .read_from = read_from,
     .publish_snapshot = publish_snapshot,
     .knows = knows,

@@ -142,7 +142,7 @@ bool wal_record_head(const struct wal_header *h, const uint8_t *data, size_t hav
         return false;
     }
     unsigned type = data[AT_HEAD] & KIND_TYPE_MASK;
-    if (type != WAL_RECORD_OP && type != WAL_RECORD_END) {
+    if (type == 0) {
         return false;
     }
     const uint8_t *end = data + have;

@@ -17,7 +17,8 @@
 
 enum wal_record_type {
     WAL_RECORD_OP = 1,
-    WAL_RECORD_END = 2 /* the segment ends here, its successor exists; carries the LSN that the successor begins with */
+    WAL_RECORD_END = 2, /* the segment ends here, its successor exists; carries the LSN that the successor begins with */
+    WAL_RECORD_GUARD = 3 /* all before it is durable; carries the LSN that follows. The next record is written over it */
 };
 
 /* crc 4, check 1, kind at least 1, length 1, lsn 1, time 1 */

@@ -34,6 +34,7 @@ struct wal {
     uint64_t offset; /* where its next record goes */
     uint64_t next_lsn;
     struct buf batch;
+    bool guarded;        /* at offset stands a guard */
     uint64_t torn_until; /* > offset: a failed write may have left bytes in [offset, torn_until) */
     int successor_fd;    /* >= 0: its successor has its name, but the end marker is not written yet */
     struct wal_segment successor;

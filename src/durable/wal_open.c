@@ -497,7 +497,7 @@ static bool enter_last(struct opening *o, struct wal *w, struct status *st) {
     const struct found *f = &o->found[o->count - 1];
     const char *name = f->segment.name;
     if (!io_open_at(w->dir_fd, name, O_RDWR | O_NOFOLLOW, 0, &w->fd, st) ||
-        !settle_batch(f, w->fd, st) || !wal_erase(w->fd, f->scan.end, f->tail.tail_end, name, st) ||
+        !settle_batch(f, w->fd, st) || !wal_erase(w->fd, f->scan.end + f->scan.guard, f->tail.tail_end, name, st) ||
         !wal_erase(w->fd, f->size, f->segment.header.bytes, name, st)) {
         return false;
     }
@@ -507,6 +507,7 @@ static bool enter_last(struct opening *o, struct wal *w, struct status *st) {
         }
     }
     w->offset = f->scan.end;
+    w->guarded = f->scan.guard > 0;
     w->next_lsn = f->scan.next_lsn;
     return true;
 }
@@ -544,9 +545,10 @@ static void fill_report(const struct opening *o, struct wal_report *report) {
     /* With an empty last segment, the record before it stands at the end of the one before. */
     const struct found *with_last = last->scan.records == 0 && o->count > 1 ? last - 1 : last;
     report->closed_in_order = with_last->scan.last_op == OP_LOG_CLOSE;
-    if (report->lost_records_bound == 0 && last->tail.tail_end > last->scan.end) {
-        report->torn_bytes = last->tail.tail_end - last->scan.end;
-        (void)snprintf(report->torn_at, sizeof report->torn_at, "%s:%" PRIu64, last->segment.name, last->scan.end);
+    uint64_t end = last->scan.end + last->scan.guard;
+    if (report->lost_records_bound == 0 && last->tail.tail_end > end) {
+        report->torn_bytes = last->tail.tail_end - end;
+        (void)snprintf(report->torn_at, sizeof report->torn_at, "%s:%" PRIu64, last->segment.name, end);
     }
 }
 

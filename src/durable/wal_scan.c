@@ -109,6 +109,10 @@ bool wal_scan_segment(struct wal_window *w, const struct wal_header *h, uint64_t
         if (!valid || !follows(&r, &scan, next_in_batch)) {
             break;
         }
+        if (r.type == WAL_RECORD_GUARD) {
+            scan.guard = r.head + r.length;
+            break;
+        }
         if (r.type == WAL_RECORD_END) {
             scan.ended = true;
             scan.marker = scan.end;
@@ -147,9 +151,9 @@ static void note_record(const struct wal_record *r, const struct wal_scan *scan,
     if (r->lsn < scan->next_lsn || r->lsn - scan->next_lsn > (at - scan->end) / WAL_RECORD_LEAST) {
         return;
     }
-    /* An end marker carries the successor's first LSN and was written alone, when all records before it were durable. */
+    /* An end marker and a guard carry the LSN that follows, and were written alone, when all records before them were durable. */
     uint64_t durable = r->lsn - r->batch_index - 1;
-    uint64_t last = r->type == WAL_RECORD_END ? r->lsn - 1 : r->lsn;
+    uint64_t last = r->type == WAL_RECORD_OP ? r->lsn : r->lsn - 1;
     e->durable_lsn = durable > e->durable_lsn ? durable : e->durable_lsn;
     e->highest_lsn = last > e->highest_lsn ? last : e->highest_lsn;
 }
@@ -175,8 +179,8 @@ static bool note_torn_head(struct wal_window *w, const struct wal_header *h, con
 
 bool wal_find_evidence(struct wal_window *w, const struct wal_header *h, const struct wal_scan *scan, struct wal_evidence *ret,
                        struct status *st) {
-    struct wal_evidence e = {.tail_end = scan->end};
-    uint64_t at = scan->end;
+    struct wal_evidence e = {.tail_end = scan->end + scan->guard};
+    uint64_t at = e.tail_end;
     while (at < w->size) {
         const uint8_t *data = NULL;
         size_t have = 0;

@@ -30,6 +30,7 @@ struct wal_scan {
     uint64_t records;  /* ops */
     bool ended;        /* there is a WAL_RECORD_END; `end` is behind it, `marker` before it */
     uint64_t marker;
+    uint64_t guard;  /* bytes of the WAL_RECORD_GUARD at `end`; 0: none */
     uint8_t last_op; /* type byte of the last op, 0: none */
 };
 /* Reads records from the header on. fn (may be NULL) gets those with lsn >= from. */
@@ -41,7 +42,7 @@ struct wal_evidence {
     uint64_t durable_lsn; /* the highest that some valid record there claims; 0: none */
     uint64_t highest_lsn; /* of the valid records there; 0: none */
     uint64_t
-        tail_end; /* behind the last byte that the torn tail wrote, as far as it can be known; = scan->end when there is none */
+        tail_end; /* behind the last byte that the torn tail wrote, as far as it can be known; = scan->end + scan->guard when there is none */
 };
 MUST_CHECK bool wal_find_evidence(struct wal_window *w, const struct wal_header *h, const struct wal_scan *scan,
                                   struct wal_evidence *ret, struct status *st);

@@ -16,6 +16,9 @@
  * disk: nothing is acknowledged, the log is not touched again, every op that waits is refused with STATUS_IO, and the main thread
  * is told to end the process. The next start reads what really is there.
  *
+ * A batch that no other follows for a moment is the last one in the log, and only what comes later says of a batch that it was durable. So then the log is
+ * told to say it by itself (oplog_guard): once, without a sync.
+ *
  * Requests with an Idempotency-Key go the same way, but as a whole (committer_keyed.c).
  *
  * Other threads get work done between two batches by committer_call (the cut of a snapshot, the switch to a rebuilt graph), so
@@ -38,10 +41,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { US_PER_MS = 1000, BATCH_FIRST_ROOM = 64 };
+enum { US_PER_MS = 1000, BATCH_FIRST_ROOM = 64, QUIET_US = 10 * US_PER_MS };
 
 static uint64_t now_us(void) {
     return (uint64_t)clock_monotonic_us();
+}
+
+static void latch_failure(struct committer *c, const struct status *st) {
+    log_status(LOG_LEVEL_ERROR,
+               "the log failed; nothing is acknowledged any more and the server ends, to recover at its next start", st);
+    c->log_failed = true;
+    store_relaxed_u32(&c->s->figures->write_path_failed, 1);
+    store_release_u32(&c->s->log_failed, 1); /* pairs with: LOG_FAILED; else main could end before the figures say why */
+    supervisor_wake(c->s);
 }
 
 /* --- the queue -------------------------------------------------------------------------------------------------------- */
@@ -119,12 +131,32 @@ static void run_calls(struct committer *c, struct call *call) {
     }
 }
 
+/* A full disk or a lack of memory is none: a later batch meets it, or is guarded. */
+static void guard_log(struct committer *c) {
+    struct status st;
+    c->unguarded = false;
+    if (!oplog_guard(c->s->log, &st) && st.code != STATUS_NO_SPACE && st.code != STATUS_NO_MEMORY) {
+        latch_failure(c, &st);
+    }
+}
+
+/* Waits until there may be work. */
+static void await_work_locked(struct committer *c) {
+    if (!c->unguarded) {
+        lock_wait(&c->mutex, &c->work);
+    } else if (!lock_wait_until(&c->mutex, &c->work, clock_monotonic_us() + QUIET_US)) {
+        lock_release(&c->mutex);
+        guard_log(c);
+        lock_take(&c->mutex);
+    }
+}
+
 /* Waits for work and takes all of it. False: told to stop, and nothing is left. */
 static bool take_work(struct committer *c, struct call **ret_calls) {
     lock_take(&c->mutex);
     while (c->waiting == NULL && c->calls == NULL && c->taken == NULL && !c->stopping) {
         store_relaxed_u64(&c->busy_since_us, 0);
-        lock_wait(&c->mutex, &c->work);
+        await_work_locked(c);
     }
     store_relaxed_u64(&c->busy_since_us, now_us());
     if (c->waiting != NULL) {
@@ -328,15 +360,6 @@ static void refuse_batch(struct committer *c, const struct status *st) {
     }
 }
 
-static void latch_failure(struct committer *c, const struct status *st) {
-    log_status(LOG_LEVEL_ERROR,
-               "the log failed; nothing is acknowledged any more and the server ends, to recover at its next start", st);
-    c->log_failed = true;
-    store_relaxed_u32(&c->s->figures->write_path_failed, 1);
-    store_release_u32(&c->s->log_failed, 1); /* pairs with: LOG_FAILED; else main could end before the figures say why */
-    supervisor_wake(c->s);
-}
-
 /* Logs the batch. On failure everybody in it has the reason, and the reservations are dropped. */
 static bool log_batch(struct committer *c) {
     struct batch *b = &c->batch;
@@ -350,6 +373,7 @@ static bool log_batch(struct committer *c) {
     bool ok = archiver_admits(c->s->archiver, &st) && oplog_append(c->s->log, b->records, b->record_count, &st);
     control_histogram_add(&c->s->figures->sync_time, clock_monotonic_us() - begun);
     if (ok) {
+        c->unguarded = true;
         note_room(c);
         return true;
     }
@@ -489,9 +513,13 @@ bool committer_new(struct supervisor *s, uint64_t last_lsn, struct committer **r
     c->calls_end = &c->calls;
     c->taken_end = &c->taken;
     c->last_lsn = last_lsn;
+    c->unguarded = true; /* as far as is known */
     c->stopped = true;
+    if (!thread_cond_init(&c->work, st)) {
+        free(c);
+        return false;
+    }
     lock_init(&c->mutex, LOCK_COMMITTER);
-    (void)pthread_cond_init(&c->work, NULL);
     (void)pthread_cond_init(&c->call_done, NULL);
     c->touched = op_set_new();
     if (c->touched == NULL || !committer_room(&c->batch, 1)) {
@@ -557,6 +585,7 @@ bool committer_close_log(struct committer *c, struct status *st) {
     if (!oplog_append(c->s->log, &record, 1, st)) {
         goto out;
     }
+    (void)!oplog_guard(c->s->log, NULL); /* what was logged is durable without it */
     c->last_lsn++;
     publish(c);
     ok = true;

@@ -58,6 +58,7 @@ struct committer {
     struct batch batch;
     struct op_set *touched;
     uint64_t last_lsn;
+    bool unguarded; /* the last batch may have no guard behind it in the log */
     bool log_failed;
     bool disk_full;
     uint64_t busy_since_us; /* atomic; 0: waits */

@@ -6,6 +6,8 @@
  *   cut      the log's last segment is cut at any byte of the last batch, or only zeros or noise follow     what was complete before stays, nothing else
  *   log      any byte of any segment flips                                                   before the last batch: refused, with segment and byte;
  *                                                                                            in it: cut off there; behind: the state is the same
+ *   quiet    the same where the log had a quiet moment at its end                            any record: refused, with segment and byte; behind: the state is
+ *                                                                                            the same
  *   live     any byte below vectors/ flips, with a live checkpoint (both of them, page files, arenas)    the state is the same, and all files are sound
  *   closed   the same with a closing checkpoint                                              the same
  *   snapshot any byte of an archive, when there is no arena and the log begins behind it     refused, or the state is the same (another archive, or the
@@ -34,6 +36,7 @@ struct segment {
     size_t begins[RECORDS_MAX + 1]; /* of records, the end marker included; [count]: the end */
     size_t count;
     bool ended;
+    bool guarded; /* behind the last record; that guard is no record */
 };
 
 struct log_specimen {
@@ -44,7 +47,7 @@ struct log_specimen {
 };
 
 struct collection {
-    struct log_specimen log, other_log;
+    struct log_specimen log, quiet_log, other_log;
     struct specimen live, closed, archived;
 };
 
@@ -66,6 +69,10 @@ static void find_records(struct log_specimen *x, int file) {
     uint64_t next = h.first_lsn;
     while (!g->ended && at < f->len && wal_record_head(&h, f->bytes + at, f->len - at, f->len - at, &r) && r.lsn == next &&
            wal_record_check(&h, f->bytes + at, &r)) {
+        if (r.type == WAL_RECORD_GUARD) {
+            g->guarded = true;
+            break;
+        }
         g->begins[g->count++] = at;
         at += r.head + r.length;
         g->ended = r.type == WAL_RECORD_END;
@@ -75,8 +82,8 @@ static void find_records(struct log_specimen *x, int file) {
     g->begins[g->count] = at;
 }
 
-static void find_segments(struct log_specimen *x, uint32_t steps) {
-    specimen_log(&x->s, steps);
+static void find_segments(struct log_specimen *x, void (*make)(struct specimen *x, uint32_t steps)) {
+    make(&x->s, LOG_STEPS);
     for (size_t i = 0; i < x->s.tree.count; i++) {
         if (strncmp(x->s.tree.files[i].path, "wal/wal_", 8) == 0) {
             find_records(x, (int)i);
@@ -85,8 +92,9 @@ static void find_segments(struct log_specimen *x, uint32_t steps) {
 }
 
 static void collect(struct collection *all) {
-    find_segments(&all->log, LOG_STEPS);
-    find_segments(&all->other_log, LOG_STEPS);
+    find_segments(&all->log, specimen_log);
+    find_segments(&all->quiet_log, specimen_quiet_log);
+    find_segments(&all->other_log, specimen_log);
     specimen_live(&all->live);
     specimen_closed(&all->closed);
     specimen_archived(&all->archived);
@@ -164,7 +172,7 @@ static void flip_in_log(struct campaign *c, const struct log_specimen *x, size_t
     flip(c, &x->s, file_of(x, segment), at, how, s->data.fd);
     if (at >= WAL_HEADER_BYTES && record == g->count) {
         must_hold(c, s, x->s.steps, x->s.lsn, false);
-    } else if (at >= WAL_HEADER_BYTES && segment + 1 == x->segment_count && lsn >= x->last_batch) {
+    } else if (at >= WAL_HEADER_BYTES && segment + 1 == x->segment_count && lsn >= x->last_batch && !g->guarded) {
         must_hold(c, s, x->s.steps - (uint32_t)(x->s.lsn - lsn + 1), lsn - 1, false);
     } else {
         (void)snprintf(mentions, sizeof mentions, "%.60s is damaged at byte %zu", base_name(file_of(x, segment)->path),
@@ -267,7 +275,15 @@ static void flip_archive(struct campaign *c, const struct specimen *x, const str
     }
 }
 
-enum kind { KIND_CUT, KIND_LOG, KIND_LIVE, KIND_CLOSED, KIND_ARCHIVE, KIND_SEGMENT, KINDS };
+enum kind { KIND_CUT, KIND_LOG, KIND_QUIET, KIND_LIVE, KIND_CLOSED, KIND_ARCHIVE, KIND_SEGMENT, KINDS };
+
+static uint64_t bytes_of(const struct log_specimen *x) {
+    uint64_t count = 0;
+    for (size_t i = 0; i < x->segment_count; i++) {
+        count += file_of(x, i)->len;
+    }
+    return count;
+}
 
 /* How many there are of a kind that can be counted; 0: it is sampled. */
 static uint64_t all_of(const struct collection *all, enum kind kind) {
@@ -277,10 +293,9 @@ static uint64_t all_of(const struct collection *all, enum kind kind) {
     case KIND_CUT:
         return (last->begins[last->count] - last->begins[all->log.last_batch - last->first_lsn]) * CUTS;
     case KIND_LOG:
-        for (size_t i = 0; i < all->log.segment_count; i++) {
-            count += file_of(&all->log, i)->len * PATTERNS;
-        }
-        return count;
+        return bytes_of(&all->log) * PATTERNS;
+    case KIND_QUIET:
+        return bytes_of(&all->quiet_log) * PATTERNS;
     case KIND_ARCHIVE:
         for (size_t i = 0; i < all->archived.tree.count; i++) {
             count += strncmp(all->archived.tree.files[i].path, "snapshots/", 10) == 0 ? all->archived.tree.files[i].len * PATTERNS : 0;
@@ -304,14 +319,14 @@ static void inject_cut(struct campaign *c, const struct collection *all, uint64_
     cut_log(c, &all->log, first + (size_t)(which / CUTS), (enum cut)(which % CUTS), which + c->seed, s);
 }
 
-static void inject_log(struct campaign *c, const struct collection *all, uint64_t which, struct server *s) {
+static void inject_log(struct campaign *c, const struct log_specimen *x, uint64_t which, struct server *s) {
     uint64_t at = which / PATTERNS;
     size_t segment = 0;
-    while (at >= file_of(&all->log, segment)->len) {
-        at -= file_of(&all->log, segment++)->len;
+    while (at >= file_of(x, segment)->len) {
+        at -= file_of(x, segment++)->len;
     }
-    write_specimen(&all->log.s, s);
-    flip_in_log(c, &all->log, segment, (size_t)at, (enum how)(which % PATTERNS), s);
+    write_specimen(&x->s, s);
+    flip_in_log(c, x, segment, (size_t)at, (enum how)(which % PATTERNS), s);
 }
 
 static void inject_archive(struct campaign *c, const struct collection *all, uint64_t which, struct server *s) {
@@ -355,7 +370,10 @@ static void inject(struct campaign *c, const struct collection *all, enum kind k
         inject_cut(c, all, which, &s);
         break;
     case KIND_LOG:
-        inject_log(c, all, which, &s);
+        inject_log(c, &all->log, which, &s);
+        break;
+    case KIND_QUIET:
+        inject_log(c, &all->quiet_log, which, &s);
         break;
     case KIND_ARCHIVE:
         inject_archive(c, all, which, &s);
@@ -405,6 +423,7 @@ int main(int argc, char **argv) {
     }
     campaign_run(&c, count + c.count, one, &all);
     specimen_fini(&all.log.s);
+    specimen_fini(&all.quiet_log.s);
     specimen_fini(&all.other_log.s);
     specimen_fini(&all.live);
     specimen_fini(&all.closed);

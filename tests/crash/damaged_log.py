@@ -6,7 +6,7 @@
 One client writes one thing after the other, and knows the LSN of each. Then the server is killed, or stopped, and something is done to the log: a
 byte or a page changed, a segment cut, removed or emptied. The start must be refused with code 65, name the file and (but for one that is missing) the
 byte and the way out, and change nothing. Only where nothing whole is left behind the damage, because it reaches into the last write of all, may it be
-taken for a torn tail. `quired --repair` then starts, and what it says must be so: what is there is what all but the LSNs that it gives up make, and
+taken for a torn tail; when the server had a moment without writes before its end, not even there, but in the guard behind that write. `quired --repair` then starts, and what it says must be so: what is there is what all but the LSNs that it gives up make, and
 what was cut off lies byte for byte under the name that it gives. The start after it needs no --repair.
 """
 
@@ -25,6 +25,8 @@ from workload import SETTINGS  # noqa: E402
 DAMAGES_PER_LIFE = 3
 STEPS = 200
 HEADER = 4096
+ZEROED = 80  # in the header
+GUARD_MAX = 45  # bytes
 WAIT_S = 30
 EX_DATAERR = 65
 LOST = re.compile(r"--repair gave up at most (\d+) operations? of the log that once were durable, LSN (\d+) to (\d+)")
@@ -60,10 +62,46 @@ class Historian(Writer):
         return oracle
 
 
+def varint(content, at):
+    value = shift = 0
+    while content[at] >= 0x80:
+        value |= (content[at] & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+    return value | content[at] << shift, at + 1
+
+
+def end_of_records(path):
+    """Where the records of a segment end, and whether a guard follows (docs/formats.md). Not for segments that were used before."""
+    with open(path, "rb") as f:
+        content = f.read()
+    at = HEADER
+    while True:
+        kind, after = varint(content, at + 5)
+        length, after = varint(content, after)
+        if kind & 3 != 1:
+            return at, kind & 3 == 3
+        at = varint(content, varint(content, after)[1])[1] + length
+
+
 class DamagedLog:
     def __init__(self, life, instance):
         self.life, self.rng, self.instance = life, life.rng, instance
         self.wal = os.path.join(instance.data, "wal")
+
+    def last(self):
+        return os.path.join(self.wal, self.segments()[-1])
+
+    def used_before(self):
+        with open(self.last(), "rb") as f:
+            return f.read(ZEROED + 1)[ZEROED] == 0
+
+    def wait_for_guard(self):
+        deadline = time.monotonic() + WAIT_S
+        while not self.used_before() and not end_of_records(self.last())[1]:
+            if time.monotonic() > deadline:
+                self.life.wrong("nothing said in a quiet moment that the last write is durable")
+                return
+            time.sleep(0.005)
 
     def segments(self):
         """By their LSNs, which their names end in."""
@@ -83,13 +121,23 @@ class DamagedLog:
             self.writer.step(client)
             if i == snapshot_at:
                 client.request("POST", "/v1/snapshots", {})
-        if self.segments()[-1] != last:
-            self.last_begins = HEADER
-        if self.rng.random() < 0.3:
-            self.last_begins = self.used(os.path.join(self.wal, self.segments()[-1]))
+        self.end(HEADER if self.segments()[-1] != last else max(self.last_begins - GUARD_MAX, HEADER))
+
+    def end(self, last_begins):
+        """Killed in the middle, killed in a quiet moment, or stopped. The place of the last write is known well enough: a guard may have stood there."""
+        self.last_begins = last_begins
+        how = self.rng.choice(("busy", "busy", "quiet", "quiet", "stopped"))
+        self.life.note(how)
+        if how == "quiet":
+            self.wait_for_guard()
+        if how == "stopped":
             self.instance.stop()
         else:
             self.instance.kill_supervisor()
+        if how != "busy" and not self.used_before():
+            self.last_begins, guarded = end_of_records(self.last())
+            if not guarded:
+                self.life.wrong("no guard at the end of a log that was %s" % how)
         if self.rng.random() < 0.5:
             shutil.rmtree(os.path.join(self.instance.data, "vectors"))
             self.life.note("without_arenas")

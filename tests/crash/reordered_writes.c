@@ -63,7 +63,7 @@ static bool has_steps(const struct history *h, const struct server *s) {
 static bool act_batches(struct history *h, struct server *s, struct status *st) {
     bool ok = true;
     for (uint32_t i = 1 + below(h, 4); ok && i > 0 && has_steps(h, s); i--) {
-        ok = server_batch(s, 1 + below(h, below(h, 2) == 0 ? 3 : SERVER_BATCH_MAX), st);
+        ok = server_batch(s, 1 + below(h, below(h, 2) == 0 ? 3 : SERVER_BATCH_MAX), st) && (below(h, 3) > 0 || server_idle(s, st));
     }
     return ok;
 }

@@ -48,6 +48,16 @@ void specimen_log(struct specimen *x, uint32_t steps) {
     keep(x, "log", &s);
 }
 
+void specimen_quiet_log(struct specimen *x, uint32_t steps) {
+    struct server s;
+    struct status st = {0};
+    begin(&s);
+    work(&s, steps);
+    specimen_must(server_idle(&s, &st), "a quiet moment", &st);
+    remove_arenas(&s);
+    keep(x, "quiet log", &s);
+}
+
 static void take_checkpoints(struct server *s) {
     struct status st = {0};
     work(s, 60);

@@ -14,6 +14,7 @@ struct specimen {
 
 /* Failures end the program. */
 void specimen_log(struct specimen *x, uint32_t steps); /* nothing but a log of several segments, with a last batch of several records */
+void specimen_quiet_log(struct specimen *x, uint32_t steps); /* the same, with a guard behind that batch */
 void specimen_live(struct specimen *x);                /* two live checkpoints, and work behind them; killed */
 void specimen_closed(struct specimen *x);              /* the same, stopped in order */
 void specimen_archived(struct specimen *x);            /* a chain of archives, the log behind the last but one, and no arena */

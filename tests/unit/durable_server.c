@@ -462,6 +462,10 @@ static bool append_batch(struct server *s, const struct step *steps, uint32_t co
     return true;
 }
 
+bool server_idle(struct server *s, struct status *st) {
+    return oplog_guard(s->log, st);
+}
+
 static void apply_batch(struct server *s, struct step *steps, uint32_t count) {
     struct account *a = s->account;
     for (uint32_t i = 0; i < count; i++) {
@@ -720,6 +724,7 @@ bool server_stop(struct server *s, struct status *st) {
     bool ok = oplog_append(s->log, &close, 1, st);
     if (ok) {
         a->next_lsn++;
+        (void)!oplog_guard(s->log, NULL);
         ok = checkpoint_write(s->data.fd, s->catalog, s->keys, a->next_lsn - 1, st);
     }
     buf_fini(&bytes);

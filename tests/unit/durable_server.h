@@ -59,6 +59,8 @@ void server_start_ok(struct server *s);
 /* Does the next step of the script. false: it was not acknowledged. */
 bool server_step(struct server *s, struct status *st);
 void server_steps_ok(struct server *s, uint32_t until);
+/* What the committer does when nothing comes for a moment. */
+bool server_idle(struct server *s, struct status *st);
 /* Up to `most` steps (at most SERVER_BATCH_MAX) in one batch, fewer where they depend on each other: as the committer does it. */
 bool server_batch(struct server *s, uint32_t most, struct status *st);
 bool server_snapshot(struct server *s, struct snapshot_info *ret, struct status *st); /* also tells the log */

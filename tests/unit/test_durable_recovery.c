@@ -647,7 +647,7 @@ static void tear_log(struct server *s, char name[64]) {
     assert_true(wal_header_decode(content.data, &h, &st));
     size_t at = WAL_HEADER_BYTES;
     while (wal_record_head(&h, content.data + at, content.len - at, content.len - at, &r) &&
-           wal_record_check(&h, content.data + at, &r)) {
+           wal_record_check(&h, content.data + at, &r) && r.type == WAL_RECORD_OP) {
         at += r.head + r.length;
     }
     content.len = at - 5;
