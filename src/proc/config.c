@@ -1,5 +1,5 @@
 /*
- * config.c - the table of keys, made from config.def and store/limits.def, and what needs no parsing: presets, printing,
+ * config.c - the tables of keys, made from config.def, store/limits.def and embed/remote.def, and what needs no parsing: presets, printing,
  * reloading, and the checks that look at several keys at once.
  *
  * The table is the only place that knows a key's field, kind and range, so that a key is added by one line in a .def file, and
@@ -36,25 +36,45 @@ static const struct config_key keys[] = {
 enum { KEY_COUNT = sizeof keys / sizeof keys[0] };
 _Static_assert(KEY_COUNT <= CONFIG_MAX_KEYS, "the parser keeps a line number per key");
 
+static const struct config_key model_keys[] = {
+#define TEXT(name, preset, help) {#name, CONFIG_TEXT, offsetof(struct remote_settings, name), preset, 0, 0, 0, NULL, NULL, help},
+#define NUMBER(name, preset, least, most, unit, help)                                                                            \
+    {#name, CONFIG_NUMBER, offsetof(struct remote_settings, name), NULL, preset, least, most, unit, NULL, help},
+#define CHOICE(name, preset, choices, help)                                                                                      \
+    {#name, CONFIG_CHOICE, offsetof(struct remote_settings, name), preset, 0, 0, 0, NULL, choices, help},
+#include "embed/remote.def"
+#undef TEXT
+#undef NUMBER
+#undef CHOICE
+};
+enum { MODEL_KEY_COUNT = sizeof model_keys / sizeof model_keys[0] };
+_Static_assert(MODEL_KEY_COUNT <= CONFIG_MAX_KEYS, "the parser keeps a line number per key");
+_Static_assert(REMOTE_TEXT_MAX == CONFIG_TEXT_MAX, "texts of both tables are stored alike");
+
 const struct config_key *config_keys(size_t *ret_count) {
     *ret_count = KEY_COUNT;
     return keys;
+}
+
+const struct config_key *config_model_keys(size_t *ret_count) {
+    *ret_count = MODEL_KEY_COUNT;
+    return model_keys;
 }
 
 bool config_key_reloads(const struct config_key *key) {
     return strncmp(key->help, RELOAD_MARK, sizeof RELOAD_MARK - 1) == 0;
 }
 
-static void *field_of(struct config *c, const struct config_key *key) {
-    return (uint8_t *)c + key->offset;
+static void *field_of(void *fields, const struct config_key *key) {
+    return (uint8_t *)fields + key->offset;
 }
 
-static const void *const_field_of(const struct config *c, const struct config_key *key) {
-    return (const uint8_t *)c + key->offset;
+static const void *const_field_of(const void *fields, const struct config_key *key) {
+    return (const uint8_t *)fields + key->offset;
 }
 
-void config_store_text(struct config *c, const struct config_key *key, struct slice value) {
-    char *field = (char *)field_of(c, key);
+void config_store_text(void *fields, const struct config_key *key, struct slice value) {
+    char *field = (char *)field_of(fields, key);
     size_t len = value.len < CONFIG_TEXT_MAX - 1 ? value.len : CONFIG_TEXT_MAX - 1;
     if (len > 0) {
         memcpy(field, value.data, len);
@@ -62,23 +82,23 @@ void config_store_text(struct config *c, const struct config_key *key, struct sl
     field[len] = '\0';
 }
 
-void config_store_number(struct config *c, const struct config_key *key, uint64_t value) {
-    memcpy(field_of(c, key), &value, sizeof value);
+void config_store_number(void *fields, const struct config_key *key, uint64_t value) {
+    memcpy(field_of(fields, key), &value, sizeof value);
 }
 
-void config_store_choice(struct config *c, const struct config_key *key, unsigned value) {
-    memcpy(field_of(c, key), &value, sizeof value);
+void config_store_choice(void *fields, const struct config_key *key, unsigned value) {
+    memcpy(field_of(fields, key), &value, sizeof value);
 }
 
-static uint64_t load_number(const struct config *c, const struct config_key *key) {
+static uint64_t load_number(const void *fields, const struct config_key *key) {
     uint64_t value;
-    memcpy(&value, const_field_of(c, key), sizeof value);
+    memcpy(&value, const_field_of(fields, key), sizeof value);
     return value;
 }
 
-static unsigned load_choice(const struct config *c, const struct config_key *key) {
+static unsigned load_choice(const void *fields, const struct config_key *key) {
     unsigned value;
-    memcpy(&value, const_field_of(c, key), sizeof value);
+    memcpy(&value, const_field_of(fields, key), sizeof value);
     return value;
 }
 
@@ -107,46 +127,86 @@ void config_choice_name(const char *choices, unsigned number, char out[CONFIG_CH
     (void)snprintf(out, CONFIG_CHOICE_MAX, "%.*s", (int)strcspn(at, "|"), at);
 }
 
-void config_default(struct config *out) {
-    memset(out, 0, sizeof *out);
-    for (const struct config_key *key = keys; key < keys + KEY_COUNT; key++) {
+static void set_presets(void *fields, const struct config_key *table, size_t count) {
+    for (const struct config_key *key = table; key < table + count; key++) {
         unsigned choice = 0;
         switch (key->kind) {
         case CONFIG_TEXT:
-            config_store_text(out, key, slice_str(key->preset));
+            config_store_text(fields, key, slice_str(key->preset));
             break;
         case CONFIG_NUMBER:
-            config_store_number(out, key, key->preset_number);
+            config_store_number(fields, key, key->preset_number);
             break;
         case CONFIG_CHOICE:
             (void)config_choice_number(key->choices, slice_str(key->preset), &choice);
-            config_store_choice(out, key, choice);
+            config_store_choice(fields, key, choice);
             break;
         }
     }
 }
 
-void config_put_value(const struct config *c, const struct config_key *key, struct buf *out) {
+void config_default(struct config *out) {
+    memset(out, 0, sizeof *out);
+    set_presets(out, keys, KEY_COUNT);
+}
+
+static const struct remote_settings *find_model(const struct config *c, struct slice name) {
+    for (size_t i = 0; i < c->model_count; i++) {
+        if (slice_is(name, c->models[i].name)) {
+            return &c->models[i];
+        }
+    }
+    return NULL;
+}
+
+struct remote_settings *config_model(struct config *c, struct slice name) {
+    const struct remote_settings *known = find_model(c, name);
+    if (known != NULL) {
+        return &c->models[known - c->models];
+    }
+    if (c->model_count == REMOTE_MODELS_MAX) {
+        return NULL;
+    }
+    struct remote_settings *made = &c->models[c->model_count++];
+    memset(made, 0, sizeof *made);
+    memcpy(made->name, name.data, name.len);
+    set_presets(made, model_keys, MODEL_KEY_COUNT);
+    return made;
+}
+
+/* A value as the file would hold it. */
+static void put_value(const void *fields, const struct config_key *key, struct buf *out) {
     char word[CONFIG_CHOICE_MAX];
     switch (key->kind) {
     case CONFIG_TEXT:
-        buf_printf(out, "\"%s\"", (const char *)const_field_of(c, key));
+        buf_printf(out, "\"%s\"", (const char *)const_field_of(fields, key));
         break;
     case CONFIG_NUMBER:
-        buf_printf(out, "%llu", (unsigned long long)load_number(c, key));
+        buf_printf(out, "%llu", (unsigned long long)load_number(fields, key));
         break;
     case CONFIG_CHOICE:
-        config_choice_name(key->choices, load_choice(c, key), word);
+        config_choice_name(key->choices, load_choice(fields, key), word);
         buf_put_str(out, word);
         break;
+    }
+}
+
+static void dump_model(const struct remote_settings *m, struct buf *out) {
+    for (const struct config_key *key = model_keys; key < model_keys + MODEL_KEY_COUNT; key++) {
+        buf_printf(out, CONFIG_MODEL_PREFIX "%s.%s = ", m->name, key->name);
+        put_value(m, key, out);
+        buf_put_str(out, "\n");
     }
 }
 
 void config_dump(const struct config *c, struct buf *out) {
     for (const struct config_key *key = keys; key < keys + KEY_COUNT; key++) {
         buf_printf(out, "%s = ", key->name);
-        config_put_value(c, key, out);
+        put_value(c, key, out);
         buf_put_str(out, "\n");
+    }
+    for (size_t i = 0; i < c->model_count; i++) {
+        dump_model(&c->models[i], out);
     }
     if (c->has_admin_key) {
         buf_put_str(out, CONFIG_HERITAGE_KEY " = ");
@@ -157,7 +217,7 @@ void config_dump(const struct config *c, struct buf *out) {
     }
 }
 
-static bool same_value(const struct config *a, const struct config *b, const struct config_key *key) {
+static bool same_value(const void *a, const void *b, const struct config_key *key) {
     switch (key->kind) {
     case CONFIG_TEXT:
         return strcmp((const char *)const_field_of(a, key), (const char *)const_field_of(b, key)) == 0;
@@ -179,11 +239,49 @@ static void copy_value(struct config *c, const struct config *from, const struct
     }
 }
 
+/* The names of changed keys that a reload leaves alone, as far as they have room. */
+struct ignored {
+    char *names; /* CONFIG_TEXT_MAX */
+    size_t len;
+    unsigned count;
+};
+
+static void PRINTF_LIKE(2, 3) ignore(struct ignored *i, const char *fmt, ...) {
+    char name[CONFIG_PATH_MAX];
+    va_list args;
+    va_start(args, fmt);
+    (void)vsnprintf(name, sizeof name, fmt, args);
+    va_end(args);
+    int n = snprintf(i->names + i->len, CONFIG_TEXT_MAX - i->len, "%s%s", i->count == 0 ? "" : ", ", name);
+    i->len = n > 0 && i->len + (size_t)n < CONFIG_TEXT_MAX ? i->len + (size_t)n : i->len;
+    i->count++;
+}
+
+/* All that is said of models needs a restart. */
+static void ignore_models(const struct config *c, const struct config *fresh, struct ignored *ignored) {
+    for (size_t i = 0; i < c->model_count; i++) {
+        const struct remote_settings *was = &c->models[i];
+        const struct remote_settings *is = find_model(fresh, slice_str(was->name));
+        if (is == NULL) {
+            ignore(ignored, CONFIG_MODEL_PREFIX "%s", was->name);
+        }
+        for (const struct config_key *key = model_keys; is != NULL && key < model_keys + MODEL_KEY_COUNT; key++) {
+            if (!same_value(was, is, key)) {
+                ignore(ignored, CONFIG_MODEL_PREFIX "%s.%s", was->name, key->name);
+            }
+        }
+    }
+    for (size_t i = 0; i < fresh->model_count; i++) {
+        if (find_model(c, slice_str(fresh->models[i].name)) == NULL) {
+            ignore(ignored, CONFIG_MODEL_PREFIX "%s", fresh->models[i].name);
+        }
+    }
+}
+
 bool config_reload(struct config *c, const struct config *fresh, char ignored[CONFIG_TEXT_MAX], unsigned *ret_ignored) {
     bool for_workers = c->log_level != fresh->log_level || c->has_admin_key != fresh->has_admin_key ||
                        memcmp(c->admin_key_sha256, fresh->admin_key_sha256, CONFIG_KEY_SHA256_BYTES) != 0;
-    size_t len = 0;
-    *ret_ignored = 0;
+    struct ignored left = {.names = ignored};
     ignored[0] = '\0';
     for (const struct config_key *key = keys; key < keys + KEY_COUNT; key++) {
         if (same_value(c, fresh, key)) {
@@ -191,12 +289,12 @@ bool config_reload(struct config *c, const struct config *fresh, char ignored[CO
         }
         if (config_key_reloads(key)) {
             copy_value(c, fresh, key);
-            continue;
+        } else {
+            ignore(&left, "%s", key->name);
         }
-        int n = snprintf(ignored + len, CONFIG_TEXT_MAX - len, "%s%s", *ret_ignored == 0 ? "" : ", ", key->name);
-        len = n > 0 && len + (size_t)n < CONFIG_TEXT_MAX ? len + (size_t)n : len;
-        *ret_ignored += 1;
     }
+    ignore_models(c, fresh, &left);
+    *ret_ignored = left.count;
     c->has_admin_key = fresh->has_admin_key;
     memcpy(c->admin_key_sha256, fresh->admin_key_sha256, CONFIG_KEY_SHA256_BYTES);
     return for_workers;
@@ -314,11 +412,21 @@ static bool check_level(const struct config *c, struct status *st) {
            status_set(st, STATUS_CONFIG, "snapshot_level = %u: gzip and xz have levels from 1 to %d", (unsigned)c->snapshot_level, MOST);
 }
 
+static bool check_models(const struct config *c, struct status *st) {
+    for (size_t i = 0; i < c->model_count; i++) {
+        if (!remote_settings_check(&c->models[i], st)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 bool config_check(const struct config *c, struct status *st) {
     if (!check_path("data_dir", c->data_dir, false, st) || !check_path("run_dir", c->run_dir, false, st) ||
         !check_path("socket", c->socket, true, st) || !check_path("write_socket", c->write_socket, true, st) || !check_path("pid_file", c->pid_file, true, st) ||
         !check_path("log_file", c->log_file, true, st) || !check_path("model_dir", c->model_dir, true, st) || !check_path("admin_key_file", c->admin_key_file, true, st) ||
-        !check_sockets(c, st) || !check_together(c, st) || !check_level(c, st)) {
+        !check_sockets(c, st) || !check_together(c, st) || !check_level(c, st) ||
+        !check_models(c, st)) {
         return false;
     }
     if (c->auth == CONFIG_AUTH_OFF && !config_listens_on_loopback(c)) {

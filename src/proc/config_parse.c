@@ -3,6 +3,10 @@
  *
  * Errors are for the person at the editor: file and line, what stands there, what is allowed, and for an unknown key the one that
  * was probably meant.
+ *
+ * There are two tables of keys: the server's, and that of a section "[model NAME]". A section is a prefix and nothing more: within it "url" is
+ * "model.NAME.url", which may as well stand in the part before the sections, in the workers' copy (config_dump) and behind --set. So a section
+ * can be continued, and no key can be given twice however it is written.
  */
 #include "proc/config_internal.h"
 
@@ -63,44 +67,61 @@ static unsigned edit_distance(const char *a, size_t a_len, const char *b, size_t
     return row[b_len];
 }
 
-/* The key that was probably meant, or NULL: a third of the letters may be wrong. */
-static const struct config_key *nearest_key(struct slice word) {
+struct key_table {
+    const struct config_key *keys;
     size_t count;
-    const struct config_key *keys = config_keys(&count);
+};
+
+static struct key_table server_keys(void) {
+    struct key_table t;
+    t.keys = config_keys(&t.count);
+    return t;
+}
+
+static struct key_table model_keys(void) {
+    struct key_table t;
+    t.keys = config_model_keys(&t.count);
+    return t;
+}
+
+/* The key that was probably meant, or NULL: a third of the letters may be wrong. */
+static const struct config_key *nearest_key(struct key_table t, struct slice word) {
     const struct config_key *best = NULL;
     unsigned best_distance = (unsigned)(word.len / 3) + 1;
     if (word.len == 0 || word.len > WORD_MAX) {
         return NULL;
     }
-    for (size_t i = 0; i < count; i++) {
-        size_t len = strlen(keys[i].name);
-        unsigned distance = len > WORD_MAX ? UINT32_MAX : edit_distance((const char *)word.data, word.len, keys[i].name, len);
+    for (size_t i = 0; i < t.count; i++) {
+        size_t len = strlen(t.keys[i].name);
+        unsigned distance = len > WORD_MAX ? UINT32_MAX : edit_distance((const char *)word.data, word.len, t.keys[i].name, len);
         if (distance < best_distance) {
-            best = &keys[i];
+            best = &t.keys[i];
             best_distance = distance;
         }
     }
     return best;
 }
 
-static const struct config_key *find_key(struct slice word) {
-    size_t count;
-    const struct config_key *keys = config_keys(&count);
-    for (size_t i = 0; i < count; i++) {
-        if (slice_is(word, keys[i].name)) {
-            return &keys[i];
+static const struct config_key *find_key(struct key_table t, struct slice word) {
+    for (size_t i = 0; i < t.count; i++) {
+        if (slice_is(word, t.keys[i].name)) {
+            return &t.keys[i];
         }
     }
     return NULL;
 }
 
-static bool unknown_key(const struct place *at, struct slice word, struct status *st) {
-    const struct config_key *near = nearest_key(word);
-    if (near == NULL) {
-        return status_set(st, STATUS_CONFIG, "%s: unknown key '%.*s'", at->where, shown_length(word), shown(word));
+static bool unknown_key(struct key_table t, const struct place *at, struct slice word, struct status *st) {
+    const struct config_key *near = nearest_key(t, word);
+    if (near != NULL) {
+        return status_set(st, STATUS_CONFIG, "%s: unknown key '%.*s'; did you mean '%s'?", at->where, shown_length(word), shown(word),
+                          near->name);
     }
-    return status_set(st, STATUS_CONFIG, "%s: unknown key '%.*s'; did you mean '%s'?", at->where, shown_length(word), shown(word),
-                      near->name);
+    if (t.keys == model_keys().keys && find_key(server_keys(), word) != NULL) {
+        return status_set(st, STATUS_CONFIG, "%s: '%.*s' is no key of a model; the server's keys stand before the first section", at->where,
+                          shown_length(word), shown(word));
+    }
+    return status_set(st, STATUS_CONFIG, "%s: unknown key '%.*s'", at->where, shown_length(word), shown(word));
 }
 
 struct suffix {
@@ -156,7 +177,7 @@ static bool parse_number(const struct config_key *key, struct slice text, uint64
     return true;
 }
 
-static bool set_number(struct config *c, const struct config_key *key, struct slice value, const struct place *at,
+static bool set_number(void *fields, const struct config_key *key, struct slice value, const struct place *at,
                        struct status *st) {
     uint64_t number;
     if (!parse_number(key, value, &number)) {
@@ -168,22 +189,22 @@ static bool set_number(struct config *c, const struct config_key *key, struct sl
                           (unsigned long long)key->least, (unsigned long long)key->most, key->unit, shown_length(value),
                           shown(value));
     }
-    config_store_number(c, key, number);
+    config_store_number(fields, key, number);
     return true;
 }
 
-static bool set_choice(struct config *c, const struct config_key *key, struct slice value, const struct place *at,
+static bool set_choice(void *fields, const struct config_key *key, struct slice value, const struct place *at,
                        struct status *st) {
     unsigned number;
     if (!config_choice_number(key->choices, value, &number)) {
         return status_set(st, STATUS_CONFIG, "%s: %s must be one of %s, not '%.*s'", at->where, key->name, key->choices,
                           shown_length(value), shown(value));
     }
-    config_store_choice(c, key, number);
+    config_store_choice(fields, key, number);
     return true;
 }
 
-static bool set_text(struct config *c, const struct config_key *key, struct slice value, const struct place *at,
+static bool set_text(void *fields, const struct config_key *key, struct slice value, const struct place *at,
                      struct status *st) {
     if (value.len >= CONFIG_TEXT_MAX) {
         return status_set(st, STATUS_CONFIG, "%s: the value of %s has %zu bytes, at most %d are taken", at->where, key->name,
@@ -194,19 +215,19 @@ static bool set_text(struct config *c, const struct config_key *key, struct slic
         return status_set(st, STATUS_CONFIG, "%s: the value of %s must be UTF-8 without quotes and control characters", at->where,
                           key->name);
     }
-    config_store_text(c, key, value);
+    config_store_text(fields, key, value);
     return true;
 }
 
-static bool set_value(struct config *c, const struct config_key *key, struct slice value, const struct place *at,
+static bool set_value(void *fields, const struct config_key *key, struct slice value, const struct place *at,
                       struct status *st) {
     switch (key->kind) {
     case CONFIG_TEXT:
-        return set_text(c, key, value, at, st);
+        return set_text(fields, key, value, at, st);
     case CONFIG_NUMBER:
-        return set_number(c, key, value, at, st);
+        return set_number(fields, key, value, at, st);
     case CONFIG_CHOICE:
-        return set_choice(c, key, value, at, st);
+        return set_choice(fields, key, value, at, st);
     }
     return false;
 }
@@ -246,9 +267,78 @@ static bool split_assignment(struct slice line, struct slice *ret_key, struct sl
 struct parse {
     struct config *config;
     const char *origin;
-    bool heritage;                     /* the workers' copy */
+    bool heritage;             /* the workers' copy */
+    struct slice section;      /* the name of the model that lines belong to; empty: the server's own */
     unsigned line_of[CONFIG_MAX_KEYS]; /* where a key was set; 0: not yet */
+    unsigned model_line_of[REMOTE_MODELS_MAX][CONFIG_MAX_KEYS];
 };
+
+/* A key where it is: of the server, or of a model. */
+struct target {
+    const struct config_key *key;
+    void *fields;
+    unsigned *line; /* in the parse; NULL on the command line */
+};
+
+static bool find_model(struct config *c, struct slice name, const struct place *at, struct remote_settings **ret, struct status *st) {
+    if (!remote_name_valid(name)) {
+        return status_set(st, STATUS_CONFIG,
+                          "%s: '%.*s' is no name for a model: it takes up to %d letters, digits, '.', '_' and '-', begins with one of the first two, and "
+                          "is not 'none'",
+                          at->where, shown_length(name), shown(name), EMBED_NAME_MAX - 1);
+    }
+    *ret = config_model(c, name);
+    return *ret != NULL || status_set(st, STATUS_CONFIG, "%s: there are more than %d remote models", at->where, REMOTE_MODELS_MAX);
+}
+
+static bool find_model_key(struct config *c, struct parse *p, struct slice name, struct slice word, const struct place *at, struct target *ret,
+                           struct status *st) {
+    struct key_table t = model_keys();
+    struct remote_settings *model;
+    const struct config_key *key = find_key(t, word);
+    if (key == NULL) {
+        return unknown_key(t, at, word, st);
+    }
+    if (!find_model(c, name, at, &model, st)) {
+        return false;
+    }
+    *ret = (struct target){.key = key, .fields = model, .line = p == NULL ? NULL : &p->model_line_of[model - c->models][key - t.keys]};
+    return true;
+}
+
+/* Cuts "model.NAME.key" in two; the name may have dots. */
+static bool split_model_key(struct slice word, struct slice *ret_name, struct slice *ret_key) {
+    size_t prefix = strlen(CONFIG_MODEL_PREFIX);
+    if (word.len <= prefix || memcmp(word.data, CONFIG_MODEL_PREFIX, prefix) != 0) {
+        return false;
+    }
+    const uint8_t *dot = (const uint8_t *)memrchr(word.data + prefix, '.', word.len - prefix);
+    if (dot == NULL) {
+        return false;
+    }
+    *ret_name = slice_of(word.data + prefix, (size_t)(dot - word.data) - prefix);
+    *ret_key = slice_of(dot + 1, (size_t)(word.data + word.len - dot - 1));
+    return true;
+}
+
+/* p NULL: the command line. */
+static bool find_target(struct config *c, struct parse *p, struct slice word, const struct place *at, struct target *ret, struct status *st) {
+    struct slice name;
+    struct slice inner;
+    if (p != NULL && p->section.len > 0) {
+        return find_model_key(c, p, p->section, word, at, ret, st);
+    }
+    if (split_model_key(word, &name, &inner)) {
+        return find_model_key(c, p, name, inner, at, ret, st);
+    }
+    struct key_table t = server_keys();
+    const struct config_key *key = find_key(t, word);
+    if (key == NULL) {
+        return unknown_key(t, at, word, st);
+    }
+    *ret = (struct target){.key = key, .fields = c, .line = p == NULL ? NULL : &p->line_of[key - t.keys]};
+    return true;
+}
 
 static bool read_heritage_key(struct parse *p, struct slice value, const struct place *at, struct status *st) {
     if (!config_parse_sha256(value, p->config->admin_key_sha256)) {
@@ -258,38 +348,53 @@ static bool read_heritage_key(struct parse *p, struct slice value, const struct 
     return true;
 }
 
-static bool read_line(struct parse *p, struct slice line, unsigned number, struct status *st) {
-    struct place at;
+/* "[model NAME]", which a comment may follow. A model without a key of its own is one, too: the check says what it lacks. */
+static bool read_section(struct parse *p, struct slice line, const struct place *at, struct status *st) {
+    static const char kind[] = "model";
+    const uint8_t *end = (const uint8_t *)memchr(line.data, ']', line.len);
+    struct slice rest = end == NULL ? line : trim(slice_of(end + 1, (size_t)(line.data + line.len - end - 1)));
+    struct slice inner = end == NULL ? slice_of(NULL, 0) : trim(slice_of(line.data + 1, (size_t)(end - line.data - 1)));
+    size_t word = sizeof kind - 1;
+    struct remote_settings *model;
+    if (end == NULL || (rest.len > 0 && rest.data[0] != '#') || inner.len <= word || memcmp(inner.data, kind, word) != 0 ||
+        (inner.data[word] != ' ' && inner.data[word] != '\t')) {
+        return status_set(st, STATUS_CONFIG, "%s: a section begins with '[model NAME]', not '%.*s'", at->where, shown_length(line), shown(line));
+    }
+    p->section = trim(slice_of(inner.data + word, inner.len - word));
+    return find_model(p->config, p->section, at, &model, st);
+}
+
+static bool read_assignment(struct parse *p, struct slice line, unsigned number, const struct place *at, struct status *st) {
     struct slice word;
     struct slice value;
-    size_t count;
-    const struct config_key *keys = config_keys(&count);
+    struct target target;
+    if (!split_assignment(line, &word, &value)) {
+        return status_set(st, STATUS_CONFIG, "%s: expected 'key = value', found '%.*s'", at->where, shown_length(line), shown(line));
+    }
+    if (!bare_value(&value)) {
+        return status_set(st, STATUS_CONFIG, "%s: the quotes around the value do not match", at->where);
+    }
+    if (p->heritage && slice_is(word, CONFIG_HERITAGE_KEY)) {
+        return read_heritage_key(p, value, at, st);
+    }
+    if (!find_target(p->config, p, word, at, &target, st)) {
+        return false;
+    }
+    if (*target.line != 0) {
+        return status_set(st, STATUS_CONFIG, "%s: %s stands in line %u already", at->where, target.key->name, *target.line);
+    }
+    *target.line = number;
+    return set_value(target.fields, target.key, value, at, st);
+}
 
+static bool read_line(struct parse *p, struct slice line, unsigned number, struct status *st) {
+    struct place at;
     line = trim(line);
     if (line.len == 0 || line.data[0] == '#') {
         return true;
     }
     (void)snprintf(at.where, sizeof at.where, "%s:%u", p->origin, number);
-    if (!split_assignment(line, &word, &value)) {
-        return status_set(st, STATUS_CONFIG, "%s: expected 'key = value', found '%.*s'", at.where, shown_length(line),
-                          shown(line));
-    }
-    if (!bare_value(&value)) {
-        return status_set(st, STATUS_CONFIG, "%s: the quotes around the value do not match", at.where);
-    }
-    if (p->heritage && slice_is(word, CONFIG_HERITAGE_KEY)) {
-        return read_heritage_key(p, value, &at, st);
-    }
-    const struct config_key *key = find_key(word);
-    if (key == NULL) {
-        return unknown_key(&at, word, st);
-    }
-    unsigned *first = &p->line_of[key - keys];
-    if (*first != 0) {
-        return status_set(st, STATUS_CONFIG, "%s: %s stands in line %u already", at.where, key->name, *first);
-    }
-    *first = number;
-    return set_value(p->config, key, value, &at, st);
+    return line.data[0] == '[' ? read_section(p, line, &at, st) : read_assignment(p, line, number, &at, st);
 }
 
 static bool read_lines(struct parse *p, struct slice text, struct status *st) {
@@ -330,13 +435,10 @@ bool config_set(struct config *c, const char *assignment, struct status *st) {
     struct place at = {"--set"};
     struct slice word;
     struct slice value;
+    struct target target;
     if (!split_assignment(slice_str(assignment), &word, &value)) {
         return status_set(st, STATUS_CONFIG, "--set takes key=value, not '%.*s'", shown_length(slice_str(assignment)),
                           assignment);
     }
-    const struct config_key *key = find_key(word);
-    if (key == NULL) {
-        return unknown_key(&at, word, st);
-    }
-    return set_value(c, key, trim(value), &at, st);
+    return find_target(c, NULL, word, &at, &target, st) && set_value(target.fields, target.key, trim(value), &at, st);
 }

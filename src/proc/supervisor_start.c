@@ -51,6 +51,17 @@ enum { DIRECTORY_MODE = 0750, RUN_DIRECTORY_MODE = 0755, PID_FILE_MODE = 0644, P
 
 /* --- configuration ---------------------------------------------------------------------------------------------------- */
 
+/* Whether the keys of remote models can be read. They are not kept: this process has no use for them. */
+static bool check_model_keys(const struct config *c, struct status *st) {
+    struct buf key = {0};
+    bool ok = true;
+    for (size_t i = 0; i < c->model_count && ok; i++) {
+        ok = remote_key_read(&c->models[i], getenv("CREDENTIALS_DIRECTORY"), &key, st);
+        remote_key_wipe(&key);
+    }
+    return ok;
+}
+
 /* What the machine has to say about it: users, groups, CPU, models. */
 static bool check_surroundings(const struct config *c, struct status *st) {
     char kernel[CONFIG_CHOICE_MAX];
@@ -65,7 +76,7 @@ static bool check_surroundings(const struct config *c, struct status *st) {
     if (!distance_init(kernel[0] == '\0' ? NULL : kernel)) {
         return status_set(st, STATUS_CONFIG, "distance_kernel: this CPU cannot run %s", kernel);
     }
-    if (!models_open(c, &model_fd, st)) {
+    if (!check_model_keys(c, st) || !models_open(c, &model_fd, st)) {
         return false;
     }
     bool ok = models_init(&models, c, model_fd, MODEL_VERIFY, st);

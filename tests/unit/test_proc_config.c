@@ -298,6 +298,113 @@ static void paths_with_presets(void **state) {
     assert_string_equal(path, "/z/p");
 }
 
+#define MODEL_TEXT "workers = 4\n[model my-openai] # one\nurl = https://api.example.org/v1\nmodel = small\n"
+
+static void sections_are_prefixes(void **state) {
+    struct config c;
+    struct status st;
+    (void)state;
+    expect_good(&c, MODEL_TEXT "timeout_ms = 5s\nquery_prefix = \"query: \"\n\n[ model  b.2 ]\ndialect = tei\nurl=http://127.0.0.1:8080\n"
+                               "[model my-openai]\nretries = 0\n");
+    assert_int_equal(c.model_count, 2);
+    assert_int_equal(c.workers, 4);
+    assert_string_equal(c.models[0].name, "my-openai");
+    assert_string_equal(c.models[0].url, "https://api.example.org/v1");
+    assert_string_equal(c.models[0].query_prefix, "query: ");
+    assert_int_equal(c.models[0].timeout_ms, 5000);
+    assert_int_equal(c.models[0].retries, 0);
+    assert_int_equal(c.models[0].max_batch, 32);
+    assert_string_equal(c.models[1].name, "b.2");
+    assert_int_equal(c.models[1].dialect, REMOTE_TEI);
+    assert_true(config_check(&c, &st));
+    assert_true(config_set(&c, "model.b.2.max_batch = 8", &st));
+    assert_true(config_set(&c, "model.third.dialect=cohere", &st));
+    assert_int_equal(c.models[1].max_batch, 8);
+    assert_int_equal(c.model_count, 3);
+    expect_good(&c, "model.x.url = https://a.example\nworkers = 3\nmodel.x.model = m");
+    assert_string_equal(c.models[0].model, "m");
+    assert_int_equal(c.workers, 3);
+}
+
+static void errors_in_sections(void **state) {
+    struct config c;
+    struct status st;
+    (void)state;
+    expect_bad("[model a]\n\nurll = x", "quire.conf:3: unknown key 'urll'; did you mean 'url'?");
+    expect_bad("[model a]\nretries = 21", "0 to 20");
+    expect_bad("[model a]\ndialect = soap", "openai|cohere|ollama|tei");
+    expect_bad("[model a]\nurl = x\n[model a]\nurl = y", "quire.conf:4: url stands in line 2 already");
+    expect_bad("model.a.url = x\n[model a]\nurl = y", "line 1 already");
+    expect_bad("[model a]\nworkers = 3", "before the first section");
+    expect_bad("[model none]", "no name");
+    expect_bad("[model ]", "a section begins");
+    expect_bad("[model a b]", "no name");
+    expect_bad("[modela]", "a section begins");
+    expect_bad("[model a] more", "a section begins");
+    expect_bad("[model a", "a section begins");
+    expect_bad("model.url = x", "unknown key");
+    expect_bad("[model a]\n[model b]\n[model c]\n[model d]\n[model e]\n[model f]\n[model g]\n[model h]\n[model i]", "more than 8");
+    config_default(&c);
+    assert_false(config_set(&c, "model.a.urll=3", &st));
+    assert_int_equal(c.model_count, 0);
+    assert_false(config_set(&c, "model.-.url=3", &st));
+}
+
+static void models_alone_and_together(void **state) {
+    (void)state;
+    expect_together(MODEL_TEXT, NULL);
+    expect_together("[model a]", "[model a]: url is missing");
+    expect_together("[model a]\nurl = https://a.example", "model is missing");
+    expect_together("[model a]\nurl = https://a.example\ndialect = tei", NULL);
+    expect_together("[model a]\nurl = ftp://a.example\ndialect = tei", "url must be https://HOST");
+    expect_together(MODEL_TEXT "key_file = key", "absolute");
+    expect_together(MODEL_TEXT "key_file = /key\nkey_credential = key", "two places");
+    expect_together(MODEL_TEXT "key_credential = ../key", "a name");
+    expect_together(MODEL_TEXT "request_dimension = on", "needs a dimension");
+    expect_together(MODEL_TEXT "request_dimension = on\ndimension = 8", NULL);
+    expect_together(MODEL_TEXT "dialect = cohere\nencoding = base64", "openai only");
+    expect_together(MODEL_TEXT "timeout_ms = 1s", "longer");
+    expect_together(MODEL_TEXT "max_text_tokens = 200000", "max_batch_tokens");
+}
+
+static void models_reach_the_workers_and_need_a_restart(void **state) {
+    struct config c;
+    struct config copy;
+    struct config fresh;
+    struct status st;
+    struct buf text = {0};
+    char ignored[CONFIG_TEXT_MAX];
+    unsigned count;
+    (void)state;
+    expect_good(&c, MODEL_TEXT "document_prefix = \"a # \"\n[model z.1]\ndimension = 7");
+    config_dump(&c, &text);
+    if (!config_read_heritage(&copy, buf_slice(&text), &st)) {
+        fail_msg("%s", st.detail);
+    }
+    assert_int_equal(copy.model_count, 2);
+    assert_memory_equal(copy.models, c.models, sizeof c.models);
+    buf_fini(&text);
+    expect_good(&fresh, MODEL_TEXT "document_prefix = \"b # \"\nretries = 1\n[model y]\ndimension = 7");
+    (void)config_reload(&c, &fresh, ignored, &count);
+    assert_int_equal(count, 4);
+    assert_string_equal(ignored, "model.my-openai.document_prefix, model.my-openai.retries, model.z.1, model.y");
+    assert_int_equal(c.model_count, 2);
+}
+
+/* Puts the line that gives a key its preset in the example, without its "# ", to `bare`. */
+static void take_example(const char *example, const struct config_key *key, struct buf *bare) {
+    char line[96];
+    (void)snprintf(line, sizeof line, "\n# %s = ", key->name);
+    const char *at = strstr(example, line);
+    if (at == NULL) {
+        fail_msg("conf/quire.conf.example lacks %s", key->name);
+        return;
+    }
+    at += 3; /* without the newline and "# " */
+    buf_put(bare, at, strcspn(at, "\n"));
+    buf_put_str(bare, "\n");
+}
+
 /* Every key stands in the example, commented out, and at its preset. */
 static void the_example_has_every_key_at_its_preset(void **state) {
     struct buf example = {0};
@@ -306,24 +413,25 @@ static void the_example_has_every_key_at_its_preset(void **state) {
     struct config preset;
     struct status st;
     size_t count;
+    size_t model_count;
     const struct config_key *keys = config_keys(&count);
+    const struct config_key *model_keys = config_model_keys(&model_count);
     (void)state;
     if (!io_read_file(AT_FDCWD, EXAMPLE_CONF, 1048576, &example, &st)) {
         fail_msg("%s", st.detail);
     }
     buf_put_u8(&example, 0);
+    const char *section = strstr((const char *)example.data, "\n# [model ");
+    assert_non_null(section);
     for (size_t i = 0; i < count; i++) {
-        char line[96];
-        (void)snprintf(line, sizeof line, "\n# %s = ", keys[i].name);
-        const char *at = strstr((const char *)example.data, line);
-        if (at == NULL) {
-            fail_msg("conf/quire.conf.example lacks %s", keys[i].name);
-        }
-        at += 3; /* without the newline and "# " */
-        buf_put(&bare, at, strcspn(at, "\n"));
-        buf_put_str(&bare, "\n");
+        take_example((const char *)example.data, &keys[i], &bare);
+    }
+    buf_put_str(&bare, "[model a]\n");
+    for (size_t i = 0; i < model_count; i++) {
+        take_example(section, &model_keys[i], &bare);
     }
     config_default(&preset);
+    assert_true(config_read_text(&preset, "preset", slice_str("[model a]"), &st));
     config_default(&c);
     memset(c.data_dir, 0, sizeof c.data_dir);
     memset(c.model_dir, 0, sizeof c.model_dir);
@@ -388,6 +496,10 @@ int main(void) {
         cmocka_unit_test(reload_takes_what_may_change),
         cmocka_unit_test(the_admin_key_file),
         cmocka_unit_test(paths_with_presets),
+        cmocka_unit_test(sections_are_prefixes),
+        cmocka_unit_test(errors_in_sections),
+        cmocka_unit_test(models_alone_and_together),
+        cmocka_unit_test(models_reach_the_workers_and_need_a_restart),
         cmocka_unit_test(the_example_has_every_key_at_its_preset),
         cmocka_unit_test(a_worker_gives_up_before_nginx),
     };
