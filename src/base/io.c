@@ -172,18 +172,41 @@ bool io_open_dir(int dir_fd, const char *path, int flags, const char *what, DIR 
     return true;
 }
 
-/* The next name but "." and "..". NULL: the end when errno is 0, else a failure. */
-static const char *next_name(DIR *dir) {
+static int call_list(struct io_event *e) {
+    errno = 0;
+    struct dirent *entry = readdir((DIR *)e->into);
+    if (entry == NULL && errno != 0) {
+        return errno;
+    }
+    e->into = entry;
+    return 0;
+}
+
+/* The next name but "." and ".."; NULL at the end. Returns 0 or an errno. */
+static int next_name(DIR *dir, const char **ret) {
     for (;;) {
-        errno = 0;
-        const struct dirent *entry = readdir(dir);
-        if (entry == NULL) {
-            return NULL;
-        }
-        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0) {
-            return entry->d_name;
+        struct io_event e = {.call = IO_LIST, .fd = dirfd(dir), .into = dir};
+        int err = run(&e, call_list);
+        const struct dirent *entry = err == 0 ? (const struct dirent *)e.into : NULL;
+        *ret = entry != NULL ? entry->d_name : NULL;
+        if (*ret == NULL || (strcmp(*ret, ".") != 0 && strcmp(*ret, "..") != 0)) {
+            return err;
         }
     }
+}
+
+static bool each_name(DIR *dir, int dir_fd, const char *what, io_entry_fn fn, void *ctx, struct status *st) {
+    const char *name = NULL;
+    do {
+        int err = next_name(dir, &name);
+        if (err != 0) {
+            return status_set_errno(st, err, "cannot read %s", what);
+        }
+        if (name != NULL && !fn(dir_fd, name, ctx, st)) {
+            return false;
+        }
+    } while (name != NULL);
+    return true;
 }
 
 bool io_each_entry(int dir_fd, const char *what, io_entry_fn fn, void *ctx, struct status *st) {
@@ -191,13 +214,7 @@ bool io_each_entry(int dir_fd, const char *what, io_entry_fn fn, void *ctx, stru
     if (!io_open_dir(dir_fd, ".", 0, what, &dir, st)) {
         return false;
     }
-    bool ok = true;
-    for (const char *name = next_name(dir); ok && name != NULL; name = next_name(dir)) {
-        ok = fn(dir_fd, name, ctx, st);
-    }
-    if (ok && errno != 0) {
-        ok = status_set_errno(st, errno, "cannot read %s", what);
-    }
+    bool ok = each_name(dir, dir_fd, what, fn, ctx, st);
     (void)closedir(dir);
     return ok;
 }
@@ -367,21 +384,20 @@ static bool remove_entry(int dir_fd, const char *name, int depth, struct status 
         io_close(&fd);
         return status_set_errno(st, err, "cannot read the directory %s", name);
     }
-    bool ok = empty_directory(dir, depth, st);
+    bool ok = empty_directory(dir, depth + 1, st);
     (void)closedir(dir);
     return ok && unlink_at(dir_fd, name, AT_REMOVEDIR, st);
 }
 
+static bool remove_inside(int dir_fd, const char *name, void *ctx, struct status *st) {
+    return remove_entry(dir_fd, name, *(const int *)ctx, st);
+}
+
 static bool empty_directory(DIR *dir, int depth, struct status *st) {
-    if (depth >= TREE_DEPTH_MAX) {
+    if (depth > TREE_DEPTH_MAX) {
         return status_set(st, STATUS_IO, "cannot remove a tree of more than %d directories inside one another", TREE_DEPTH_MAX);
     }
-    for (const char *name = next_name(dir); name != NULL; name = next_name(dir)) {
-        if (!remove_entry(dirfd(dir), name, depth + 1, st)) {
-            return false;
-        }
-    }
-    return errno == 0 || status_set_errno(st, errno, "cannot read a directory");
+    return each_name(dir, dirfd(dir), "a directory", remove_inside, &depth, st);
 }
 
 bool io_remove_tree(int dir_fd, const char *path, struct status *st) {

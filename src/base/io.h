@@ -39,6 +39,7 @@ enum io_call {
     IO_MMAP,
     IO_MSYNC,
     IO_LINK,
+    IO_LIST, /* readdir of io_each_entry: a name of a directory, or its end */
     IO_CALLS
 };
 
@@ -58,7 +59,7 @@ struct io_event {
     int flags; /* of open; of unlink; O_RDWR of a map that can be written */
     mode_t mode;
     const void *data; /* of a write */
-    void *into;       /* of a read; the address of a map and of msync */
+    void *into;       /* of a read; the address of a map and of msync; the directory of a listing, after it its entry */
     size_t len;       /* after a read or write: what was done of it */
     off_t at;         /* of read, write, allocate, mmap; the new size of truncate */
     int opened;       /* by open, after it */

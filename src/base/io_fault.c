@@ -41,7 +41,8 @@ static const char *const call_names[IO_CALLS] = {
     [IO_OPEN] = "open",           [IO_READ] = "read",           [IO_WRITE] = "write",       [IO_FSYNC] = "fsync",
     [IO_FDATASYNC] = "fdatasync", [IO_FALLOCATE] = "fallocate", [IO_TRUNCATE] = "truncate", [IO_RENAME] = "rename",
     [IO_UNLINK] = "unlink",       [IO_MKDIR] = "mkdir",         [IO_MMAP] = "mmap",         [IO_MSYNC] = "msync",
-    [IO_LINK] = "link"};
+    [IO_LINK] = "link",
+    [IO_LIST] = "list"};
 
 static void wait_ms(uint64_t ms) {
     struct timespec left = {.tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000};

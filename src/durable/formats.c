@@ -22,7 +22,6 @@
 #include "durable/wal.h"
 #include "durable/wal_format.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -80,13 +79,14 @@ static bool check_checkpoints(int data_dir_fd, struct status *st) {
 
 /* --- the log --- */
 
-static bool check_segment(int dir_fd, const char *name, struct status *st) {
+static bool check_segment(int dir_fd, const char *name, void *ctx, struct status *st) {
     uint8_t head[WAL_HEADER_BYTES];
     size_t have = 0;
     uint64_t first_lsn = 0;
     uint32_t format = 0;
     struct status ignored;
     int fd = -1;
+    (void)ctx;
     if (!wal_name_parse(name, &first_lsn) || !io_open_at(dir_fd, name, O_RDONLY | O_NOFOLLOW, 0, &fd, &ignored)) {
         return true;
     }
@@ -98,15 +98,12 @@ static bool check_segment(int dir_fd, const char *name, struct status *st) {
 
 static bool check_log(int data_dir_fd, struct status *st) {
     struct status failed;
-    DIR *dir = NULL;
-    if (!io_open_dir(data_dir_fd, "wal", 0, "the log", &dir, &failed)) {
+    int fd = -1;
+    if (!io_open_at(data_dir_fd, "wal", O_RDONLY | O_DIRECTORY, 0, &fd, &failed)) {
         return failed.sys_errno == ENOENT || status_set_errno(st, failed.sys_errno, "cannot look at the log");
     }
-    bool ok = true;
-    for (const struct dirent *e = readdir(dir); ok && e != NULL; e = readdir(dir)) {
-        ok = check_segment(dirfd(dir), e->d_name, st);
-    }
-    (void)closedir(dir);
+    bool ok = io_each_entry(fd, "the directory of the log", check_segment, NULL, st);
+    io_close(&fd);
     return ok;
 }
 

@@ -511,37 +511,41 @@ static void check_found(struct live_checkpointer *k, bool resumed) {
     }
 }
 
-static bool find_number_in(struct live_checkpointer *k, int vectors_fd, const char *directory, struct status *st) {
+static bool take_number(int dir_fd, const char *name, void *ctx, struct status *st) {
+    struct live_checkpointer *k = (struct live_checkpointer *)ctx;
+    uint64_t number = 0;
+    (void)dir_fd;
+    (void)st;
+    if (live_pages_parse(name, &number) && number > k->next_number) {
+        k->next_number = number;
+    }
+    return true;
+}
+
+static bool find_number_in(int vectors_fd, const char *directory, void *ctx, struct status *st) {
     struct status failed = {0};
-    DIR *dir = NULL;
-    if (!io_open_dir(vectors_fd, directory, O_NOFOLLOW, "the directory of a library", &dir, &failed)) {
+    int fd = -1;
+    if (directory[0] == '.') {
+        return true;
+    }
+    if (!io_open_at(vectors_fd, directory, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, &fd, &failed)) {
         if (failed.sys_errno == ENOTDIR || failed.sys_errno == ELOOP || failed.sys_errno == ENOENT) {
             return true;
         }
         *st = failed;
         return false;
     }
-    for (const struct dirent *e = readdir(dir); e != NULL; e = readdir(dir)) {
-        uint64_t number = 0;
-        if (live_pages_parse(e->d_name, &number) && number > k->next_number) {
-            k->next_number = number;
-        }
-    }
-    (void)closedir(dir);
-    return true;
+    bool ok = io_each_entry(fd, "the directory of a library", take_number, ctx, st);
+    io_close(&fd);
+    return ok;
 }
 
 /* No page file that lies there is ever written again: a checkpoint that cannot be read at this moment may name it. */
 static bool find_number(struct live_checkpointer *k, struct status *st) {
-    DIR *dir = NULL;
-    if (!io_open_dir(k->options.data_dir_fd, "vectors", O_NOFOLLOW, "the directory vectors/", &dir, st)) {
-        return false;
-    }
-    bool ok = true;
-    for (const struct dirent *e = readdir(dir); ok && e != NULL; e = readdir(dir)) {
-        ok = e->d_name[0] == '.' || find_number_in(k, dirfd(dir), e->d_name, st);
-    }
-    (void)closedir(dir);
+    int fd = -1;
+    bool ok = io_open_at(k->options.data_dir_fd, "vectors", O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, &fd, st) &&
+              io_each_entry(fd, "the directory vectors/", find_number_in, k, st);
+    io_close(&fd);
     return ok;
 }
 

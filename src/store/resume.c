@@ -14,7 +14,6 @@
 #include "base/parallel.h"
 #include "store/library_internal.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
@@ -24,23 +23,22 @@ enum { RANGE_ROWS = 16384, IDS_SPARE_NODES = 1024, GENERATIONS_MOST = 1 << 20 /*
 
 /* --- the files --- */
 
+static bool take_newer_graph(int dir_fd, const char *name, void *ctx, struct status *st) {
+    uint32_t *newest = (uint32_t *)ctx;
+    unsigned number = 0;
+    char end = '\0';
+    (void)dir_fd;
+    (void)st;
+    if (sscanf(name, "graph.%9u.mmap%c", &number, &end) == 1 || sscanf(name, "upper.%9u.mmap%c", &number, &end) == 1) {
+        *newest = number > *newest && number <= GENERATIONS_MOST ? number : *newest;
+    }
+    return true;
+}
+
 /* The greatest number of a graph in the directory; 0: there is none. */
 static bool newest_graph(int dir_fd, uint32_t *ret, struct status *st) {
-    DIR *dir = NULL;
     *ret = 0;
-    if (!io_open_dir(dir_fd, ".", 0, "the directory of a library", &dir, st)) {
-        return false;
-    }
-    for (const struct dirent *e = readdir(dir); e != NULL; e = readdir(dir)) {
-        unsigned number = 0;
-        char end = '\0';
-        if (sscanf(e->d_name, "graph.%9u.mmap%c", &number, &end) == 1 ||
-            sscanf(e->d_name, "upper.%9u.mmap%c", &number, &end) == 1) {
-            *ret = number > *ret && number <= GENERATIONS_MOST ? number : *ret;
-        }
-    }
-    (void)closedir(dir);
-    return true;
+    return io_each_entry(dir_fd, "the directory of a library", take_newer_graph, ret, st);
 }
 
 /* An empty id table with room for all rows. */

@@ -54,7 +54,7 @@ static void prepare(struct server *s, enum failing_deed deed) {
 static bool commit_batches(struct server *s, struct status *st) {
     bool ok = true;
     for (int i = 0; ok && i < BATCHES; i++) {
-        ok = server_batch(s, BATCH_STEPS, st);
+        ok = server_batch(s, BATCH_STEPS, st) && server_idle(s, st);
     }
     return ok;
 }

@@ -10,6 +10,7 @@
 #include "durable/wal_format.h"
 #include "store/op.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -147,6 +148,20 @@ static void a_newer_segment(void **state) {
     (void)close(wal_fd);
 }
 
+/* What was not seen cannot be called known. */
+static void a_log_that_cannot_be_listed(void **state) {
+    struct server *s = (struct server *)*state;
+    struct fault_plan broken = {.calls = FAULT_BIT(IO_LIST), .times = UINT64_MAX, .error = EIO, .path = "wal"};
+    struct status st = {0};
+    stop_ok(s);
+    fault_arm(&broken);
+    assert_false(formats_check(s->data.fd, &st));
+    assert_int_equal(st.sys_errno, EIO);
+    fault_disarm();
+    assert_true(formats_check(s->data.fd, &st));
+    server_start_ok(s);
+}
+
 /* A number that only looks newer: what becomes of damage is not this question's to say. */
 static void damage_is_not_taken_for_a_newer_format(void **state) {
     struct server *s = (struct server *)*state;
@@ -184,6 +199,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_newer_checkpoint, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_newer_live_checkpoint, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_newer_segment, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_log_that_cannot_be_listed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(damage_is_not_taken_for_a_newer_format, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_newer_operation, set_up, tear_down),
     };
