@@ -162,17 +162,62 @@ static int32_t times_of(uint32_t count) {
     return times + times_table[count];
 }
 
-/* How often each token of the vocabulary occurs in a text, and which do. */
-struct occurrences {
-    uint32_t *counts; /* all 0 between two texts */
-    uint32_t *tokens; /* the different ones, in the order in which they came */
-    uint32_t different;
+/* Room for the tokens of a text: an ASCII letter is one token at most, another letter has two bytes at least and becomes three letters at most. */
+#define TOKENS_PER_BYTE 2
+#define COUNTS_LEAST_BITS 6
+
+/* A token of the text, how often it occurs, and which of the places is its own. */
+struct counted {
+    uint32_t token;
+    uint32_t count;
+    uint32_t place;
 };
 
-static bool occurrences_init(struct occurrences *o, uint32_t tokens, struct status *st) {
-    *o = (struct occurrences){.counts = (uint32_t *)calloc(2 * (size_t)tokens, sizeof(uint32_t))};
-    o->tokens = o->counts + tokens;
-    return o->counts != NULL || status_no_memory(st);
+/*
+ * Which tokens occur in a text, in the order in which they came. Found by open addressing in a table that is as large as the longest text needs and not as
+ * the vocabulary, since a table of that size costs more to clear than most texts to embed.
+ */
+struct occurrences {
+    struct counted *counted;
+    uint32_t different;
+    uint32_t *places; /* index in counted, plus 1; all 0 between two texts */
+    unsigned bits;
+};
+
+static bool occurrences_init(struct occurrences *o, const struct slice *texts, size_t count, uint32_t vocabulary, struct status *st) {
+    size_t longest = 0;
+    for (size_t i = 0; i < count; i++) {
+        longest = texts[i].len > longest ? texts[i].len : longest;
+    }
+    size_t most = longest < vocabulary / TOKENS_PER_BYTE ? longest * TOKENS_PER_BYTE : vocabulary;
+    unsigned bits = COUNTS_LEAST_BITS;
+    while ((size_t)1 << bits < 2 * most) {
+        bits++;
+    }
+    *o = (struct occurrences){.bits = bits};
+    o->places = (uint32_t *)calloc((size_t)1 << bits, sizeof *o->places);
+    o->counted = (struct counted *)malloc((most + 1) * sizeof *o->counted);
+    return (o->places != NULL && o->counted != NULL) || status_no_memory(st);
+}
+
+static void occurrences_fini(struct occurrences *o) {
+    free(o->places);
+    free(o->counted);
+}
+
+static void count_token(struct occurrences *o, uint32_t token) {
+    uint32_t mask = (UINT32_C(1) << o->bits) - 1;
+    uint32_t at = (token * UINT32_C(0x9e3779b1)) >> (32 - o->bits);
+    while (o->places[at] != 0) {
+        struct counted *c = &o->counted[o->places[at] - 1];
+        if (c->token == token) {
+            c->count++;
+            return;
+        }
+        at = (at + 1) & mask;
+    }
+    o->counted[o->different++] = (struct counted){.token = token, .count = 1, .place = at};
+    o->places[at] = o->different;
 }
 
 static void occurrences_count(struct occurrences *o, const struct wordpiece *vocabulary, struct slice text) {
@@ -182,9 +227,7 @@ static void occurrences_count(struct occurrences *o, const struct wordpiece *voc
     wordpiece_begin(&cursor, vocabulary, text);
     while ((count = wordpiece_next(&cursor, tokens)) > 0) {
         for (uint32_t i = 0; i < count && tokens[i] != WORDPIECE_UNKNOWN; i++) {
-            if (o->counts[tokens[i]]++ == 0) {
-                o->tokens[o->different++] = tokens[i];
-            }
+            count_token(o, tokens[i]);
         }
     }
 }
@@ -200,9 +243,9 @@ static void sums_into_totals(int32_t *sums, int64_t *totals, uint32_t dimension)
 static void add_rows(const struct static_model *m, struct occurrences *o, int64_t *totals) {
     int32_t sums[STATIC_MODEL_MAX_DIMENSION] = {0};
     for (uint32_t i = 0; i < o->different; i++) {
-        uint32_t token = o->tokens[i];
-        m->add(sums, m->levels + (size_t)token * m->dimension, m->weights[token], times_of(o->counts[token]), m->dimension);
-        o->counts[token] = 0;
+        const struct counted *c = &o->counted[i];
+        m->add(sums, m->levels + (size_t)c->token * m->dimension, m->weights[c->token], times_of(c->count), m->dimension);
+        o->places[c->place] = 0;
         if (i % SUM_ROWS == SUM_ROWS - 1) {
             sums_into_totals(sums, totals, m->dimension);
         }
@@ -229,17 +272,15 @@ static bool embed_static(const struct embedder *e, enum embed_role role, const s
     const struct static_model *m = e->state;
     struct occurrences occurrences;
     (void)role; /* a query is embedded as a document is, so a text finds itself at distance 0 */
-    if (!occurrences_init(&occurrences, m->vocabulary.count, st)) {
-        return false;
-    }
-    for (size_t i = 0; i < count; i++) {
+    bool ok = occurrences_init(&occurrences, texts, count, m->vocabulary.count, st);
+    for (size_t i = 0; ok && i < count; i++) {
         int64_t totals[STATIC_MODEL_MAX_DIMENSION] = {0};
         occurrences_count(&occurrences, &m->vocabulary, texts[i]);
         add_rows(m, &occurrences, totals);
         unit_length(totals, m->dimension, out + i * m->dimension);
     }
-    free(occurrences.counts);
-    return true;
+    occurrences_fini(&occurrences);
+    return ok;
 }
 
 /* --- the model ------------------------------------------------------------------------------------------------------ */
