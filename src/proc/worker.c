@@ -64,7 +64,8 @@ enum {
     READ_STEP = 65536,
     SEND_STEP = 65536,
     TRIM_BYTES = 4194304,    /* after a larger request memory is given back to the system */
-    MMAP_THRESHOLD = 262144 /* fixed: glibc would raise it with each large body and keep them all */
+    MMAP_THRESHOLD = 262144, /* fixed: glibc would raise it with each large body and keep them all */
+    KEEP_BYTES = 1048576     /* free at the heap's end: else requests that need more than 128 KiB get and give back their pages each */
 };
 
 /* A write that says it waited longer than any nginx waits has met another clock, not a long queue. */
@@ -464,6 +465,7 @@ static bool set_up(struct worker *w, struct status *st) {
     char kernel[CONFIG_CHOICE_MAX];
     bool armed = false;
     (void)mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD);
+    (void)mallopt(M_TRIM_THRESHOLD, KEEP_BYTES);
     if (!read_heritage_config(w, st) || !begin_log(w, st) || !io_fault_from_environment(&armed, st) || !clock_shift_from_environment(&armed, st) ||
         !give_up_rights(w, st) || !peers_parse(w->config.socket_peers, &w->intake.peers, st)) {
         return false;
