@@ -13,7 +13,8 @@
  *      newcomer (EPOLLET): else all who find no place would be woken at once again and again.
  *   2. So whoever gives a place back looks at that queue after it. A worker that was turned away had seen the newcomer
  *      before it found the place taken; so the other, which looks later, sees him, too (places.c).
- *   3. Should that other die between the two, the one that was turned away still comes back every RETRY_MS while somebody waits.
+ *   3. Should that other die between the two, the one that was turned away still comes back every RETRY_MS while somebody waits. Between these it does not
+ *      watch that queue: under load each newcomer would wake somebody for whom there is no place. Watching again tells of who came meanwhile.
  *   4. A worker that is told to go stops watching first, and then takes one more of each queue: a wake-up may have been meant for it.
  *      When the whole server stops it empties both queues instead: nobody new can get in, and nobody comes after it.
  *
@@ -185,13 +186,28 @@ static void pause_exhausted(struct intake *in) {
     in->news[INTAKE_WRITES] = true;
 }
 
+/* Begins to watch, or ends it. False: the kernel has no memory for it. */
+static bool watch(struct intake *in, enum intake_socket which, bool on) {
+    struct epoll_event event = {.events = EPOLLIN | EPOLLEXCLUSIVE | EPOLLET, .data.u32 = which};
+    if (in->watched[which] != on && epoll_ctl(in->epoll_fd, on ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, in->socket[which], &event) == 0) {
+        in->watched[which] = on;
+    }
+    return in->watched[which] == on;
+}
+
 static void wait_for_news(struct intake *in) {
     struct epoll_event event[INTAKE_SOCKETS];
+    bool again = false;
     if (in->exhausted) {
         pause_exhausted(in);
         return;
     }
-    bool again = in->turned_away[INTAKE_MAIN] || in->turned_away[INTAKE_WRITES];
+    for (enum intake_socket i = 0; i < INTAKE_SOCKETS; i++) {
+        if (!watch(in, i, !in->turned_away[i])) {
+            in->turned_away[i] = true; /* it cannot be watched, so it is looked at */
+        }
+        again |= in->turned_away[i];
+    }
     int n = epoll_pwait(in->epoll_fd, event, INTAKE_SOCKETS, again ? RETRY_MS : -1, &in->sleeping);
     for (int i = 0; i < n; i++) {
         in->news[event[i].data.u32] = true;
@@ -256,10 +272,10 @@ bool intake_begin(struct intake *in, struct control *control, uint32_t slot, con
     if (in->epoll_fd < 0) {
         return status_set_errno(st, errno, "cannot watch the sockets");
     }
-    for (uint32_t i = 0; i < INTAKE_SOCKETS; i++) {
-        struct epoll_event event = {.events = EPOLLIN | EPOLLEXCLUSIVE | EPOLLET, .data.u32 = i};
+    for (enum intake_socket i = 0; i < INTAKE_SOCKETS; i++) {
         in->socket[i] = sockets[i];
-        if (epoll_ctl(in->epoll_fd, EPOLL_CTL_ADD, sockets[i], &event) != 0) {
+        in->watched[i] = false;
+        if (!watch(in, i, true)) {
             io_close(&in->epoll_fd);
             return status_set_errno(st, errno, "cannot watch the sockets");
         }

@@ -16,6 +16,7 @@ struct intake {
     uint64_t peer_timeout_ms;
     int socket[INTAKE_SOCKETS]; /* listening, non-blocking; the caller's */
     int epoll_fd;               /* -1: told to go, and new connections wake others */
+    bool watched[INTAKE_SOCKETS]; /* newcomers there wake it */
     sigset_t sleeping;          /* the signal mask while it waits */
     bool news[INTAKE_SOCKETS];  /* somebody may wait there */
     bool has_place[INTAKE_SOCKETS]; /* of the socket that its connection came from */

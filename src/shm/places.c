@@ -25,7 +25,8 @@ static bool change(uint32_t *word, uint32_t from, uint32_t to) {
 bool places_take(struct places *p, uint32_t who) {
     uint32_t count = count_of(p);
     for (uint32_t i = 0; i < count; i++) {
-        if (change(&p->holder[i], 0, who + 1)) {
+        /* Looked at before: an exchange that fails would take the line away from its holder all the same. */
+        if (__atomic_load_n(&p->holder[i], __ATOMIC_SEQ_CST) == 0 && change(&p->holder[i], 0, who + 1)) {
             return true;
         }
     }

@@ -171,6 +171,56 @@ static void a_write_outlives_who_had_the_places(void **state) {
     assert_int_equal(next(f, 2), 2);
 }
 
+/* After a while, in a process of its own; the number is the newcomer's. */
+static pid_t later(struct fixture *f, bool go, uint8_t newcomer) {
+    pid_t us = getpid();
+    pid_t child = fork();
+    if (child == 0) {
+        (void)usleep(150000);
+        if (!go) {
+            come(f, INTAKE_WRITES, newcomer);
+            (void)usleep(150000); /* it stays until it was taken */
+        }
+        _exit(!go || kill(us, SIGTERM) == 0 ? 0 : 1);
+    }
+    assert_true(child > 0);
+    return child;
+}
+
+static void who_is_turned_away_is_not_woken_by_newcomers(void **state) {
+    struct fixture *f = (struct fixture *)*state;
+    for (uint8_t i = 0; i < 3; i++) {
+        come(f, INTAKE_WRITES, i);
+    }
+    assert_int_equal(next(f, 0), 0);
+    assert_int_equal(next(f, 1), 1);
+    pid_t child = later(f, true, 0);
+    assert_int_equal(intake_next(&f->worker[2]), -1);
+    assert_false(f->worker[2].watched[INTAKE_WRITES]);
+    assert_true(f->worker[2].watched[INTAKE_MAIN]);
+    assert_int_equal(waitpid(child, NULL, 0), child);
+}
+
+static void who_was_turned_away_is_woken_again_later(void **state) {
+    struct fixture *f = (struct fixture *)*state;
+    for (uint8_t i = 0; i < 3; i++) {
+        come(f, INTAKE_WRITES, i);
+    }
+    assert_int_equal(next(f, 0), 0);
+    assert_int_equal(next(f, 1), 1);
+    come(f, INTAKE_MAIN, 100);
+    assert_int_equal(next(f, 2), 100);
+    assert_true(f->worker[2].turned_away[INTAKE_WRITES]);
+    intake_done(&f->worker[2]);
+    intake_done(&f->worker[0]);
+    assert_int_equal(next(f, 0), 2);
+    intake_done(&f->worker[0]);
+    pid_t child = later(f, false, 3);
+    assert_int_equal(next(f, 2), 3);
+    assert_true(f->worker[2].watched[INTAKE_WRITES]);
+    assert_int_equal(waitpid(child, NULL, 0), child);
+}
+
 static void searches_and_writes_take_turns(void **state) {
     struct fixture *f = (struct fixture *)*state;
     for (uint8_t i = 0; i < 2; i++) {
@@ -272,6 +322,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(as_many_searches_as_there_are_places, set_up, tear_down),
         cmocka_unit_test_setup_teardown(who_gives_a_place_back_takes_the_next_write, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_write_outlives_who_had_the_places, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(who_is_turned_away_is_not_woken_by_newcomers, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(who_was_turned_away_is_woken_again_later, set_up, tear_down),
         cmocka_unit_test_setup_teardown(searches_and_writes_take_turns, set_up, tear_down),
         cmocka_unit_test_setup_teardown(who_is_told_to_go_takes_one_more_of_each, set_up, tear_down),
         cmocka_unit_test_setup_teardown(when_the_server_stops_both_queues_are_emptied, set_up, tear_down),
