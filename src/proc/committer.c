@@ -84,6 +84,7 @@ void committer_release(struct committer *c, uint64_t bytes) {
 
 bool committer_enqueue(struct committer *c, struct submission *s, struct status *st) {
     bool ok = true;
+    bool wake = false;
     lock_take(&c->mutex);
     if (c->stopping) {
         ok = status_set(st, STATUS_NOT_READY, "the server is stopping");
@@ -96,9 +97,12 @@ bool committer_enqueue(struct committer *c, struct submission *s, struct status 
         c->waiting_end = &s->next;
         c->queue_ops += s->count;
         show_queue_locked(c);
-        (void)pthread_cond_signal(&c->work);
+        wake = c->waits;
     }
     lock_release(&c->mutex);
+    if (wake) {
+        (void)pthread_cond_signal(&c->work); /* not under the mutex, on which the thread would only sleep again */
+    }
     return ok;
 }
 
@@ -142,9 +146,15 @@ static void guard_log(struct committer *c) {
 
 /* Waits until there may be work. */
 static void await_work_locked(struct committer *c) {
+    bool quiet = false;
+    c->waits = true;
     if (!c->unguarded) {
         lock_wait(&c->mutex, &c->work);
-    } else if (!lock_wait_until(&c->mutex, &c->work, clock_monotonic_us() + QUIET_US)) {
+    } else {
+        quiet = !lock_wait_until(&c->mutex, &c->work, clock_monotonic_us() + QUIET_US);
+    }
+    c->waits = false;
+    if (quiet) {
         lock_release(&c->mutex);
         guard_log(c);
         lock_take(&c->mutex);
@@ -199,20 +209,36 @@ static bool is_decided(const struct submission *sub) {
     return sub->keyed ? sub->settled : sub->decided == sub->count;
 }
 
-/* Answers and drops the submissions whose ops are all decided. They stand at the head. */
-static void answer(struct committer *c) {
+/* Takes the submissions whose ops are all decided, which stand at the head, out of the queue. */
+static struct submission *take_decided(struct committer *c) {
+    struct submission *decided = NULL, **end = &decided;
+    uint64_t ops = 0, bytes = 0;
     while (c->taken != NULL && is_decided(c->taken)) {
-        struct submission *sub = c->taken;
-        c->taken = sub->next;
-        if (c->taken == NULL) {
-            c->taken_end = &c->taken;
-        }
+        *end = c->taken;
+        end = &c->taken->next;
+        ops += c->taken->count;
+        bytes += c->taken->bytes;
+        c->taken = c->taken->next;
+    }
+    *end = NULL;
+    c->taken_end = c->taken == NULL ? &c->taken : c->taken_end;
+    lock_take(&c->mutex);
+    c->queue_ops -= ops;
+    c->queue_bytes -= bytes;
+    show_queue_locked(c);
+    lock_release(&c->mutex);
+    return decided;
+}
+
+/* Answers and drops what is decided. */
+static void answer(struct committer *c) {
+    struct submission *decided = take_decided(c);
+    for (struct submission *sub = decided; sub != NULL; sub = sub->next) {
         send_results(c, sub);
-        lock_take(&c->mutex);
-        c->queue_ops -= sub->count;
-        c->queue_bytes -= sub->bytes;
-        show_queue_locked(c);
-        lock_release(&c->mutex);
+    }
+    while (decided != NULL) {
+        struct submission *sub = decided;
+        decided = sub->next;
         submission_free(sub);
     }
 }

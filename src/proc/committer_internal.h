@@ -51,6 +51,7 @@ struct committer {
     struct submission *waiting, **waiting_end;
     struct call *calls, **calls_end;
     uint64_t queue_ops, queue_bytes; /* not answered yet, those in the thread's hands included */
+    bool waits; /* the thread sleeps on `work` */
     bool stopping;
     bool stopped; /* the thread has ended: calls run on their caller's thread */
     /* the thread's own */
