@@ -134,13 +134,17 @@ static bool rename_definition(struct restoring *r, const struct op *op, struct s
     struct library_definition d = op->as.definition;
     d.name = slice_str(r->options->as);
     buf_reset(&r->rewritten);
-    op_encode_library(&r->rewritten, (enum op_type)op->type, &r->new_id, &d);
+    if (op->type == OP_LIBRARY_MODEL) {
+        op_encode_library_model(&r->rewritten, &r->new_id, &d, op->switches);
+    } else {
+        op_encode_library(&r->rewritten, (enum op_type)op->type, &r->new_id, &d);
+    }
     return buf_check(&r->rewritten, st);
 }
 
 /* The op as one of the library's new id. */
 static bool move_op(struct restoring *r, const struct op *op, struct status *st) {
-    if (op->type == OP_LIBRARY_CREATE || op->type == OP_LIBRARY_UPDATE) {
+    if (op->type == OP_LIBRARY_CREATE || op->type == OP_LIBRARY_UPDATE || op->type == OP_LIBRARY_MODEL) {
         return rename_definition(r, op, st);
     }
     buf_reset(&r->rewritten);

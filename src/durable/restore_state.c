@@ -230,6 +230,17 @@ static bool update(struct restore_library *lib, const struct op *op, struct stat
     return set_name(lib, d->name, st);
 }
 
+/* A step of an exchange. Where it switches, vectors of before do not count, and those to come have the new dimension. */
+static bool exchange_model(struct restore_library *lib, const struct op *op, struct status *st) {
+    const struct library_definition *d = &op->as.definition;
+    if (op->switches) {
+        lib->brings_vectors = slice_is(d->embedding_model, "none");
+        lib->model = word(d->embedding_model);
+        lib->dimension = d->dimension;
+    }
+    return update(lib, op, st);
+}
+
 /* --- documents --- */
 
 static void delete_chunk(struct restore_state *s, struct restore_library *lib, uint32_t number) {
@@ -378,6 +389,9 @@ bool restore_state_apply(struct restore_state *s, const struct op *op, struct st
     }
     if (op->type == OP_LIBRARY_UPDATE) {
         return update(lib, op, st);
+    }
+    if (op->type == OP_LIBRARY_MODEL) {
+        return exchange_model(lib, op, st);
     }
     if (op->type == OP_LIBRARY_DELETE) {
         drop_library(s, lib);

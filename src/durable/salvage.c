@@ -18,9 +18,9 @@
  */
 #include "durable/salvage.h"
 
-#include "base/crc32c.h"
 #include "base/io.h"
 #include "base/log.h"
+#include "store/old_vectors.h"
 
 #include <fcntl.h>
 #include <math.h>
@@ -29,7 +29,7 @@
 
 #define OLD_SUFFIX ".old"
 #define TRASH_SUFFIX ".trash"
-enum { NAME_BYTES = ARENA_DIRECTORY_MAX + 8, DIRECTORIES_FIRST_CAP = 16, TABLE_LEAST = 64, TABLE_TIMES = 2 };
+enum { NAME_BYTES = ARENA_DIRECTORY_MAX + 8, DIRECTORIES_FIRST_CAP = 16 };
 
 /* --- names --- */
 
@@ -57,35 +57,9 @@ static void directory_name(const struct directory *d, enum directory_kind kind, 
     (void)snprintf(out, NAME_BYTES, "%s%s", name, suffixes[kind]);
 }
 
-/* The number behind the id, when there is one; moves *at behind it. False: it is none that arena_directory_name writes. */
-static bool parse_number(const char **at, uint32_t *ret) {
-    const char *digit = *at + 1;
-    uint64_t number = 0;
-    *ret = 0;
-    if (**at != '.' || *digit < '0' || *digit > '9') {
-        return true; /* a suffix, or the end */
-    }
-    if (*digit == '0') {
-        return false;
-    }
-    for (; *digit >= '0' && *digit <= '9'; digit++) {
-        number = number * 10 + (uint64_t)(*digit - '0');
-        if (number > UINT32_MAX) {
-            return false;
-        }
-    }
-    *ret = (uint32_t)number;
-    *at = digit;
-    return true;
-}
-
 static bool parse_name(const char *name, struct directory *ret) {
-    size_t len = strlen(name);
-    if (len < UUID_TEXT || !uuid_parse(slice_of(name, UUID_TEXT), &ret->id)) {
-        return false;
-    }
-    const char *suffix = name + UUID_TEXT;
-    if (!parse_number(&suffix, &ret->number)) {
+    const char *suffix = NULL;
+    if (!arena_directory_parse(name, &ret->id, &ret->number, &suffix)) {
         return false;
     }
     for (size_t kind = 0; kind < KINDS; kind++) {
@@ -188,13 +162,8 @@ static bool set_aside(int fd, struct directories *d, struct status *st) {
 struct old_arena {
     struct directory name;
     bool looked_at;
-    bool usable;
-    struct mapfile chunks;
-    struct mapfile vectors;
     uint32_t dimension;
-    size_t stride;
-    uint32_t *table; /* open addressing by chunk_key; row + 1, 0: free */
-    size_t mask;
+    struct old_vectors *vectors; /* NULL: they are of no use for the library as it is now */
 };
 
 struct salvage {
@@ -206,112 +175,18 @@ struct salvage {
 };
 
 static void close_arena(struct old_arena *a) {
-    mapfile_close(&a->chunks);
-    mapfile_close(&a->vectors);
-    free(a->table);
-    a->table = NULL;
-    a->usable = false;
-}
-
-static const struct chunk_row *old_row(const struct old_arena *a, uint32_t row) {
-    return (const struct chunk_row *)(const void *)mapfile_base(&a->chunks) + row;
-}
-
-static const float *old_vector(const struct old_arena *a, uint32_t row) {
-    return (const float *)(const void *)(mapfile_base(&a->vectors) + VECTORS_HEAD_BYTES) + row * a->stride;
-}
-
-static size_t chunk_key(uint64_t id_hash, uint64_t text) {
-    return (size_t)(id_hash ^ text >> 17 ^ text << 47); /* both are well mixed already */
-}
-
-static bool has_vector(const struct chunk_row *row) {
-    return (row->state & CHUNK_HAS_VECTOR) != 0 && row->text_hash != 0;
-}
-
-static bool build_table(struct old_arena *a, uint32_t rows, struct status *st) {
-    size_t wanted = 0;
-    for (uint32_t row = 0; row < rows; row++) {
-        wanted += has_vector(old_row(a, row)) ? 1 : 0;
-    }
-    size_t room = TABLE_LEAST;
-    while (room < wanted * TABLE_TIMES) {
-        room *= 2;
-    }
-    a->table = (uint32_t *)calloc(room, sizeof *a->table);
-    if (a->table == NULL) {
-        return status_no_memory(st);
-    }
-    a->mask = room - 1;
-    for (uint32_t row = 0; row < rows; row++) {
-        const struct chunk_row *r = old_row(a, row);
-        if (has_vector(r)) {
-            size_t at = chunk_key(r->id_hash, r->text_hash) & a->mask;
-            while (a->table[at] != 0) {
-                at = (at + 1) & a->mask;
-            }
-            a->table[at] = row + 1;
-        }
-    }
-    return true;
-}
-
-static bool head_fits(const struct old_arena *a, const struct library_view *view) {
-    if (a->vectors.size < VECTORS_HEAD_BYTES) {
-        return false;
-    }
-    const struct vectors_head *head = (const struct vectors_head *)(const void *)mapfile_base(&a->vectors);
-    return head->magic == VECTORS_MAGIC && head->format == ARENA_FORMAT && head->dimension == view->dimension &&
-           head->stride == arena_stride(view->dimension) && head->model_fingerprint == view->model_fingerprint;
-}
-
-static uint32_t rows_in_both(const struct old_arena *a) {
-    uint64_t rows = a->chunks.size / sizeof(struct chunk_row);
-    uint64_t vectors = (a->vectors.size - VECTORS_HEAD_BYTES) / (a->stride * sizeof(float));
-    rows = rows < vectors ? rows : vectors;
-    return rows < UINT32_MAX ? (uint32_t)rows : UINT32_MAX - 1;
+    old_vectors_close(a->vectors);
+    a->vectors = NULL;
+    a->looked_at = false;
 }
 
 /* Opens it when it can be of use for the library as it is now. false: no memory. */
 static bool look_at(struct salvage *s, struct old_arena *a, const struct library_view *view, struct status *st) {
     char name[NAME_BYTES];
-    int fd = -1;
-    struct status why;
     a->looked_at = true;
-    directory_name(&a->name, DIRECTORY_OLD, name);
-    if (!io_open_at(s->vectors_dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, &fd, &why)) {
-        return true;
-    }
-    bool there =
-        mapfile_open(&a->chunks, fd, "chunks.mmap", false, &why) && mapfile_open(&a->vectors, fd, "vectors.mmap", false, &why);
-    io_close(&fd);
-    if (!there || !head_fits(a, view)) {
-        close_arena(a);
-        return true;
-    }
     a->dimension = view->dimension;
-    a->stride = arena_stride(view->dimension);
-    if (!build_table(a, rows_in_both(a), st)) {
-        close_arena(a);
-        return false;
-    }
-    a->usable = true;
-    return true;
-}
-
-/* The old vector of a chunk, or NULL. */
-static const float *find_vector(const struct old_arena *a, uint64_t id_hash, uint64_t text) {
-    for (size_t at = chunk_key(id_hash, text) & a->mask; a->table[at] != 0; at = (at + 1) & a->mask) {
-        uint32_t row = a->table[at] - 1;
-        const struct chunk_row *r = old_row(a, row);
-        if (r->id_hash == id_hash && r->text_hash == text) {
-            const float *vector = old_vector(a, row);
-            if (crc32c(0, vector, a->dimension * sizeof *vector) == r->vector_crc) {
-                return vector;
-            }
-        }
-    }
-    return NULL;
+    directory_name(&a->name, DIRECTORY_OLD, name);
+    return old_vectors_open(s->vectors_dir_fd, name, view->dimension, view->model_fingerprint, &a->vectors, st);
 }
 
 /* --- for recovery --- */
@@ -354,7 +229,7 @@ bool salvage_begin(int vectors_dir_fd, salvage_spared_fn spared, const void *ctx
         /* An <id> beside its <id>.old was removed. */
         if (found.at[i].kind == DIRECTORY_OLD ||
             (found.at[i].kind == DIRECTORY_ARENA && !has(&found, &found.at[i].id, DIRECTORY_OLD))) {
-            s->arenas[s->count++] = (struct old_arena){.name = found.at[i], .chunks = MAPFILE_CLOSED, .vectors = MAPFILE_CLOSED};
+            s->arenas[s->count++] = (struct old_arena){.name = found.at[i]};
         }
     }
     free(found.at);
@@ -406,13 +281,12 @@ static bool arenas_of(struct salvage *s, const struct library_view *view, size_t
     return true;
 }
 
-static const float *find_in_all(const struct salvage *s, size_t first, size_t end, uint32_t dimension,
-                                const struct op_chunk *chunk) {
+static const float *find_in_all(const struct salvage *s, size_t first, size_t end, uint32_t dimension, uint64_t id_hash, uint64_t text) {
     const float *vector = NULL;
     for (size_t i = first; i < end && vector == NULL; i++) {
         const struct old_arena *a = &s->arenas[i];
-        if (a->usable && a->dimension == dimension) {
-            vector = find_vector(a, item_id_hash(chunk->id), text_hash(chunk->text));
+        if (a->vectors != NULL && a->dimension == dimension) {
+            vector = old_vectors_find(a->vectors, id_hash, text);
         }
     }
     return vector;
@@ -443,7 +317,7 @@ bool salvage_vectors(struct salvage *s, const struct op *op, const struct librar
         if (!isnan(row[0])) {
             continue;
         }
-        const float *vector = find_in_all(s, first, end, view->dimension, &chunk);
+        const float *vector = find_in_all(s, first, end, view->dimension, item_id_hash(chunk.id), text_hash(chunk.text));
         if (vector != NULL) {
             memcpy(row, vector, view->dimension * sizeof *row);
             any = true;

@@ -129,6 +129,8 @@ static const char *const index_words[] = {[INDEX_HNSW] = "hnsw", [INDEX_FLAT] = 
 static const char *const quantization_words[] = {
     [QUANTIZATION_NONE] = "none", [QUANTIZATION_SCALAR] = "scalar", [QUANTIZATION_HYBRID] = "hybrid"};
 static const char *const failure_words[] = {[ON_FAILURE_PENDING] = "pending", [ON_FAILURE_REJECT] = "reject"};
+static const char *const exchange_words[] = {
+    [EXCHANGE_BUILDING] = "building", [EXCHANGE_KEPT] = "kept", [EXCHANGE_RETURNING] = "returning"};
 
 static const char *word_of(const char *const *words, uint32_t count, uint32_t number) {
     return number < count ? words[number] : NULL;
@@ -147,7 +149,8 @@ static bool number_of(const char *const *words, uint32_t count, struct slice wor
 enum {
     INDEX_WORDS = sizeof index_words / sizeof index_words[0],
     QUANTIZATION_WORDS = sizeof quantization_words / sizeof quantization_words[0],
-    FAILURE_WORDS = sizeof failure_words / sizeof failure_words[0]
+    FAILURE_WORDS = sizeof failure_words / sizeof failure_words[0],
+    EXCHANGE_WORDS = sizeof exchange_words / sizeof exchange_words[0]
 };
 
 const char *snapshot_index_word(uint32_t type) {
@@ -172,4 +175,12 @@ const char *snapshot_failure_word(uint32_t on_failure) {
 
 bool snapshot_failure_action(struct slice word, uint32_t *ret) {
     return number_of(failure_words, FAILURE_WORDS, word, ret);
+}
+
+const char *snapshot_exchange_word(uint32_t state) {
+    return word_of(exchange_words, EXCHANGE_WORDS, state);
+}
+
+bool snapshot_exchange_state(struct slice word, uint32_t *ret) {
+    return number_of(exchange_words, EXCHANGE_WORDS, word, ret);
 }

@@ -53,5 +53,7 @@ const char *snapshot_quantization_word(uint32_t strategy);
 bool snapshot_quantization_strategy(struct slice word, uint32_t *ret);
 const char *snapshot_failure_word(uint32_t on_failure);
 bool snapshot_failure_action(struct slice word, uint32_t *ret);
+const char *snapshot_exchange_word(uint32_t state);
+bool snapshot_exchange_state(struct slice word, uint32_t *ret);
 
 #endif

@@ -221,10 +221,32 @@ static void put_quantization(struct json_out *j, const struct quantization_setti
     json_end_object(j);
 }
 
+static void put_hex64(struct json_out *j, const char *key, uint64_t value) {
+    char hex[17];
+    (void)snprintf(hex, sizeof hex, "%016" PRIx64, value);
+    json_member_cstring(j, key, hex);
+}
+
+/* Of its model, where one is under way or the model before is kept. */
+static void put_exchange(struct json_out *j, const struct library_exchange *e) {
+    if (e->state == EXCHANGE_NONE) {
+        return;
+    }
+    json_key(j, "exchange");
+    json_begin_object(j);
+    json_member_cstring(j, "state", snapshot_exchange_word(e->state));
+    json_member_time(j, "since", e->since);
+    json_key(j, "task");
+    json_uuid(j, &e->task);
+    put_text(j, "embedding_model", e->model);
+    put_hex64(j, "model_fingerprint", e->fingerprint);
+    json_member_uint(j, "dimension", e->dimension);
+    json_end_object(j);
+}
+
 void snapshot_put_library(struct buf *out, const struct library_view *view, const struct library_definition *d) {
     struct buf compact = {0};
     struct json_out j = json_out_to(&compact);
-    char fingerprint[17];
     json_begin_object(&j);
     json_key(&j, "id");
     json_uuid(&j, &view->id);
@@ -233,8 +255,7 @@ void snapshot_put_library(struct buf *out, const struct library_view *view, cons
     json_member_time(&j, "created_at", d->created_at);
     put_text_if_any(&j, "language", d->language);
     put_text(&j, "embedding_model", d->embedding_model);
-    (void)snprintf(fingerprint, sizeof fingerprint, "%016" PRIx64, view->model_fingerprint);
-    json_member_cstring(&j, "model_fingerprint", fingerprint);
+    put_hex64(&j, "model_fingerprint", view->model_fingerprint);
     /* A dimension that the first vector fixed stays fixed, also when that vector is gone. */
     json_member_uint(&j, "dimension", view->dimension != 0 ? view->dimension : d->dimension);
     put_index(&j, &view->index); /* a rebuild may have changed it since the definition */
@@ -244,6 +265,7 @@ void snapshot_put_library(struct buf *out, const struct library_view *view, cons
     json_member_uint(&j, "num_documents", view->live_documents);
     json_member_uint(&j, "num_chunks", view->live_chunks);
     put_json_if_any(&j, "custom", d->metadata, '{');
+    put_exchange(&j, &d->exchange);
     json_end_object(&j);
     put_pretty(out, buf_slice(&compact));
     out->failed = out->failed || !buf_ok(&compact);

@@ -333,8 +333,25 @@ static bool read_quantization(struct json_object *root, struct quantization_sett
 }
 
 struct library_texts { /* memory for what does not lie in the tree */
-    struct buf name, description, model, language, metadata;
+    struct buf name, description, model, language, metadata, other_model;
 };
+
+static bool get_uuid(struct json_object *object, const char *key, struct uuid *ret, struct status *st) {
+    struct json_object *v = member(object, key);
+    return (v != NULL && json_object_is_type(v, json_type_string) && uuid_parse(string_of(v), ret)) || wrong(key, "is no id", st);
+}
+
+static bool read_exchange(struct json_object *root, struct library_texts *t, struct library_exchange *e, struct status *st) {
+    struct json_object *x = NULL;
+    if (member(root, "exchange") == NULL) {
+        return true;
+    }
+    return get_object(root, "exchange", &x, st) &&
+           get_word(x, "state", snapshot_exchange_state, EXCHANGE_NONE, &e->state, st) &&
+           (e->state != EXCHANGE_NONE || wrong("exchange", "is in no state", st)) && get_time(x, "since", 0, &e->since, st) &&
+           get_uuid(x, "task", &e->task, st) && get_text(x, "embedding_model", &t->other_model, &e->model, st) &&
+           get_hex(x, "model_fingerprint", &e->fingerprint, st) && get_u32(x, "dimension", 0, &e->dimension, st);
+}
 
 static bool read_definition(struct json_object *root, struct library_texts *t, struct library_definition *d, struct status *st) {
     return get_text(root, "name", &t->name, &d->name, st) &&
@@ -346,7 +363,7 @@ static bool read_definition(struct json_object *root, struct library_texts *t, s
            read_quantization(root, &d->quantization, st) &&
            get_word(root, "on_embedding_failure", snapshot_failure_action, ON_FAILURE_PENDING, &d->on_embedding_failure, st) &&
            get_bool(root, "snapshot_vectors", false, &d->snapshot_vectors, st) &&
-           get_u32(root, "dimension", 0, &d->dimension, st);
+           get_u32(root, "dimension", 0, &d->dimension, st) && read_exchange(root, t, &d->exchange, st);
 }
 
 static bool library_op(struct json_object *root, const struct uuid *id, struct buf *op, struct snapshot_library *ret,
@@ -374,6 +391,7 @@ static bool library_op(struct json_object *root, const struct uuid *id, struct b
     buf_fini(&texts.model);
     buf_fini(&texts.language);
     buf_fini(&texts.metadata);
+    buf_fini(&texts.other_model);
     return ok;
 }
 

@@ -21,7 +21,8 @@
  *   library.json   {"id", "name", "description"?, "created_at", "language"?, "embedding_model", "model_fingerprint" (16 hex digits;
  *                  zeros: the caller brings the vectors), "dimension", "index_type", "index_config": {"M", "ef_construction",
  *                  "ef_search"}, "quantization": {"strategy", "bits", "rerank_top_k"}, "on_embedding_failure",
- *                  "snapshot_vectors", "num_documents", "num_chunks", "custom"?: {}}
+ *                  "snapshot_vectors", "num_documents", "num_chunks", "custom"?: {}, "exchange"?: {"state": "building", "kept" or "returning",
+ *                  "since", "task", and of the other model "embedding_model", "model_fingerprint", "dimension"}}
  *   a line         {"id", "metadata": {"title"?, "author"?, "created_at", "document_type"?, "source_url"?, "tags"?: [],
  *                  "custom"?: {}}, "chunks": [{"id", "text", "metadata"?: {"page_number"?, "custom"?: {}}, "embedding"?,
  *                  "embedding_of"?}]}

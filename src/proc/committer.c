@@ -286,15 +286,11 @@ bool committer_room(struct batch *b, size_t more) {
     return true;
 }
 
-static bool is_library_op(const struct op *op) {
-    return op->type == OP_LIBRARY_CREATE || op->type == OP_LIBRARY_UPDATE || op->type == OP_LIBRARY_DELETE;
-}
-
 void committer_add_item(struct committer *c, struct submission *sub, size_t index, size_t record) {
     struct batch *b = &c->batch;
     const struct op *op = &sub->ops[index].op;
     b->items[b->count++] = (struct batch_item){.sub = sub, .index = index, .record = record};
-    b->library_ops += is_library_op(op) ? 1 : 0;
+    b->library_ops += op_is_of_library(op) ? 1 : 0;
 }
 
 size_t committer_add_record(struct committer *c, struct slice bytes) {

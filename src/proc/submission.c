@@ -75,6 +75,9 @@ static bool check_op(const struct op *op, const struct channel_op *frame, struct
     if (op_is_of_keys(op)) {
         return status_set(st, STATUS_MALFORMED, "a %s among other writes", op_type_name(op->type));
     }
+    if (op->type == OP_LIBRARY_MODEL && op->switches) {
+        return status_set(st, STATUS_MALFORMED, "a worker cannot switch to another model");
+    }
     if (frame->vector_count == 0) {
         return true;
     }

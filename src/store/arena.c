@@ -35,16 +35,6 @@ void arena_graph_names(uint32_t generation, char graph[ARENA_FILE_NAME_MAX], cha
     (void)snprintf(upper, ARENA_FILE_NAME_MAX, "upper.%u.mmap", generation);
 }
 
-void arena_directory_name(const struct uuid *id, uint32_t directory, char out[ARENA_DIRECTORY_MAX]) {
-    char text[UUID_TEXT + 1];
-    uuid_format(id, text);
-    if (directory == 0) {
-        (void)snprintf(out, ARENA_DIRECTORY_MAX, "%s", text);
-    } else {
-        (void)snprintf(out, ARENA_DIRECTORY_MAX, "%s.%u", text, directory);
-    }
-}
-
 /* Opens m when it is closed, and maps at least `bytes` of it. */
 static bool follow_file(struct arena *a, struct mapfile *m, const char *name, uint64_t bytes, struct status *st) {
     if (m->fd < 0 && !mapfile_open(m, a->dir_fd, name, a->writable, st)) {

@@ -1,5 +1,6 @@
 /*
- * arena.h - the mapped files of one library, `vectors/<library id>/`, or `<library id>.<n>/` after the n-th compaction, which makes them anew. A cache:
+ * arena.h - the mapped files of one library, `vectors/<library id>/`, or `<library id>.<n>/` after a compaction or an exchange of its model, which make them
+ * anew. A cache:
  * text and log can always make them again.
  *
  *   vectors.mmap     4 KiB head (struct vectors_head), then a row of float32 per chunk slot, padded to 64 bytes
@@ -165,6 +166,10 @@ uint64_t arena_graph_bytes(const struct hnsw_head *head, uint64_t slots);
 #define ARENA_DIRECTORY_MAX (UUID_TEXT + 24)
 #define ARENA_NEW_SUFFIX ".new" /* behind the name of one that a compaction is making; nobody needs it after a restart */
 void arena_directory_name(const struct uuid *id, uint32_t directory, char out[ARENA_DIRECTORY_MAX]);
+/* The way back; *ret_suffix: what stands behind it, within name. False: it is no such name. */
+bool arena_directory_parse(const char *name, struct uuid *ret_id, uint32_t *ret_directory, const char **ret_suffix);
+/* A number above those of all directories of the library, whatever their suffix. */
+MUST_CHECK bool arena_free_directory(int vectors_dir_fd, const struct uuid *id, uint32_t *ret, struct status *st);
 
 #define ARENA_FILE_NAME_MAX 32
 void arena_graph_names(uint32_t generation, char graph[ARENA_FILE_NAME_MAX], char upper[ARENA_FILE_NAME_MAX]);

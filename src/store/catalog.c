@@ -195,7 +195,7 @@ void catalog_drop_shadow(struct catalog *c, struct library *lib) {
     catalog_release(c, lib);
 }
 
-void catalog_exchange(struct catalog *c, struct library *from, struct library *shadow) {
+void catalog_exchange(struct catalog *c, struct library *from, struct library *shadow, bool keep) {
     catalog_unmark_dirty(c, from);
     (void)pthread_mutex_lock(&c->mutex);
     take_out(&c->shadows, shadow);
@@ -208,10 +208,13 @@ void catalog_exchange(struct catalog *c, struct library *from, struct library *s
     shadow->entry = from->entry;
     c->by_entry[shadow->entry] = shadow;
     from->entry = UINT32_MAX;
-    from->next_aside = c->gone;
-    c->gone = from;
+    struct library **list = keep ? &c->shadows : &c->gone;
+    from->next_aside = *list;
+    *list = from;
     (void)pthread_mutex_unlock(&c->mutex);
-    store_release_u32(&from->deleted, 1); /* pairs with: LIBRARY_DELETED */
+    if (!keep) {
+        store_release_u32(&from->deleted, 1); /* pairs with: LIBRARY_DELETED */
+    }
     catalog_mark_dirty(c, shadow);
 }
 

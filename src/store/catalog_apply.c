@@ -14,10 +14,6 @@
 #include "base/crc32c.h"
 #include "store/op_format.h"
 
-struct slice library_definition_bytes(const struct op *op) {
-    return slice_of(op->bytes.data + OP_HEADER_BYTES, op->bytes.len - OP_HEADER_BYTES);
-}
-
 uint32_t library_dimension(const struct library *lib, const struct library_definition *d) {
     return lib->model != NULL ? lib->model->dimension : d->dimension;
 }
@@ -293,10 +289,11 @@ static void apply_chunks_delete(struct library *lib, struct slice ids, uint64_t 
 /* --- libraries --- */
 
 static void put_definition(struct library *lib, const struct op *op) {
-    struct slice bytes = library_definition_bytes(op);
+    struct slice bytes = op_definition_bytes(op);
     lib->view.definition = append_record(lib, bytes);
     lib->view.definition_length = (uint32_t)bytes.len;
     lib->view.index = op->as.definition.index;
+    store_relaxed_u32(&lib->exchange_state, op->as.definition.exchange.state);
 }
 
 void library_define(struct library *lib, const struct op *update) {
@@ -310,6 +307,35 @@ void library_begin_view(struct library *lib, const struct op *create, uint32_t d
     fix_dimension(lib, dimension);
     put_definition(lib, create);
     count_texts(lib);
+}
+
+/* A switch to another model that is replayed: no chunk has a vector any more. What made room for it (library_reserve_model) has made the new files. In
+ * operation another arena takes this one's place instead (exchange.c). */
+static void change_model(struct library *lib, const struct library_definition *d) {
+    library_set_definition(lib, d);
+    uint32_t dimension = library_dimension(lib, d);
+    lib->view.model_fingerprint = lib->model != NULL ? lib->model->fingerprint : 0;
+    lib->view.dimension = 0;
+    lib->view.stride = arena_stride(0);
+    lib->view.graph_generation = 0;
+    fix_dimension(lib, dimension);
+    for (uint32_t slot = 0; slot < lib->view.chunk_slots; slot++) {
+        struct chunk_row *c = library_chunk(lib, slot);
+        c->state &= ~CHUNK_HAS_VECTOR;
+        c->vector_crc = 0;
+    }
+    lib->embed_next = 0;
+    library_count_missing(lib);
+    if (lib->serving != NULL) {
+        graph_work_mark_dead(lib->serving, lib, 0, lib->view.chunk_slots);
+    }
+}
+
+static void apply_model(struct library *lib, const struct op *op) {
+    put_definition(lib, op);
+    if (op->switches) {
+        change_model(lib, &op->as.definition);
+    }
 }
 
 static void apply_create(struct catalog *c, const struct op *op, uint64_t lsn) {
@@ -347,6 +373,9 @@ static void apply_to(struct catalog *c, struct library *lib, const struct op *op
     switch (op->type) {
     case OP_LIBRARY_UPDATE:
         put_definition(lib, op);
+        break;
+    case OP_LIBRARY_MODEL:
+        apply_model(lib, op);
         break;
     case OP_DOCUMENT_PUT:
         apply_put(lib, op, lsn, vectors, effect);

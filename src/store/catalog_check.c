@@ -3,7 +3,7 @@
  *
  * A worker has checked what it could see, but other workers write, too: this is the only check that counts.
  */
-#include "store/library_internal.h"
+#include "store/mirror.h"
 
 #include "base/utf8.h"
 
@@ -72,11 +72,22 @@ static bool check_create(struct catalog *c, const struct op *op, struct status *
     return check_model(c, &op->as.definition, st) && check_language(&op->as.definition, st);
 }
 
+static bool same_exchange(const struct library_exchange *a, const struct library_exchange *b) {
+    return a->state == b->state && a->since == b->since && uuid_equal(&a->task, &b->task);
+}
+
+/* Who changes a definition has read it before; an exchange that took a step since would be undone. */
+static bool changed_meanwhile(struct status *st) {
+    return status_set_subject(st, STATUS_CONFLICT, SUBJECT_LIBRARY, "the library was changed at this moment; try again");
+}
+
 static bool check_update(struct library *lib, const struct library_definition *d, struct status *st) {
     struct library_definition now;
-    struct slice record = arena_record(&lib->arena, lib->view.definition, lib->view.definition_length);
-    if (!library_definition_decode(record, &now)) {
-        return status_set(st, STATUS_CORRUPT, "a library's definition does not decode");
+    if (!library_present_definition(lib, &lib->view, &now, st)) {
+        return false;
+    }
+    if (!same_exchange(&now.exchange, &d->exchange)) {
+        return changed_meanwhile(st);
     }
     if (!slice_equal(now.embedding_model, d->embedding_model)) {
         return status_set(st, STATUS_INVALID, "the embedding model of a library cannot be changed like that");
@@ -89,6 +100,73 @@ static bool check_update(struct library *lib, const struct library_definition *d
                           lib->view.dimension);
     }
     return true;
+}
+
+/* --- exchanges --- */
+
+/* Of what is no part of an exchange. */
+static bool same_settings(const struct library_definition *a, const struct library_definition *b) {
+    return a->created_at == b->created_at && a->on_embedding_failure == b->on_embedding_failure &&
+           a->snapshot_vectors == b->snapshot_vectors && memcmp(&a->index, &b->index, sizeof a->index) == 0 &&
+           memcmp(&a->quantization, &b->quantization, sizeof a->quantization) == 0 && slice_equal(a->name, b->name) &&
+           slice_equal(a->description, b->description) && slice_equal(a->embedding_model, b->embedding_model) &&
+           slice_equal(a->language, b->language) && slice_equal(a->metadata, b->metadata);
+}
+
+static bool is_at_work(struct library *lib) {
+    (void)pthread_mutex_lock(&lib->graph_mutex);
+    bool at_work = lib->compacting || lib->rebuilding;
+    (void)pthread_mutex_unlock(&lib->graph_mutex);
+    return at_work;
+}
+
+static bool check_begin(struct catalog *c, struct library *lib, const struct library_exchange *e, struct status *st) {
+    const struct embedder *model = slice_is(e->model, "none") ? NULL : embed_find(c->options.models, e->model);
+    if (model == NULL) {
+        return status_set(st, STATUS_INVALID, "there is no embedding model %.*s here", (int)utf8_prefix(e->model, EMBED_NAME_MAX),
+                          (const char *)e->model.data);
+    }
+    if (e->dimension != model->dimension || e->fingerprint != model->fingerprint) {
+        return status_set(st, STATUS_DIMENSION, "the model %s is not as it is said to be", model->name);
+    }
+    if (is_at_work(lib)) {
+        return status_set_subject(st, STATUS_CONFLICT, SUBJECT_LIBRARY, "the library's index is being rebuilt or optimized");
+    }
+    return library_side_fits(lib, model->dimension, st);
+}
+
+static bool is_step(uint32_t from, uint32_t to) {
+    return to == EXCHANGE_NONE || (from == EXCHANGE_KEPT && to == EXCHANGE_RETURNING) ||
+           (from == EXCHANGE_RETURNING && to == EXCHANGE_KEPT);
+}
+
+/* Every step but those that switch, which exchange.c prepares and checks by itself. */
+static bool check_exchange(struct catalog *c, struct library *lib, const struct op *op, struct status *st) {
+    const struct library_definition *d = &op->as.definition;
+    struct library_definition now;
+    if (!library_present_definition(lib, &lib->view, &now, st)) {
+        return false;
+    }
+    uint32_t from = now.exchange.state;
+    uint32_t to = d->exchange.state;
+    if (!same_settings(&now, d)) {
+        return changed_meanwhile(st);
+    }
+    if (from == EXCHANGE_NONE && to == EXCHANGE_BUILDING) {
+        return check_begin(c, lib, &d->exchange, st);
+    }
+    if (to == EXCHANGE_BUILDING) {
+        return status_set_subject(st, STATUS_CONFLICT, SUBJECT_LIBRARY,
+                                  from == EXCHANGE_KEPT ? "the library is kept with the model before; drop that first"
+                                                        : "the model of this library is being exchanged already");
+    }
+    if (op->switches || from == EXCHANGE_NONE || !is_step(from, to)) {
+        return status_set_subject(st, STATUS_CONFLICT, SUBJECT_LIBRARY,
+                                  from == EXCHANGE_BUILDING ? "the exchange of this library's model has not come to its end yet"
+                                                            : "nothing is kept of this library with the model before");
+    }
+    return to == EXCHANGE_NONE || (slice_equal(now.exchange.model, d->exchange.model) && now.exchange.fingerprint == d->exchange.fingerprint) ||
+           changed_meanwhile(st);
 }
 
 /* --- documents --- */
@@ -223,6 +301,8 @@ bool catalog_check(struct catalog *c, const struct op *op, struct status *st) {
     switch (op->type) {
     case OP_LIBRARY_UPDATE:
         return check_update(lib, &op->as.definition, st);
+    case OP_LIBRARY_MODEL:
+        return check_exchange(c, lib, op, st);
     case OP_DOCUMENT_PUT:
         return check_put(c, lib, &op->as.document, st);
     case OP_DOCUMENT_DELETE:

@@ -35,8 +35,8 @@ void reservation_of(const struct op *op, struct reservation *ret) {
         ret->documents = 1;
         ret->record_bytes = aligned(op->as.document.record_length);
         ret->id_nodes = idtable_nodes_for((uint64_t)ret->chunks + 1);
-    } else if (op->type == OP_LIBRARY_CREATE || op->type == OP_LIBRARY_UPDATE) {
-        ret->record_bytes = aligned(library_definition_bytes(op).len);
+    } else if (op->type == OP_LIBRARY_CREATE || op->type == OP_LIBRARY_UPDATE || op->type == OP_LIBRARY_MODEL) {
+        ret->record_bytes = aligned(op_definition_bytes(op).len);
     }
 }
 
@@ -214,11 +214,41 @@ void library_return_reservation(struct library *lib, const struct reservation *n
     }
 }
 
+static bool drop_vectors(struct library *lib, struct status *st) {
+    const struct index_settings none = {.type = INDEX_FLAT};
+    mapfile_close(&lib->arena.vectors);
+    return io_unlink_at(lib->arena.dir_fd, "vectors.mmap", st) && create_graph(lib, &none, 0, st);
+}
+
+bool library_reserve_model(struct library *lib, const struct library_definition *d, struct status *st) {
+    const struct embedder *model = slice_is(d->embedding_model, "none") ? NULL : embed_find(lib->catalog->options.models, d->embedding_model);
+    uint32_t dimension = model != NULL ? model->dimension : d->dimension;
+    uint32_t slots = lib->view.chunk_slots;
+    if (dimension == 0) {
+        return drop_vectors(lib, st);
+    }
+    if (!create_vectors(lib, dimension, slots, st) || !create_graph(lib, &d->index, dimension, st)) {
+        return false;
+    }
+    struct graph_work *g = lib->serving; /* nobody else is at work in a replay */
+    if (g == NULL) {
+        return true;
+    }
+    if (!graph_work_grow(g, slots, hnsw_upper_words_for(0, slots, graph_work_graph(g).head->m), st)) {
+        return false;
+    }
+    graph_work_init_nodes(g, slots);
+    return true;
+}
+
 bool library_reserve(struct library *lib, const struct op *op, struct status *st) {
     struct reservation need;
     uint32_t dimension = lib->reserved.dimension;
     reservation_of(op, &need);
     if (!grow_rows(lib, &need, st)) {
+        return false;
+    }
+    if (op->type == OP_LIBRARY_MODEL && op->switches && !library_reserve_model(lib, &op->as.definition, st)) {
         return false;
     }
     struct text_stage before = lib->stage;

@@ -79,6 +79,7 @@ void library_set_definition(struct library *lib, const struct library_definition
     const struct quantization_settings *q = &d->quantization;
     bool none = q->strategy == QUANTIZATION_NONE;
     lib->code_bits = none ? 0 : (q->bits == 4 ? 4 : 8);
+    store_relaxed_u32(&lib->exchange_state, d->exchange.state);
     lib->view.rerank = q->strategy == QUANTIZATION_SCALAR ? 0 : (q->rerank_top_k != 0 ? q->rerank_top_k : HNSW_DEFAULT_RERANK);
 }
 

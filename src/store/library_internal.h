@@ -90,6 +90,9 @@ struct library {
     bool brings_vectors;          /* embedding_model "none" */
     uint32_t code_bits;           /* of the graph's codes: 0, 4, 8 */
     const char *language;         /* of its texts, as analyzers know it */
+    bool side;                    /* made with another model than the library that it stands beside (exchange.h): embedders work on it, too */
+
+    uint32_t exchange_state; /* enum exchange_state of its definition; atomic. written by: the committer; read by: anyone */
 
     pthread_mutex_t published_mutex;
     struct library_view published; /* under published_mutex */
@@ -159,9 +162,9 @@ void catalog_mark_dirty(struct catalog *c, struct library *lib);
 void catalog_unmark_dirty(struct catalog *c, struct library *lib);
 void catalog_add_shadow(struct catalog *c, struct library *lib);
 void catalog_drop_shadow(struct catalog *c, struct library *lib); /* and its files, when the last linker has let go of it */
-/* The shadow takes the place of the library that it was made from, whose reference of the table becomes the caller's, to be released after the
- * publication. */
-void catalog_exchange(struct catalog *c, struct library *from, struct library *shadow);
+/* The shadow takes the place of the library that it was made from. keep: that one becomes a shadow; else its reference of the table becomes the caller's, to
+ * be released after the publication. */
+void catalog_exchange(struct catalog *c, struct library *from, struct library *shadow, bool keep);
 
 /* --- catalog_reserve.c --- */
 /* What an op takes. */
@@ -174,6 +177,8 @@ void library_return_reservation(struct library *lib, const struct reservation *n
 /* The library that was reserved for a creation, taken off the pending ones; NULL: none. */
 struct library *catalog_take_pending(struct catalog *c, const struct uuid *id);
 
+/* In a replay, for a LIBRARY_MODEL that switches: an empty file of vectors and an empty graph for the other model. */
+MUST_CHECK bool library_reserve_model(struct library *lib, const struct library_definition *d, struct status *st);
 /* Writes the head of vectors.mmap. */
 void library_begin_vectors(const struct library *lib, uint32_t dimension);
 
@@ -186,8 +191,6 @@ MUST_CHECK bool library_adopt_definition(struct library *lib, struct status *st)
 MUST_CHECK bool library_prepare_texts(struct library *lib, struct status *st);
 
 /* --- catalog_apply.c --- */
-/* The definition within a LIBRARY_CREATE or LIBRARY_UPDATE. */
-struct slice library_definition_bytes(const struct op *op);
 /* The dimension that a library of this definition begins with; 0: the first vectors fix it. */
 uint32_t library_dimension(const struct library *lib, const struct library_definition *d);
 float *library_vector(const struct library *lib, uint32_t dimension, uint32_t slot);
@@ -211,7 +214,7 @@ void library_close(struct library *lib, bool remove_files);
 void library_free(struct library *lib); /* closed before */
 /* Room to note the changed pages of the three text files, as large as they are now. */
 MUST_CHECK bool library_track_texts(struct library *lib, struct status *st);
-/* Sets model, brings_vectors and language. */
+/* Sets all that follows from it and does not change by an update. */
 void library_set_definition(struct library *lib, const struct library_definition *d);
 struct library_view library_newest(const struct library *lib); /* the committer's own state as a view for lookups */
 /* Counts of what is missing, after an arena was adopted. */

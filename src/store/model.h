@@ -13,6 +13,8 @@ enum subject { SUBJECT_NONE, SUBJECT_LIBRARY, SUBJECT_DOCUMENT, SUBJECT_CHUNK, S
 enum index_type { INDEX_HNSW = 1, INDEX_FLAT = 2 };
 enum quantization_strategy { QUANTIZATION_NONE = 0, QUANTIZATION_SCALAR = 1, QUANTIZATION_HYBRID = 2 };
 enum on_embedding_failure { ON_FAILURE_PENDING = 0, ON_FAILURE_REJECT = 1 };
+/* Of a library's model, see exchange.h: an arena with another model is being built, the one before is kept, that one is to come back. */
+enum exchange_state { EXCHANGE_NONE = 0, EXCHANGE_BUILDING = 1, EXCHANGE_KEPT = 2, EXCHANGE_RETURNING = 3 };
 
 struct index_settings {
     uint32_t type; /* enum index_type */

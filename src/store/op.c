@@ -143,6 +143,31 @@ static bool take_quantization(struct decoding *d, struct quantization_settings *
            take_choice(d, 0, UINT8_MAX, "bits", &ret->bits) && take_number(d, 0, UINT32_MAX, "rerank_top_k", &ret->rerank_top_k);
 }
 
+static bool take_task(struct decoding *d, struct uuid *ret) {
+    struct slice bytes = read_slice(&d->in, UUID_BYTES);
+    if (d->in.failed) {
+        return malformed(d, "cut short");
+    }
+    memcpy(ret->b, bytes.data, UUID_BYTES);
+    return true;
+}
+
+/* Absent where there is none. */
+static bool take_exchange(struct decoding *d, struct library_exchange *ret) {
+    static const struct limits unlimited;
+    const struct limits *l = d->limits != NULL ? d->limits : &unlimited;
+    if (reader_left(&d->in) == 0) {
+        return true;
+    }
+    if (!take_choice(d, EXCHANGE_BUILDING, EXCHANGE_RETURNING, "an unknown state of an exchange", &ret->state) ||
+        !take_time(d, &ret->since) || !take_task(d, &ret->task)) {
+        return false;
+    }
+    ret->fingerprint = read_u64le(&d->in);
+    return take_number(d, 0, d->limits != NULL ? l->max_dimension : UINT32_MAX, "dimension", &ret->dimension) &&
+           take_text(d, l->max_name_bytes, "embedding_model", &ret->model);
+}
+
 static bool take_definition(struct decoding *d, struct library_definition *ret) {
     static const struct limits unlimited;
     const struct limits *l = d->limits != NULL ? d->limits : &unlimited;
@@ -158,7 +183,22 @@ static bool take_definition(struct decoding *d, struct library_definition *ret) 
            take_text(d, l->max_description_bytes, "description", &ret->description) &&
            take_text(d, l->max_name_bytes, "embedding_model", &ret->embedding_model) &&
            take_text(d, l->max_name_bytes, "language", &ret->language) &&
-           take_text(d, l->max_metadata_bytes, "metadata", &ret->metadata);
+           take_text(d, l->max_metadata_bytes, "metadata", &ret->metadata) && take_exchange(d, &ret->exchange);
+}
+
+/* Within an op: its version says whether there is an exchange. */
+static bool take_versioned(struct decoding *d, uint8_t version, struct library_definition *ret) {
+    return take_definition(d, ret) && ((version == OP_EXCHANGE_VERSION) == (ret->exchange.state != EXCHANGE_NONE) ||
+                                       malformed(d, "an exchange that its version does not have"));
+}
+
+static bool take_model(struct decoding *d, uint8_t version, struct op *op) {
+    uint32_t switches = 0;
+    if (!take_choice(d, 0, 1, "a switch that is no boolean", &switches)) {
+        return false;
+    }
+    op->switches = switches != 0;
+    return take_versioned(d, version, &op->as.definition);
 }
 
 bool library_definition_decode(struct slice bytes, struct library_definition *ret) {
@@ -286,8 +326,12 @@ static bool take_document(struct decoding *d, const uint8_t *op_begin, uint8_t v
     return take_vectors(d, ret);
 }
 
+static bool has_definition(uint8_t type) {
+    return type == OP_LIBRARY_CREATE || type == OP_LIBRARY_UPDATE || type == OP_LIBRARY_MODEL;
+}
+
 static uint8_t newest_version(uint8_t type) {
-    return type == OP_DOCUMENT_PUT ? OP_DOCUMENT_VERSION : OP_VERSION;
+    return has_definition(type) ? OP_EXCHANGE_VERSION : type == OP_DOCUMENT_PUT ? OP_DOCUMENT_VERSION : OP_VERSION;
 }
 
 static bool version_known(uint8_t type, uint8_t version) {
@@ -423,7 +467,9 @@ static bool take_payload(struct decoding *d, uint8_t version, struct op *op) {
     switch (op->type) {
     case OP_LIBRARY_CREATE:
     case OP_LIBRARY_UPDATE:
-        return take_definition(d, &op->as.definition);
+        return take_versioned(d, version, &op->as.definition);
+    case OP_LIBRARY_MODEL:
+        return take_model(d, version, op);
     case OP_LIBRARY_DELETE:
         return true;
     case OP_DOCUMENT_PUT:
@@ -476,11 +522,16 @@ bool op_decode(struct slice bytes, const struct limits *limits, struct op *ret, 
     return true;
 }
 
+bool op_is_of_library(const struct op *op) {
+    return has_definition(op->type) || op->type == OP_LIBRARY_DELETE;
+}
+
 const char *op_type_name(uint8_t type) {
     static const char *const names[] = {
         [OP_LIBRARY_CREATE] = "library_create", [OP_LIBRARY_UPDATE] = "library_update",   [OP_LIBRARY_DELETE] = "library_delete",
         [OP_DOCUMENT_PUT] = "document_put",     [OP_DOCUMENT_DELETE] = "document_delete", [OP_CHUNKS_DELETE] = "chunks_delete",
         [OP_LOG_CLOSE] = "log_close",           [OP_KEY_ADD] = "key_add",                 [OP_KEY_REMOVE] = "key_remove",
+        [OP_LIBRARY_MODEL] = "library_model",
     };
     return type < sizeof names / sizeof names[0] && names[type] != NULL ? names[type] : "unknown";
 }

@@ -1,12 +1,16 @@
 /*
  * op.h - the op encoding: what a write is, in bytes. The same bytes go through the channel, into the log, through replay and to a replica.
  *
- *   op       = type u8, version u8 (1; DOCUMENT_PUT: 2), library 16 bytes, then by type:
+ *   op       = type u8, version u8 (1; DOCUMENT_PUT: 2; a definition with an exchange: 2), library 16 bytes, then by type:
  *   LIBRARY_CREATE, LIBRARY_UPDATE
  *              created_at u64 (us), index type u8, m varint, ef_construction varint, ef_search varint,
  *              quantization strategy u8, bits u8, rerank_top_k varint, on_embedding_failure u8, snapshot_vectors u8, dimension varint,
  *              name, description, embedding_model, language, metadata (JSON object): each varint length + bytes
- *              (an update carries the whole new definition)
+ *              (an update carries the whole new definition); then, where the model is being exchanged, or the one before is kept:
+ *              state u8, since u64 (us), task 16 bytes, and of the other model: fingerprint u64, dimension varint, name (varint length + bytes)
+ *   LIBRARY_MODEL
+ *              switches u8 (1: from here on the vectors are another model's, and none of those before count), then as LIBRARY_UPDATE. Every step of an exchange
+ *              (exchange.h) is one; those that switch are the supervisor's alone
  *   LIBRARY_DELETE
  *   DOCUMENT_PUT
  *              mode u8 (bits 0 and 1: create, or replace-or-create; bits 2 to 6: there is an author, document_type, source_url, tags, metadata),
@@ -47,12 +51,25 @@ enum op_type {
     OP_LOG_CLOSE = 7,
     OP_GROUP = 8, /* several ops in one log record: op_group.h; no op_decode takes it */
     OP_KEY_ADD = 9,
-    OP_KEY_REMOVE = 10
+    OP_KEY_REMOVE = 10,
+    /* 11 is left to vectors that a provider has made */
+    OP_LIBRARY_MODEL = 12
 };
 #define OP_VERSION 1
 #define OP_DOCUMENT_VERSION 2
+#define OP_EXCHANGE_VERSION 2 /* of library ops whose definition has an exchange */
 
 enum put_mode { PUT_CREATE = 1, PUT_REPLACE = 2 };
+
+/* The exchange of a library's model, as far as it is: what a restart goes on from. See exchange.h. */
+struct library_exchange {
+    uint32_t state;       /* enum exchange_state; EXCHANGE_NONE: nothing of the rest counts */
+    int64_t since;        /* when it came to that state */
+    struct uuid task;     /* which clients look at */
+    uint64_t fingerprint; /* of the other model: the one that is built for, or the one before. 0: the caller brought the vectors */
+    uint32_t dimension;
+    struct slice model;
+};
 
 /* A library as its creator defined it. Slices point into somebody's bytes. */
 struct library_definition {
@@ -64,6 +81,7 @@ struct library_definition {
     uint32_t dimension; /* 0: not fixed yet (embedding_model "none" before its first vector) */
     struct slice name, description, embedding_model, language;
     struct slice metadata; /* JSON object; may be empty */
+    struct library_exchange exchange;
 };
 
 struct op_document {
@@ -109,6 +127,7 @@ struct op_key {
 
 struct op {
     uint8_t type;
+    bool switches; /* LIBRARY_MODEL */
     struct uuid library;
     struct slice bytes; /* the whole encoded op */
     union {
@@ -142,6 +161,12 @@ bool op_document_decode(struct slice record, struct op_document *ret);
 bool chunk_ids_next(struct slice ids, size_t *at, struct slice *ret_id);
 
 void op_encode_library(struct buf *out, enum op_type type, const struct uuid *library, const struct library_definition *d);
+/* LIBRARY_MODEL */
+void op_encode_library_model(struct buf *out, const struct uuid *library, const struct library_definition *d, bool switches);
+/* The definition within a LIBRARY_CREATE, LIBRARY_UPDATE or LIBRARY_MODEL, as it stands in records. */
+struct slice op_definition_bytes(const struct op *op);
+/* A creation, change or deletion of a library itself. */
+bool op_is_of_library(const struct op *op);
 void op_encode_library_delete(struct buf *out, const struct uuid *library);
 /* Begins a DOCUMENT_PUT (fields of d before num_chunks are used), then num_chunks times op_encode_chunk, then op_encode_vectors. */
 void op_encode_document(struct buf *out, const struct uuid *library, const struct op_document *d);

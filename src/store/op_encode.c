@@ -3,14 +3,33 @@
 
 #include "store/op_format.h"
 
-static void put_header(struct buf *out, enum op_type type, const struct uuid *library) {
+static void put_version(struct buf *out, enum op_type type, uint8_t version, const struct uuid *library) {
     buf_put_u8(out, (uint8_t)type);
-    buf_put_u8(out, type == OP_DOCUMENT_PUT ? OP_DOCUMENT_VERSION : OP_VERSION);
+    buf_put_u8(out, version);
     buf_put(out, library->b, UUID_BYTES);
 }
 
-void op_encode_library(struct buf *out, enum op_type type, const struct uuid *library, const struct library_definition *d) {
-    put_header(out, type, library);
+static void put_header(struct buf *out, enum op_type type, const struct uuid *library) {
+    put_version(out, type, type == OP_DOCUMENT_PUT ? OP_DOCUMENT_VERSION : OP_VERSION, library);
+}
+
+static uint8_t version_of(const struct library_definition *d) {
+    return d->exchange.state != EXCHANGE_NONE ? OP_EXCHANGE_VERSION : OP_VERSION;
+}
+
+static void put_exchange(struct buf *out, const struct library_exchange *e) {
+    if (e->state == EXCHANGE_NONE) {
+        return;
+    }
+    buf_put_u8(out, (uint8_t)e->state);
+    buf_put_u64le(out, (uint64_t)e->since);
+    buf_put(out, e->task.b, UUID_BYTES);
+    buf_put_u64le(out, e->fingerprint);
+    buf_put_varint(out, e->dimension);
+    buf_put_bytes(out, e->model);
+}
+
+static void put_definition(struct buf *out, const struct library_definition *d) {
     buf_put_u64le(out, (uint64_t)d->created_at);
     buf_put_u8(out, (uint8_t)d->index.type);
     buf_put_varint(out, d->index.m);
@@ -27,6 +46,23 @@ void op_encode_library(struct buf *out, enum op_type type, const struct uuid *li
     buf_put_bytes(out, d->embedding_model);
     buf_put_bytes(out, d->language);
     buf_put_bytes(out, d->metadata);
+    put_exchange(out, &d->exchange);
+}
+
+void op_encode_library(struct buf *out, enum op_type type, const struct uuid *library, const struct library_definition *d) {
+    put_version(out, type, version_of(d), library);
+    put_definition(out, d);
+}
+
+void op_encode_library_model(struct buf *out, const struct uuid *library, const struct library_definition *d, bool switches) {
+    put_version(out, OP_LIBRARY_MODEL, version_of(d), library);
+    buf_put_u8(out, switches ? 1 : 0);
+    put_definition(out, d);
+}
+
+struct slice op_definition_bytes(const struct op *op) {
+    size_t head = OP_HEADER_BYTES + (op->type == OP_LIBRARY_MODEL ? 1 : 0);
+    return slice_of(op->bytes.data + head, op->bytes.len - head);
 }
 
 void op_encode_library_delete(struct buf *out, const struct uuid *library) {

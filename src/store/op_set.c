@@ -133,17 +133,17 @@ static bool visit_add(struct op_set *s, uint64_t key) {
 }
 
 /* Whatever is done to a library itself, or to the keys, which all count as one (the library zero): whether there is room for one more depends on the others. */
-static bool is_library_op(const struct op *op) {
-    return op->type == OP_LIBRARY_CREATE || op->type == OP_LIBRARY_UPDATE || op->type == OP_LIBRARY_DELETE || op_is_of_keys(op);
+static bool is_alone(const struct op *op) {
+    return op_is_of_library(op) || op_is_of_keys(op);
 }
 
 bool op_set_conflicts_or_add(struct op_set *s, const struct op *op) {
     uint64_t used = key_of(&op->library, TOUCH_LIBRARY, slice_of(NULL, 0));
     uint64_t itself = key_of(&op->library, TOUCH_LIBRARY_ITSELF, slice_of(NULL, 0));
-    if (s->full || contains(s, itself) || (is_library_op(op) && contains(s, used)) || visit_items(s, op, visit_contains)) {
+    if (s->full || contains(s, itself) || (is_alone(op) && contains(s, used)) || visit_items(s, op, visit_contains)) {
         return true;
     }
-    add(s, is_library_op(op) ? itself : used);
+    add(s, is_alone(op) ? itself : used);
     (void)visit_items(s, op, visit_add);
     return false;
 }

@@ -13,7 +13,7 @@
 #include "store/op_format.h"
 #include "store_fixture.h"
 
-enum { MUTATIONS = 60000, OP_KINDS = 11 };
+enum { MUTATIONS = 60000, OP_KINDS = 14 };
 
 static const struct uuid library = {{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}};
 
@@ -67,6 +67,15 @@ static void put_key_op(struct buf *out, bool all) {
                                             .libraries = slice_of(libraries, all ? 0 : sizeof libraries)});
 }
 
+static struct library_exchange an_exchange(void) {
+    return (struct library_exchange){.state = EXCHANGE_KEPT,
+                                     .since = 1700000000000000,
+                                     .task = library,
+                                     .fingerprint = 0x123456789abcdef0,
+                                     .dimension = 384,
+                                     .model = slice_str("the one before")};
+}
+
 /* One valid op of each kind. */
 static void an_op(int kind, struct buf *out) {
     struct library_definition d = a_definition();
@@ -106,6 +115,17 @@ static void an_op(int kind, struct buf *out) {
     case 9:
         op_encode_key_remove(out, &library);
         break;
+    case 10:
+        d.exchange = an_exchange();
+        op_encode_library(out, OP_LIBRARY_UPDATE, &library, &d);
+        break;
+    case 11:
+        d.exchange = an_exchange();
+        op_encode_library_model(out, &library, &d, false);
+        break;
+    case 12:
+        op_encode_library_model(out, &library, &d, true);
+        break;
     default:
         op_encode_log_close(out);
         break;
@@ -123,6 +143,9 @@ static void encode_again(const struct op *op, struct buf *out) {
     case OP_LIBRARY_CREATE:
     case OP_LIBRARY_UPDATE:
         op_encode_library(out, (enum op_type)op->type, &op->library, &op->as.definition);
+        break;
+    case OP_LIBRARY_MODEL:
+        op_encode_library_model(out, &op->library, &op->as.definition, op->switches);
         break;
     case OP_LIBRARY_DELETE:
         op_encode_library_delete(out, &op->library);
@@ -493,6 +516,42 @@ static void test_definitions(void **state) {
     d = a_definition();
     d.quantization.strategy = 9;
     assert_int_equal(definition_code(&d), STATUS_MALFORMED);
+    d = a_definition();
+    d.exchange = an_exchange();
+    assert_int_equal(definition_code(&d), STATUS_OK);
+    d.exchange.state = 4;
+    assert_int_equal(definition_code(&d), STATUS_MALFORMED);
+}
+
+/* A record of an arena says by its length alone whether there is an exchange. */
+static void test_exchange_in_records(void **state) {
+    (void)state;
+    struct library_definition d = a_definition();
+    struct library_definition found;
+    struct limits limits;
+    struct status st = {0};
+    limits_default(&limits);
+    for (int with = 0; with <= 1; with++) {
+        struct buf bytes = {0};
+        struct op op;
+        d.exchange = with != 0 ? an_exchange() : (struct library_exchange){0};
+        op_encode_library_model(&bytes, &library, &d, true);
+        assert_true(op_decode(buf_slice(&bytes), &limits, &op, &st));
+        assert_true(op.switches);
+        assert_true(op_is_of_library(&op));
+        assert_true(library_definition_decode(op_definition_bytes(&op), &found));
+        assert_int_equal(found.exchange.state, d.exchange.state);
+        assert_true(slice_equal(found.exchange.model, d.exchange.model));
+        assert_int_equal(found.exchange.fingerprint, d.exchange.fingerprint);
+        assert_int_equal(found.exchange.dimension, d.exchange.dimension);
+        assert_int_equal(found.exchange.since, d.exchange.since);
+        assert_true(uuid_equal(&found.exchange.task, &d.exchange.task));
+        assert_true(slice_equal(found.name, d.name));
+        bytes.data[1] = with != 0 ? 1 : 2; /* the other version */
+        assert_false(op_decode(buf_slice(&bytes), &limits, &op, &st));
+        assert_int_equal(st.code, STATUS_MALFORMED);
+        buf_fini(&bytes);
+    }
 }
 
 static void test_vectors_are_finite(void **state) {
@@ -609,6 +668,7 @@ int main(void) {
         cmocka_unit_test(test_limits),
         cmocka_unit_test(test_definitions),
         cmocka_unit_test(test_keys),
+        cmocka_unit_test(test_exchange_in_records),
         cmocka_unit_test(test_vectors_are_finite),
         cmocka_unit_test(test_counts_are_bounded_by_bytes),
         cmocka_unit_test(test_ids),
