@@ -114,7 +114,7 @@ static void open_vectors(struct library_check *l) {
                      head->stride == v->stride;
     if (!l->has_vectors) {
         library_fault(l, CHECK_VECTORS, "vectors.mmap", AT_NO_PLACE, "it does not begin as its library says");
-    } else if (head->model_fingerprint != v->model_fingerprint) {
+    } else if (v->model_fingerprint != 0 && head->model_fingerprint != v->model_fingerprint) { /* else it may have become known since */
         library_fault(l, CHECK_VECTORS, "vectors.mmap", AT_NO_PLACE,
                       "the vectors are said to come from another model than the library's");
     }

@@ -309,6 +309,18 @@ static bool fits_vectors(struct restore_library *lib, const struct op *op, struc
     return true;
 }
 
+static bool take_vectors(struct restore_library *lib, const struct op *op, struct status *st) {
+    const struct op_vectors *v = &op->as.vectors;
+    if (lib->brings_vectors) {
+        return wrong(op, "its vectors come from no provider", st);
+    }
+    if (lib->dimension != 0 && lib->dimension != v->dimension) {
+        return wrong(op, "the vectors have another dimension than the library", st);
+    }
+    lib->dimension = v->dimension;
+    return true;
+}
+
 static bool new_document(struct restore_state *s, struct restore_library *lib, struct slice id, uint32_t *ret, struct status *st) {
     if (!make_room(s, &s->by_document, key_of_document, st) ||
         !grow((void **)&s->documents, s->document_count, &s->document_cap, 1, sizeof *s->documents, st)) {
@@ -408,6 +420,8 @@ bool restore_state_apply(struct restore_state *s, const struct op *op, struct st
     case OP_CHUNKS_DELETE:
         remove_chunks(s, lib, op->as.chunk_ids.ids);
         return true;
+    case OP_VECTORS:
+        return take_vectors(lib, op, st);
     default:
         return wrong(op, "this program does not know such an op", st);
     }

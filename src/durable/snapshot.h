@@ -82,7 +82,7 @@ MUST_CHECK bool snapshot_verify(int snapshots_dir_fd, const char *name, struct s
 void snapshot_name_pack(const char *name, struct uuid *ret);
 bool snapshot_name_unpack(const struct uuid *packed, char out[SNAPSHOT_NAME_MAX]); /* false: it is none */
 
-/* One op out of a snapshot. Vectors that callers brought are part of the op. */
+/* One op out of a snapshot. Vectors that callers brought are part of the op, those of a provider are VECTORS ops of their own. */
 struct snapshot_op {
     const struct op *op;
     const float

@@ -160,7 +160,7 @@ bool snapshot_put_document(struct buf *out, const struct reading *rd, uint32_t r
 
 bool snapshot_has_vectors(const struct library_view *view, const struct library_definition *d, bool include_embeddings) {
     return view->dimension != 0 && (slice_is(d->embedding_model, SNAPSHOT_NO_MODEL) || view->model_fingerprint == 0 ||
-                                    d->snapshot_vectors || include_embeddings);
+                                    view->pinned != 0 || d->snapshot_vectors || include_embeddings);
 }
 
 /* Small files are for people: one member a line. */
@@ -256,6 +256,9 @@ void snapshot_put_library(struct buf *out, const struct library_view *view, cons
     put_text_if_any(&j, "language", d->language);
     put_text(&j, "embedding_model", d->embedding_model);
     put_hex64(&j, "model_fingerprint", view->model_fingerprint);
+    if (view->pinned != 0) {
+        json_member_bool(&j, "model_pinned", true);
+    }
     /* A dimension that the first vector fixed stays fixed, also when that vector is gone. */
     json_member_uint(&j, "dimension", view->dimension != 0 ? view->dimension : d->dimension);
     put_index(&j, &view->index); /* a rebuild may have changed it since the definition */

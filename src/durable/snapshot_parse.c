@@ -376,7 +376,11 @@ static bool library_op(struct json_object *root, const struct uuid *id, struct b
         !uuid_equal(&stated, id)) {
         return wrong("id", "is not the one of its folder", st);
     }
-    bool ok = read_definition(root, &texts, &d, st) && get_hex(root, "model_fingerprint", &ret->model_fingerprint, st);
+    bool ok = read_definition(root, &texts, &d, st) && get_hex(root, "model_fingerprint", &ret->model_fingerprint, st) &&
+              get_bool(root, "model_pinned", false, &ret->pinned, st);
+    if (ok && ret->pinned && (ret->model_fingerprint == 0 || d.dimension == 0 || slice_is(d.embedding_model, SNAPSHOT_NO_MODEL))) {
+        ok = wrong("model_pinned", "says of no model that it is known", st);
+    }
     if (ok) {
         ret->id = *id;
         ret->dimension = d.dimension;

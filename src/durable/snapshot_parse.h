@@ -8,6 +8,7 @@
 struct snapshot_library {
     struct uuid id;
     bool brings_vectors;        /* no model: its vectors are part of the ops */
+    bool pinned;                /* a provider made its vectors: they come as VECTORS ops */
     uint64_t model_fingerprint; /* else of the model that made what vectors there are */
     uint32_t dimension;
     int64_t created_at;

@@ -9,7 +9,10 @@
 
 #include "durable/snapshot_parse.h"
 
+#include <math.h>
 #include <stdlib.h>
+
+enum { VECTORS_AT_ONCE = 256 /* 4 MiB of the widest */ };
 
 bool snapshot_verify(int snapshots_dir_fd, const char *name, struct snapshot_info *ret, struct status *st) {
     struct snapshot_chain *chain = NULL;
@@ -33,7 +36,17 @@ struct loading {
     bool *created;
     struct document_parser parser;
     struct buf op;
+    struct buf vectors_op;
 };
+
+/* count 0: only what model the library's vectors are of. */
+static bool hand_out_vectors(struct loading *l, const struct snapshot_library *library, const struct op_vector_of *of, uint32_t count, struct status *st) {
+    struct op op;
+    struct snapshot_op item = {.op = &op};
+    buf_reset(&l->vectors_op);
+    op_encode_vectors_of(&l->vectors_op, &library->id, library->model_fingerprint, library->dimension, of, count);
+    return buf_check(&l->vectors_op, st) && op_decode(buf_slice(&l->vectors_op), NULL, &op, st) && l->fn(&item, l->ctx, st);
+}
 
 static bool create_library(struct loading *l, size_t i, struct status *st) {
     char entry[SNAPSHOT_ENTRY_MAX];
@@ -49,13 +62,41 @@ static bool create_library(struct loading *l, size_t i, struct status *st) {
     }
     struct snapshot_op item = {.op = &op};
     l->created[i] = true;
-    return l->fn(&item, l->ctx, st);
+    return l->fn(&item, l->ctx, st) && (!l->library[i].pinned || hand_out_vectors(l, &l->library[i], NULL, 0, st));
+}
+
+/* The vectors of a document that a provider has made, where they are not missing (NaN first), some MB at a time. */
+static bool hand_out_document_vectors(struct loading *l, const struct snapshot_library *library, const struct op_document *d, const float *vectors,
+                                      struct status *st) {
+    struct op_vector_of of[VECTORS_AT_ONCE];
+    struct chunk_walk walk = {.bytes = d->chunks};
+    struct op_chunk chunk;
+    uint32_t count = 0;
+    bool ok = true;
+    for (uint32_t i = 0; ok && i < d->num_chunks && chunk_walk_next(&walk, &chunk); i++) {
+        const float *values = vectors + (size_t)i * library->dimension;
+        if (isnan(values[0])) {
+            continue;
+        }
+        of[count++] = (struct op_vector_of){.id = chunk.id, .text_hash = text_hash(chunk.text), .values = values};
+        if (count == VECTORS_AT_ONCE) {
+            ok = hand_out_vectors(l, library, of, count, st);
+            count = 0;
+        }
+    }
+    return ok && (count == 0 || hand_out_vectors(l, library, of, count, st));
 }
 
 static bool hand_out_document(struct loading *l, const struct snapshot_library *library, struct slice line, struct status *st) {
     struct op op;
     struct snapshot_op item = {.op = &op, .dimension = library->dimension, .model_fingerprint = library->model_fingerprint};
-    return snapshot_parse_document(&l->parser, library, line, &op, &item.vectors, st) && l->fn(&item, l->ctx, st);
+    if (!snapshot_parse_document(&l->parser, library, line, &op, &item.vectors, st)) {
+        return false;
+    }
+    const float *vectors = item.vectors;
+    item.vectors = library->pinned ? NULL : vectors;
+    return l->fn(&item, l->ctx, st) &&
+           (!library->pinned || vectors == NULL || hand_out_document_vectors(l, library, &op.as.document, vectors, st));
 }
 
 static bool load_documents(struct loading *l, const struct unpacked_entry *entry, struct slice content, struct status *st) {
@@ -127,6 +168,7 @@ static bool load_link(const struct snapshot_link *link, const struct limits *lim
     free(l.created);
     document_parser_fini(&l.parser);
     buf_fini(&l.op);
+    buf_fini(&l.vectors_op);
     return ok;
 }
 

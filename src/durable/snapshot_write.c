@@ -19,7 +19,7 @@
  *                  The libraries are all that exist at the LSN; "archive" is where one is that is not in this archive, because nothing of it changed since
  *                  the base. Counts are of the whole state. What is in an incremental archive is what changed at LSNs above base.lsn, up to lsn.
  *   library.json   {"id", "name", "description"?, "created_at", "language"?, "embedding_model", "model_fingerprint" (16 hex digits;
- *                  zeros: the caller brings the vectors), "dimension", "index_type", "index_config": {"M", "ef_construction",
+ *                  zeros: the caller brings the vectors), "model_pinned"? (true: a provider made the vectors, and they are here), "dimension", "index_type", "index_config": {"M", "ef_construction",
  *                  "ef_search"}, "quantization": {"strategy", "bits", "rerank_top_k"}, "on_embedding_failure",
  *                  "snapshot_vectors", "num_documents", "num_chunks", "custom"?: {}, "exchange"?: {"state": "building", "kept" or "returning",
  *                  "since", "task", and of the other model "embedding_model", "model_fingerprint", "dimension"}}

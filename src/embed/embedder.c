@@ -30,6 +30,19 @@ bool embed_registry_add_file(struct embed_registry *r, int fd, const char *path,
     return true;
 }
 
+bool embed_registry_add_remote(struct embed_registry *r, const char *name, const char *where, float dense_weight, struct status *st) {
+    if (r->count == EMBED_MODELS_MAX) {
+        return status_set(st, STATUS_CONFIG, "there are more than %d embedding models", EMBED_MODELS_MAX);
+    }
+    if (embed_find(r, slice_str(name)) != NULL || strcmp(name, "none") == 0 || strlen(name) >= EMBED_NAME_MAX) {
+        return status_set(st, STATUS_CONFIG, "a model cannot be called \"%.*s\": there is such a one already, or the name is too long", EMBED_NAME_MAX, name);
+    }
+    struct embedder *m = &r->model[r->count++];
+    *m = (struct embedder){.remote = true, .where = where, .dense_weight = dense_weight};
+    memcpy(m->name, name, strlen(name) + 1);
+    return true;
+}
+
 bool embed_registry_prefer(struct embed_registry *r, const char *name, struct status *st) {
     const struct embedder *chosen = embed_find(r, slice_str(name));
     if (chosen == NULL) {

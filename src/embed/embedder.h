@@ -19,6 +19,7 @@ struct embedder {
     char name[EMBED_NAME_MAX];
     uint32_t dimension;
     uint64_t fingerprint;
+    bool remote;       /* a provider makes its vectors: dimension and fingerprint are known only to those who have asked it, 0 here, and there is no embed */
     const char *where; /* "in process", or the host that computes it */
     float dense_weight; /* 0 to 1: the share of the vectors with which a weighted fusion of words and vectors finds best; measured */
     /* texts[count], valid UTF-8 -> out[count * dimension], unit length, or all zero where the text has nothing the model knows.
@@ -44,6 +45,8 @@ MUST_CHECK bool embed_registry_init(struct embed_registry *r, const char *defaul
 enum model_trust { MODEL_VERIFY, MODEL_VERIFIED };
 /* Adds the model of a file (static_model.h); path is for messages. */
 MUST_CHECK bool embed_registry_add_file(struct embed_registry *r, int fd, const char *path, enum model_trust trust, struct status *st);
+/* Adds a provider's model. `where` is borrowed; dense_weight as above. */
+MUST_CHECK bool embed_registry_add_remote(struct embed_registry *r, const char *name, const char *where, float dense_weight, struct status *st);
 /* Makes it the default. */
 MUST_CHECK bool embed_registry_prefer(struct embed_registry *r, const char *name, struct status *st);
 void embed_registry_fini(struct embed_registry *r);

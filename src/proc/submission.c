@@ -69,8 +69,8 @@ static bool copy_floats(struct slice bytes, float *out) {
 }
 
 static bool check_op(const struct op *op, const struct channel_op *frame, struct status *st) {
-    if (op->type == OP_LOG_CLOSE) {
-        return status_set(st, STATUS_MALFORMED, "a worker cannot close the log");
+    if (op->type == OP_LOG_CLOSE || op->type == OP_VECTORS) {
+        return status_set(st, STATUS_MALFORMED, "a worker cannot submit a %s", op_type_name(op->type));
     }
     if (op_is_of_keys(op)) {
         return status_set(st, STATUS_MALFORMED, "a %s among other writes", op_type_name(op->type));

@@ -75,7 +75,7 @@ struct vectors_head {
     uint32_t dimension;
     uint32_t stride; /* floats */
     uint32_t reserved;
-    uint64_t model_fingerprint; /* 0: the caller brought the vectors */
+    uint64_t model_fingerprint; /* 0: the caller brought the vectors; else as in the library's view, which comes first to know it */
     uint64_t present; /* chunks with a vector, dead ones included; written by: committer and re-embedder (atomic add); for progress only */
 };
 
@@ -102,7 +102,7 @@ struct library_view {
     uint64_t postings_used;
     uint64_t columns_used;
     uint32_t directory;        /* n of the directory's name; 0: the bare id */
-    uint32_t unused;
+    uint32_t pinned;           /* 1: model_fingerprint was fixed by a VECTORS op: the vectors are a provider's, and are kept as carefully as texts */
     uint64_t definition;       /* offset of the library definition in records */
     uint32_t definition_length;
     uint32_t reembedding;      /* 1: vectors are being made (startup or pending); for embedding.state */

@@ -121,7 +121,7 @@ static void encode(struct library *lib, uint32_t slot) {
     }
 }
 
-void library_settle_vector(struct library *lib, uint32_t dimension, uint32_t slot, const float *vector) {
+void library_settle_vector(struct library *lib, uint32_t dimension, uint32_t slot, const void *vector) {
     struct chunk_row *c = library_chunk(lib, slot);
     size_t bytes = dimension * sizeof(float);
     float *row = library_vector(lib, dimension, slot);
@@ -289,7 +289,8 @@ static bool link_in(struct library *lib, bool building, struct backlog_linker *l
         return true;
     }
     take_view(&claim);
-    bool ok = link_queue_claim(&claim, batch, st);
+    /* A commit under way may give vectors to chunks of a view that does not know their dimension yet. */
+    bool ok = claim.view.dimension == 0 || link_queue_claim(&claim, batch, st);
     if (ok && claim.count > 0) {
         ok = link_claimed(&claim, l, st);
     }

@@ -63,8 +63,8 @@ MUST_CHECK bool catalog_reserve(struct catalog *c, const struct op *op, struct s
 void catalog_abandon(struct catalog *c);
 
 /* The one function by which state changes. op was checked (or comes from the log) and reserved. vectors: num_chunks * dimension floats
- * for a DOCUMENT_PUT when somebody has them (computed by the worker, or salvaged); NULL: those in the op, else pending. A chunk whose
- * vector row in `vectors` is NaN in its first number is pending. Replay may meet ops whose effect is already there or whose target is gone; they change nothing. */
+ * for a DOCUMENT_PUT when somebody has them (computed by the worker, or salvaged); NULL: those in the op, else pending. They count
+ * only where the library's model runs here: what a provider made comes in ops. A chunk whose vector row in `vectors` is NaN in its first number is pending. Replay may meet ops whose effect is already there or whose target is gone; they change nothing. */
 void catalog_apply(struct catalog *c, const struct op *op, uint64_t lsn, int64_t time_us, const float *vectors, struct op_effect *ret);
 
 /* Also to be called, with the last published LSN, when the backlog has made a library's last missing vector: the view's `reembedding` is brought up to date.

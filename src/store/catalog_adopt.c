@@ -44,7 +44,7 @@ static bool check_texts(const struct library *lib, struct status *st) {
 }
 
 static bool check_model(const struct embedder *model, const struct library_view *view, struct status *st) {
-    bool same = model == NULL || (model->dimension == view->dimension && model->fingerprint == view->model_fingerprint);
+    bool same = model == NULL || model->remote || (model->dimension == view->dimension && model->fingerprint == view->model_fingerprint);
     return same || status_set(st, STATUS_CORRUPT, "the library's vectors are of another version of the model %s", model->name);
 }
 

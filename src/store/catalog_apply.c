@@ -315,6 +315,7 @@ static void change_model(struct library *lib, const struct library_definition *d
     library_set_definition(lib, d);
     uint32_t dimension = library_dimension(lib, d);
     lib->view.model_fingerprint = lib->model != NULL ? lib->model->fingerprint : 0;
+    lib->view.pinned = 0;
     lib->view.dimension = 0;
     lib->view.stride = arena_stride(0);
     lib->view.graph_generation = 0;
@@ -366,6 +367,47 @@ static void apply_delete(struct catalog *c, struct library *lib) {
     catalog_release(c, lib);
 }
 
+/* --- vectors of a provider --- */
+
+bool library_takes_vectors(const struct library *lib, const struct op_vectors *v) {
+    return !lib->brings_vectors && lib->model == NULL &&
+           (lib->view.model_fingerprint == 0 || lib->view.model_fingerprint == v->fingerprint) &&
+           (lib->view.dimension == 0 || lib->view.dimension == v->dimension);
+}
+
+void library_pin(struct library *lib, uint64_t fingerprint) {
+    lib->view.model_fingerprint = fingerprint;
+    lib->view.pinned = 1;
+    if (lib->view.dimension != 0) {
+        ((struct vectors_head *)(void *)mapfile_base(&lib->arena.vectors))->model_fingerprint = fingerprint;
+    }
+}
+
+/* A chunk that is gone, has another text by now, or has its vector already, is passed over. */
+static void apply_vectors(struct library *lib, const struct op_vectors *v) {
+    struct library_view newest = library_newest(lib);
+    size_t row = v->dimension * sizeof(float);
+    uint32_t lowest = UINT32_MAX;
+    struct slice id;
+    uint64_t hash;
+    size_t at = 0;
+    if (!library_takes_vectors(lib, v)) {
+        return;
+    }
+    fix_dimension(lib, v->dimension);
+    library_pin(lib, v->fingerprint);
+    for (uint32_t i = 0; op_vectors_next(v->chunks, &at, &id, &hash); i++) {
+        uint32_t slot = idtable_find(&lib->arena, &newest, ID_CHUNK, id);
+        if (slot != ROW_NONE && library_chunk(lib, slot)->text_hash == hash && (library_chunk(lib, slot)->state & CHUNK_HAS_VECTOR) == 0) {
+            library_settle_vector(lib, v->dimension, slot, v->values.data + i * row);
+            lowest = slot < lowest ? slot : lowest;
+        }
+    }
+    if (lowest != UINT32_MAX) {
+        library_tell_linkers(lib, lowest);
+    }
+}
+
 static void apply_to(struct catalog *c, struct library *lib, const struct op *op, uint64_t lsn, const float *vectors,
                      struct op_effect *effect) {
     lib->view.lsn = lsn;
@@ -378,13 +420,16 @@ static void apply_to(struct catalog *c, struct library *lib, const struct op *op
         apply_model(lib, op);
         break;
     case OP_DOCUMENT_PUT:
-        apply_put(lib, op, lsn, vectors, effect);
+        apply_put(lib, op, lsn, lib->model != NULL ? vectors : NULL, effect);
         break;
     case OP_DOCUMENT_DELETE:
         apply_document_delete(lib, op->as.document_id, lsn, effect);
         break;
     case OP_CHUNKS_DELETE:
         apply_chunks_delete(lib, op->as.chunk_ids.ids, lsn, effect);
+        break;
+    case OP_VECTORS:
+        apply_vectors(lib, &op->as.vectors);
         break;
     default:
         break;

@@ -36,7 +36,7 @@ static bool check_model(struct catalog *c, const struct library_definition *d, s
         return status_set(st, STATUS_INVALID, "there is no embedding model %.*s here",
                           (int)utf8_prefix(d->embedding_model, EMBED_NAME_MAX), (const char *)d->embedding_model.data);
     }
-    if (d->dimension != 0 && d->dimension != model->dimension) {
+    if (!model->remote && d->dimension != 0 && d->dimension != model->dimension) {
         return status_set(st, STATUS_DIMENSION, "dimension %u is asked for; the model %s has %u", d->dimension, model->name,
                           model->dimension);
     }
@@ -125,6 +125,9 @@ static bool check_begin(struct catalog *c, struct library *lib, const struct lib
     if (model == NULL) {
         return status_set(st, STATUS_INVALID, "there is no embedding model %.*s here", (int)utf8_prefix(e->model, EMBED_NAME_MAX),
                           (const char *)e->model.data);
+    }
+    if (model->remote) {
+        return status_set(st, STATUS_INVALID, "the model %s is a provider's; a library can have it from its creation on only", model->name);
     }
     if (e->dimension != model->dimension || e->fingerprint != model->fingerprint) {
         return status_set(st, STATUS_DIMENSION, "the model %s is not as it is said to be", model->name);
@@ -287,6 +290,17 @@ static bool check_document_delete(struct library *lib, struct slice id, struct s
     return true;
 }
 
+static bool check_vectors(const struct library *lib, const struct op_vectors *v, struct status *st) {
+    if (lib->brings_vectors || lib->model != NULL) {
+        return status_set(st, STATUS_INVALID, "the library's vectors come from no provider");
+    }
+    if (lib->view.model_fingerprint != 0 && lib->view.model_fingerprint != v->fingerprint) {
+        return status_set(st, STATUS_CONFLICT, "the library's vectors are of another version of its model");
+    }
+    return lib->view.dimension == 0 || lib->view.dimension == v->dimension ||
+           status_set(st, STATUS_DIMENSION, "the vectors have %u numbers; the library has dimension %u", v->dimension, lib->view.dimension);
+}
+
 bool catalog_check(struct catalog *c, const struct op *op, struct status *st) {
     if (op->type == OP_LIBRARY_CREATE) {
         return check_create(c, op, st);
@@ -307,6 +321,8 @@ bool catalog_check(struct catalog *c, const struct op *op, struct status *st) {
         return check_put(c, lib, &op->as.document, st);
     case OP_DOCUMENT_DELETE:
         return check_document_delete(lib, op->as.document_id, st);
+    case OP_VECTORS:
+        return check_vectors(lib, &op->as.vectors, st);
     default: /* deletions of a library, or of chunks that may be missing */
         return true;
     }

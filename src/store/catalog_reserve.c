@@ -100,7 +100,7 @@ void library_begin_vectors(const struct library *lib, uint32_t dimension) {
                                   .format = ARENA_FORMAT,
                                   .dimension = dimension,
                                   .stride = arena_stride(dimension),
-                                  .model_fingerprint = lib->model != NULL ? lib->model->fingerprint : 0};
+                                  .model_fingerprint = lib->model != NULL ? lib->model->fingerprint : lib->view.model_fingerprint};
 }
 
 /* Makes vectors.mmap for a dimension that no view shows yet; one that an abandoned batch has left goes. */
@@ -115,14 +115,43 @@ static bool create_vectors(struct library *lib, uint32_t dimension, uint64_t slo
     return true;
 }
 
-/* Makes the first graph, when the dimension is known. Nobody links in it before a view counts its slots. */
+/* --- the first graph --- */
+
+/* The words of `upper` that the next `chunks` slots after `first` need in g. */
+static uint64_t upper_words(const struct graph_work *g, uint32_t first, uint32_t chunks) {
+    return g == NULL ? 0 : hnsw_upper_words_for(first, first + chunks, graph_work_graph(g).head->m);
+}
+
+static void promise_words(struct graph_work *g, uint64_t words) {
+    if (g != NULL) {
+        g->reserved_upper += words;
+    }
+}
+
+/* With nodes for the slots that there are, which wait for their vectors, and room for those promised already. */
+static bool make_graph(struct library *lib, const struct index_settings *settings, uint32_t dimension, struct graph_work **ret, struct status *st) {
+    const struct hnsw_shape shape = library_shape(lib, settings, dimension);
+    struct graph_work *g = NULL;
+    if (!graph_work_create(lib->arena.dir_fd, lib->last_generation + 1, &shape, lib->slots, &g, st)) {
+        return false;
+    }
+    uint64_t words = upper_words(g, lib->slots, lib->reserved.chunks);
+    if (!graph_work_grow(g, (uint64_t)lib->slots + lib->reserved.chunks, words, st)) {
+        graph_work_unlink(lib->arena.dir_fd, g->generation);
+        graph_work_free(g);
+        return false;
+    }
+    promise_words(g, words);
+    graph_work_mark_dead(g, lib, 0, lib->slots);
+    *ret = g;
+    return true;
+}
+
+/* Makes the first graph, when the dimension is known. Nobody links in it before a view has the dimension. */
 static bool create_graph(struct library *lib, const struct index_settings *settings, uint32_t dimension, struct status *st) {
     struct graph_work *g = NULL;
-    if (settings->type == INDEX_HNSW) {
-        const struct hnsw_shape shape = library_shape(lib, settings, dimension);
-        if (!graph_work_create(lib->arena.dir_fd, lib->last_generation + 1, &shape, 0, &g, st)) {
-            return false;
-        }
+    if (settings->type == INDEX_HNSW && !make_graph(lib, settings, dimension, &g, st)) {
+        return false;
     }
     (void)pthread_mutex_lock(&lib->graph_mutex);
     struct graph_work *abandoned = lib->serving; /* of a batch that was not logged */
@@ -159,30 +188,38 @@ static bool reserve_vectors(struct library *lib, const struct op_document *d, ui
     return true;
 }
 
-/* --- the graph --- */
-
-/* The words of `upper` that the next `chunks` slots after those promised need in g. */
-static uint64_t upper_words(const struct library *lib, const struct graph_work *g, uint32_t chunks) {
-    uint32_t first = lib->slots + lib->reserved.chunks;
-    return g == NULL ? 0 : hnsw_upper_words_for(first, first + chunks, graph_work_graph(g).head->m);
+/* Vectors for chunks that are there: where they are the first, the file and the graph are made. */
+static bool reserve_vectors_of(struct library *lib, const struct op_vectors *v, uint32_t *ret_dimension, struct status *st) {
+    uint64_t slots = (uint64_t)lib->view.chunk_slots + lib->reserved.chunks;
+    *ret_dimension = lib->reserved.dimension;
+    if (!library_takes_vectors(lib, v) || lib->view.dimension != 0) {
+        return true; /* a replay may meet such as do not fit any more */
+    }
+    if (lib->reserved.dimension != 0) {
+        return lib->reserved.dimension == v->dimension ||
+               status_set(st, STATUS_DIMENSION, "the vectors have %u numbers; another write has just fixed dimension %u", v->dimension,
+                          lib->reserved.dimension);
+    }
+    if (!create_vectors(lib, v->dimension, slots, st) || !create_graph(lib, &lib->view.index, v->dimension, st)) {
+        return false;
+    }
+    *ret_dimension = v->dimension;
+    return true;
 }
+
+/* --- the graph --- */
 
 static bool grow_graph(const struct library *lib, struct graph_work *g, uint32_t chunks, uint64_t words, struct status *st) {
     uint64_t slots = (uint64_t)lib->slots + lib->reserved.chunks + chunks;
     return g == NULL || graph_work_grow(g, slots, g->reserved_upper + words, st);
 }
 
-static void promise_words(struct graph_work *g, uint64_t words) {
-    if (g != NULL) {
-        g->reserved_upper += words;
-    }
-}
-
 /* Also raises the promised chunks, as a rebuild that begins must find both together. */
 static bool reserve_graphs(struct library *lib, uint32_t chunks, struct status *st) {
     (void)pthread_mutex_lock(&lib->graph_mutex);
-    uint64_t serving = upper_words(lib, lib->serving, chunks);
-    uint64_t building = upper_words(lib, lib->building, chunks);
+    uint32_t first = lib->slots + lib->reserved.chunks;
+    uint64_t serving = upper_words(lib->serving, first, chunks);
+    uint64_t building = upper_words(lib->building, first, chunks);
     bool ok = grow_graph(lib, lib->serving, chunks, serving, st) && grow_graph(lib, lib->building, chunks, building, st);
     if (ok) {
         promise_words(lib->serving, serving);
@@ -260,6 +297,9 @@ bool library_reserve(struct library *lib, const struct op *op, struct status *st
             text_stage_drop_last(&lib->stage, &before);
             return false;
         }
+    }
+    if (op->type == OP_VECTORS && !reserve_vectors_of(lib, &op->as.vectors, &dimension, st)) {
+        return false;
     }
     lib->reserved.documents += need.documents;
     lib->reserved.record_bytes += need.record_bytes;

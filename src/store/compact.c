@@ -42,6 +42,9 @@ static bool make_mirror(struct compaction *k, struct catalog *c, struct library 
         return false;
     }
     k->m.same_model = true;
+    if (rd.view.pinned != 0) {
+        library_pin(k->m.target, rd.view.model_fingerprint);
+    }
     return true;
 }
 

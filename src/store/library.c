@@ -75,7 +75,9 @@ bool library_track_texts(struct library *lib, struct status *st) {
 void library_set_definition(struct library *lib, const struct library_definition *d) {
     lib->language = texts_language(d->language);
     lib->brings_vectors = slice_is(d->embedding_model, "none");
-    lib->model = lib->brings_vectors ? NULL : embed_find(lib->catalog->options.models, d->embedding_model);
+    const struct embedder *model = lib->brings_vectors ? NULL : embed_find(lib->catalog->options.models, d->embedding_model);
+    lib->model = model != NULL && !model->remote ? model : NULL;
+    lib->remote = model != NULL && model->remote ? model : NULL;
     const struct quantization_settings *q = &d->quantization;
     bool none = q->strategy == QUANTIZATION_NONE;
     lib->code_bits = none ? 0 : (q->bits == 4 ? 4 : 8);

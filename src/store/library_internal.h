@@ -87,6 +87,7 @@ struct library {
 
     /* fixed when the library is made */
     const struct embedder *model; /* NULL: none that runs here */
+    const struct embedder *remote; /* the provider's, when the library has one and it is configured; else NULL */
     bool brings_vectors;          /* embedding_model "none" */
     uint32_t code_bits;           /* of the graph's codes: 0, 4, 8 */
     const char *language;         /* of its texts, as analyzers know it */
@@ -195,6 +196,11 @@ MUST_CHECK bool library_prepare_texts(struct library *lib, struct status *st);
 uint32_t library_dimension(const struct library *lib, const struct library_definition *d);
 float *library_vector(const struct library *lib, uint32_t dimension, uint32_t slot);
 
+/* Whether a VECTORS may apply: no model that runs here, none or the same fingerprint and dimension until now. */
+bool library_takes_vectors(const struct library *lib, const struct op_vectors *v);
+/* The model of the vectors is known from now on. */
+void library_pin(struct library *lib, uint64_t fingerprint);
+
 /* The steps of a creation, a put and a deletion, for a library that the calling thread alone writes (compact.c). Reserved ops are put in order. */
 void library_begin_view(struct library *lib, const struct op *create, uint32_t dimension);
 void library_put(struct library *lib, const struct op *op, uint64_t lsn, const float *vectors);
@@ -204,8 +210,8 @@ void library_delete_document(struct library *lib, uint32_t row, uint64_t lsn);
 void deletions_note(struct deletions *d, uint32_t row, bool document, uint64_t lsn);
 
 /* --- backlog.c --- */
-/* A vector for a chunk that had none; linkers are to be told. */
-void library_settle_vector(struct library *lib, uint32_t dimension, uint32_t slot, const float *vector);
+/* A vector, `dimension` floats not aligned, for a chunk that had none; linkers are to be told. */
+void library_settle_vector(struct library *lib, uint32_t dimension, uint32_t slot, const void *vector);
 void library_tell_linkers(struct library *lib, uint32_t slot);
 
 /* --- library.c --- */

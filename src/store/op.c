@@ -456,6 +456,55 @@ static bool take_key(struct decoding *d, struct op_key *ret) {
     return take_reach(d, ret);
 }
 
+/* --- vectors --- */
+
+/* The number of chunks is bounded by what is left before anything else is believed. */
+static bool take_vectors_of(struct decoding *d, struct op_vectors *ret) {
+    ret->fingerprint = read_u64le(&d->in);
+    if (!take_number(d, 1, d->limits->max_dimension, "dimension", &ret->dimension)) {
+        return false;
+    }
+    uint64_t count = read_number(&d->in);
+    uint64_t row = (uint64_t)ret->dimension * sizeof(float);
+    if (d->in.failed || count > reader_left(&d->in) / (OP_LEAST_VECTOR_OF_BYTES + row)) {
+        return malformed(d, "more vectors than bytes");
+    }
+    ret->count = (uint32_t)count;
+    const uint8_t *begin = d->in.at;
+    for (uint32_t i = 0; i < ret->count; i++) {
+        struct slice id;
+        if (!take_id(d, &id)) {
+            return false;
+        }
+        if (read_u64le(&d->in) == 0 && !d->in.failed) {
+            return malformed(d, "a hash that no text has");
+        }
+    }
+    ret->chunks = slice_of(begin, (size_t)(d->in.at - begin));
+    ret->values = read_slice(&d->in, (size_t)(row * ret->count));
+    if (d->in.failed) {
+        return malformed(d, "cut short");
+    }
+    return (ret->fingerprint != 0 || malformed(d, "vectors of no model")) &&
+           (finite_float32(ret->values) || malformed(d, "a vector that is not finite"));
+}
+
+bool op_vectors_next(struct slice chunks, size_t *at, struct slice *ret_id, uint64_t *ret_text_hash) {
+    struct reader r = reader_of(slice_of(chunks.data + *at, chunks.len - *at));
+    if (*at >= chunks.len) {
+        return false;
+    }
+    struct slice id = read_field(&r);
+    uint64_t hash = read_u64le(&r);
+    if (r.failed) {
+        return false;
+    }
+    *at = chunks.len - reader_left(&r);
+    *ret_id = id;
+    *ret_text_hash = hash;
+    return true;
+}
+
 /* --- the whole --- */
 
 static bool is_zero_uuid(const struct uuid *id) {
@@ -478,6 +527,8 @@ static bool take_payload(struct decoding *d, uint8_t version, struct op *op) {
         return take_id(d, &op->as.document_id);
     case OP_CHUNKS_DELETE:
         return take_chunk_ids(d, op);
+    case OP_VECTORS:
+        return take_vectors_of(d, &op->as.vectors);
     case OP_LOG_CLOSE:
         return is_zero_uuid(&op->library) || malformed(d, "a log's end that names a library");
     case OP_KEY_ADD:
@@ -531,7 +582,7 @@ const char *op_type_name(uint8_t type) {
         [OP_LIBRARY_CREATE] = "library_create", [OP_LIBRARY_UPDATE] = "library_update",   [OP_LIBRARY_DELETE] = "library_delete",
         [OP_DOCUMENT_PUT] = "document_put",     [OP_DOCUMENT_DELETE] = "document_delete", [OP_CHUNKS_DELETE] = "chunks_delete",
         [OP_LOG_CLOSE] = "log_close",           [OP_KEY_ADD] = "key_add",                 [OP_KEY_REMOVE] = "key_remove",
-        [OP_LIBRARY_MODEL] = "library_model",
+        [OP_LIBRARY_MODEL] = "library_model",   [OP_VECTORS] = "vectors",
     };
     return type < sizeof names / sizeof names[0] && names[type] != NULL ? names[type] : "unknown";
 }

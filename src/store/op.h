@@ -20,6 +20,9 @@
  *              then vector dimension varint (0: the vectors are not part of the op) and chunks * dimension float32
  *   DOCUMENT_DELETE  document id, varint length + bytes
  *   CHUNKS_DELETE    number varint, then chunk ids, varint length + bytes each
+ *   VECTORS          (written by the supervisor, when a provider has answered; no worker may send one)
+ *              model fingerprint u64 (not 0), dimension varint, number varint; per chunk: id (varint length + bytes), hash of its text u64;
+ *              then number * dimension float32. Number 0: what model the library's vectors are of is all that it says
  *   LOG_CLOSE        (written by the supervisor at an orderly stop, library zero, no payload)
  *   GROUP            (written by the supervisor for a request with an Idempotency-Key: op_group.h)
  *   KEY_ADD          (library zero) id 16 bytes, SHA-256 of the secret 32 bytes, created_at u64 (us), expires_at u64 (us; 0: never), scopes u8
@@ -52,7 +55,7 @@ enum op_type {
     OP_GROUP = 8, /* several ops in one log record: op_group.h; no op_decode takes it */
     OP_KEY_ADD = 9,
     OP_KEY_REMOVE = 10,
-    /* 11 is left to vectors that a provider has made */
+    OP_VECTORS = 11,
     OP_LIBRARY_MODEL = 12
 };
 #define OP_VERSION 1
@@ -125,6 +128,15 @@ struct op_key {
     struct slice libraries; /* ascending ids */
 };
 
+/* Vectors that a provider has made for chunks that are there already. */
+struct op_vectors {
+    uint64_t fingerprint; /* of the model; never 0 */
+    uint32_t dimension;
+    uint32_t count;
+    struct slice chunks; /* their ids and hashes, encoded; walk with op_vectors_next */
+    struct slice values; /* count * dimension float32, little-endian, not aligned */
+};
+
 struct op {
     uint8_t type;
     bool switches; /* LIBRARY_MODEL */
@@ -139,6 +151,7 @@ struct op {
             struct slice ids;
         } chunk_ids;
         struct op_key key; /* of a KEY_REMOVE: its id alone */
+        struct op_vectors vectors;
     } as;
 };
 
@@ -160,6 +173,9 @@ bool op_document_decode(struct slice record, struct op_document *ret);
 /* Walks the encoded ids of a CHUNKS_DELETE. */
 bool chunk_ids_next(struct slice ids, size_t *at, struct slice *ret_id);
 
+/* Walks the chunks of a VECTORS. */
+bool op_vectors_next(struct slice chunks, size_t *at, struct slice *ret_id, uint64_t *ret_text_hash);
+
 void op_encode_library(struct buf *out, enum op_type type, const struct uuid *library, const struct library_definition *d);
 /* LIBRARY_MODEL */
 void op_encode_library_model(struct buf *out, const struct uuid *library, const struct library_definition *d, bool switches);
@@ -175,6 +191,14 @@ void op_encode_chunk(struct buf *out, const struct op_chunk *c);
 void op_encode_vectors(struct buf *out, const float *values, uint32_t count, uint32_t dimension);
 void op_encode_document_delete(struct buf *out, const struct uuid *library, struct slice document_id);
 void op_encode_chunks_delete(struct buf *out, const struct uuid *library, const struct slice *ids, uint32_t count);
+/* A chunk that a VECTORS is about. */
+struct op_vector_of {
+    struct slice id; /* encoded */
+    uint64_t text_hash;
+    const float *values; /* dimension floats */
+};
+void op_encode_vectors_of(struct buf *out, const struct uuid *library, uint64_t fingerprint, uint32_t dimension, const struct op_vector_of *chunks,
+                          uint32_t count);
 void op_encode_log_close(struct buf *out);
 void op_encode_key_add(struct buf *out, const struct op_key *key);
 void op_encode_key_remove(struct buf *out, const struct uuid *id);

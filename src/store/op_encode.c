@@ -126,6 +126,21 @@ void op_encode_chunks_delete(struct buf *out, const struct uuid *library, const 
     }
 }
 
+void op_encode_vectors_of(struct buf *out, const struct uuid *library, uint64_t fingerprint, uint32_t dimension, const struct op_vector_of *chunks,
+                          uint32_t count) {
+    put_header(out, OP_VECTORS, library);
+    buf_put_u64le(out, fingerprint);
+    buf_put_varint(out, dimension);
+    buf_put_varint(out, count);
+    for (uint32_t i = 0; i < count; i++) {
+        buf_put_bytes(out, chunks[i].id);
+        buf_put_u64le(out, chunks[i].text_hash);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        buf_put(out, chunks[i].values, dimension * sizeof(float));
+    }
+}
+
 void op_encode_log_close(struct buf *out) {
     static const struct uuid none;
     put_header(out, OP_LOG_CLOSE, &none);

@@ -15,6 +15,7 @@ enum op_present { OP_HAS_AUTHOR = 4, OP_HAS_DOCUMENT_TYPE = 8, OP_HAS_SOURCE_URL
 
 /* The fewest bytes that an element can take; a count is compared with what is left before anything is believed. */
 #define OP_LEAST_ID_BYTES 3                                  /* length, tag, one character */
+#define OP_LEAST_VECTOR_OF_BYTES (OP_LEAST_ID_BYTES + 8)     /* id, hash of the text; the vector comes behind them all */
 #define OP_LEAST_CHUNK_BYTES (OP_LEAST_ID_BYTES + 1 + 1 + 1) /* id, empty text, no metadata, no page */
 
 /* Arenas are mapped and vectors copied as they stand, both little-endian. */

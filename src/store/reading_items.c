@@ -133,7 +133,7 @@ static bool has_vector(const struct reading *rd, uint32_t slot) {
 
 const float *reading_vector(const struct reading *rd, uint32_t slot) {
     struct vector_rows rows = arena_vectors(rd->arena, &rd->view);
-    if (rows.base == NULL || slot >= rd->view.chunk_slots || !has_vector(rd, slot)) {
+    if (rd->view.dimension == 0 || rows.base == NULL || slot >= rd->view.chunk_slots || !has_vector(rd, slot)) {
         return NULL;
     }
     return vector_row(&rows, slot);

@@ -12,7 +12,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { WORKERS = 4, CATALOG_CAPACITY = 64, PATIENCE_US = 1000000, BROUGHT_DIMENSION = 7, PENDING_EVERY = 5 };
+enum { WORKERS = 4, CATALOG_CAPACITY = 64, PATIENCE_US = 1000000, BROUGHT_DIMENSION = 7, PENDING_EVERY = 5, FAR_FINGERPRINT = 4711 };
 
 /* --- the script --- */
 
@@ -20,28 +20,39 @@ static struct uuid library_of(uint32_t which) {
     return fixture_library_id(which + 1);
 }
 
-/* Step n of the script, always the same: creations, documents of two kinds of library, replacements, deletions of documents,
+/* Some words come only once, some again and again, so that all kinds of pages change. */
+static void words_of(uint32_t n, char *name, char *text, size_t size) {
+    (void)snprintf(name, size, "document %u", n);
+    (void)snprintf(text, size, "text of step %u: only%u once%ub some%u many%u w%u", n, n, n * 7919 % 1000, n % 23, n % 5, n * 31 % 211);
+}
+
+/* Step n of the script, always the same: creations, documents of three kinds of library, replacements, vectors of a provider, deletions of documents,
  * chunks and libraries. */
 static void script_op(uint32_t n, struct buf *out) {
-    char name[64];
+    char name[160];
     char text[160];
     struct uuid texts = library_of(0);
     struct uuid brought = library_of(1);
+    struct uuid far = library_of(2);
     struct uuid passing = library_of(10 + n / 50);
     struct buf id = {0};
     buf_reset(out);
-    (void)snprintf(name, sizeof name, "document %u", n);
-    /* Some words come only once, some again and again, so that all kinds of pages change. */
-    (void)snprintf(text, sizeof text, "text of step %u: only%u once%ub some%u many%u w%u", n, n, n * 7919 % 1000, n % 23, n % 5, n * 31 % 211);
-    if (n == 0 || n == 1) {
+    words_of(n, name, text, sizeof text);
+    if (n <= 2) {
+        static const char *const models[] = {"test", "none", "far"};
         struct uuid library = library_of(n);
-        fixture_library_op(out, OP_LIBRARY_CREATE, &library, n == 0 ? INDEX_HNSW : INDEX_FLAT, n == 0 ? "test" : "none");
+        fixture_library_op(out, OP_LIBRARY_CREATE, &library, n == 1 ? INDEX_FLAT : INDEX_HNSW, models[n]);
     } else if (n % 50 == 20) {
         fixture_library_op(out, OP_LIBRARY_CREATE, &passing, INDEX_HNSW, "test");
     } else if (n % 50 == 22) {
         fixture_put_op(out, &passing, PUT_CREATE, name, 2, text);
     } else if (n % 50 == 45) {
         op_encode_library_delete(out, &passing);
+    } else if (n % 17 == 3) {
+        fixture_put_op(out, &far, PUT_CREATE, name, 2, text);
+    } else if (n % 17 == 4) {
+        words_of(n - 1, name, text, sizeof text);
+        fixture_vectors_op(out, &far, FAR_FINGERPRINT, name, 2, text);
     } else if (n % 9 == 5) {
         float values[2 * BROUGHT_DIMENSION];
         uint64_t seed = n;
@@ -90,8 +101,10 @@ static bool vector_is_right(const struct reading *rd, const struct stored_chunk 
     return memcmp(vector, expected, sizeof expected) == 0;
 }
 
-static void digest_document(const struct reading *rd, uint32_t row, bool brought, uint64_t *digest, uint32_t *chunks,
+static void digest_document(const struct reading *rd, const struct library_definition *library, uint32_t row, uint64_t *digest, uint32_t *chunks,
                             uint32_t *with_vector) {
+    bool brought = slice_is(library->embedding_model, "none");
+    bool far = slice_is(library->embedding_model, "far");
     struct stored_document d;
     struct stored_chunk c;
     struct status st;
@@ -109,8 +122,11 @@ static void digest_document(const struct reading *rd, uint32_t row, bool brought
         if (brought) {
             digest_bytes(digest, slice_of(reading_vector(rd, c.slot), rd->view.dimension * sizeof(float)));
         }
+        if (far) { /* none that was logged is missing, and none is there before it was logged */
+            digest_bytes(digest, slice_of(&c.has_vector, sizeof c.has_vector));
+        }
         *chunks += 1;
-        *with_vector += c.has_vector ? 1 : 0;
+        *with_vector += c.has_vector || far ? 1 : 0;
     }
 }
 
@@ -140,7 +156,7 @@ uint64_t catalog_digest(struct catalog *c, uint32_t *ret_chunks, uint32_t *ret_w
         digest_bytes(&digest, slice_of(rd.view.id.b, UUID_BYTES));
         digest_bytes(&digest, d.name);
         for (uint32_t row = reading_next_document(&rd, 0); row != ROW_NONE; row = reading_next_document(&rd, row + 1)) {
-            digest_document(&rd, row, slice_is(d.embedding_model, "none"), &digest, ret_chunks, ret_with_vector);
+            digest_document(&rd, &d, row, &digest, ret_chunks, ret_with_vector);
         }
         assert_int_equal(rd.view.live_chunks, *ret_chunks - chunks);
         catalog_release(c, libraries[i]);
@@ -307,7 +323,8 @@ static bool embed_texts(const struct embedder *e, enum embed_role role, const st
 static void make_rest(struct server *s) {
     (void)oracle_digest(0);
     limits_default(&s->limits);
-    s->models.count = 1;
+    s->models.count = 2;
+    s->models.model[1] = (struct embedder){.name = "far", .remote = true, .where = "far away"};
     s->models.model[0] = (struct embedder){
         .name = "test", .dimension = FIXTURE_DIMENSION, .fingerprint = 77, .where = "here", .embed = embed_texts};
     (void)distance_init(NULL);

@@ -93,7 +93,8 @@ int fixture_set_up(void **state) {
     }
     f->dir_fd = open(f->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     limits_default(&f->limits);
-    f->models.count = 1;
+    f->models.count = 2;
+    f->models.model[1] = (struct embedder){.name = "far", .remote = true, .where = "far away"};
     f->models.model[0] = (struct embedder){
         .name = "test", .dimension = FIXTURE_DIMENSION, .fingerprint = 77, .where = "here", .embed = embed_texts};
     fixture_model_fails = false;
@@ -240,6 +241,25 @@ void fixture_put_vectors_op(struct buf *out, const struct uuid *library, const c
                             const float *values) {
     put_op(out, library, PUT_CREATE, document, count, document);
     op_encode_vectors(out, values, count, dimension);
+}
+
+void fixture_vectors_op(struct buf *out, const struct uuid *library, uint64_t fingerprint, const char *document, uint32_t count, const char *text) {
+    enum { MOST = 64 };
+    struct buf ids[MOST] = {{0}};
+    float values[MOST][FIXTURE_DIMENSION];
+    struct op_vector_of of[MOST];
+    for (uint32_t i = 0; i < count && i < MOST; i++) {
+        char name[ITEM_ID_TEXT_MAX];
+        char words[512];
+        (void)snprintf(name, sizeof name, "%s/%u", document, i);
+        (void)snprintf(words, sizeof words, "%s %u", text, i);
+        fixture_embed(slice_str(words), values[i]);
+        of[i] = (struct op_vector_of){.id = fixture_id(&ids[i], name), .text_hash = text_hash(slice_str(words)), .values = values[i]};
+    }
+    op_encode_vectors_of(out, library, fingerprint, FIXTURE_DIMENSION, of, count);
+    for (uint32_t i = 0; i < MOST; i++) {
+        buf_fini(&ids[i]);
+    }
 }
 
 void fixture_delete_document(struct fixture *f, const struct uuid *library, const char *document) {

@@ -49,7 +49,7 @@ bool fixture_try(struct fixture *f, struct buf *op, struct status *st);
 void fixture_commit(struct fixture *f, struct buf *op); /* must succeed */
 
 struct uuid fixture_library_id(unsigned number);
-/* model: "test" or "none". */
+/* model: "test", "none" or "far", a provider's. */
 void fixture_library_op(struct buf *out, enum op_type type, const struct uuid *id, uint32_t index_type, const char *model);
 void fixture_create(struct fixture *f, const struct uuid *id, uint32_t index_type, const char *model);
 
@@ -61,6 +61,8 @@ void fixture_put(struct fixture *f, const struct uuid *library, enum put_mode mo
 /* The same with vectors in the op. */
 void fixture_put_vectors_op(struct buf *out, const struct uuid *library, const char *document, uint32_t count, uint32_t dimension,
                             const float *values);
+/* A VECTORS of the model "far" for chunks of fixture_put with these arguments, at most 64; vectors are fixture_embed's. */
+void fixture_vectors_op(struct buf *out, const struct uuid *library, uint64_t fingerprint, const char *document, uint32_t count, const char *text);
 void fixture_delete_document(struct fixture *f, const struct uuid *library, const char *document);
 void fixture_delete_chunk(struct fixture *f, const struct uuid *library, const char *chunk);
 /* Whether inverted index and columns are what the published chunks say: every living one is held with its terms and values, lengths and totals add

@@ -13,7 +13,7 @@
 #include "store/op_format.h"
 #include "store_fixture.h"
 
-enum { MUTATIONS = 60000, OP_KINDS = 14 };
+enum { MUTATIONS = 60000, OP_KINDS = 16 };
 
 static const struct uuid library = {{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}};
 
@@ -76,6 +76,17 @@ static struct library_exchange an_exchange(void) {
                                      .model = slice_str("the one before")};
 }
 
+static void put_vectors_op(struct buf *out, uint32_t count) {
+    static const float values[2][3] = {{1, 0, 0}, {0, -1, 0}};
+    struct buf id = {0};
+    struct buf other = {0};
+    struct op_vector_of of[2] = {{.id = fixture_id(&id, "chunk"), .text_hash = 5, .values = values[0]},
+                                 {.id = fixture_id(&other, "01890a5d-ac96-774b-bcce-b302099a8057"), .text_hash = UINT64_MAX, .values = values[1]}};
+    op_encode_vectors_of(out, &library, 0x1234567890abcdef, 3, of, count);
+    buf_fini(&id);
+    buf_fini(&other);
+}
+
 /* One valid op of each kind. */
 static void an_op(int kind, struct buf *out) {
     struct library_definition d = a_definition();
@@ -125,6 +136,12 @@ static void an_op(int kind, struct buf *out) {
         break;
     case 12:
         op_encode_library_model(out, &library, &d, true);
+        break;
+    case 13:
+        put_vectors_op(out, 2);
+        break;
+    case 14:
+        put_vectors_op(out, 0);
         break;
     default:
         op_encode_log_close(out);
@@ -186,6 +203,21 @@ static void encode_again(const struct op *op, struct buf *out) {
     case OP_KEY_REMOVE:
         op_encode_key_remove(out, &op->as.key.id);
         break;
+    case OP_VECTORS: {
+        struct op_vector_of of[64];
+        const struct op_vectors *v = &op->as.vectors;
+        float *values = (float *)malloc(v->values.len + 1);
+        assert_non_null(values);
+        memcpy(values, v->values.data, v->values.len);
+        while (count < 64 && op_vectors_next(v->chunks, &at, &of[count].id, &of[count].text_hash)) {
+            of[count].values = values + (size_t)count * v->dimension;
+            count++;
+        }
+        assert_int_equal(count, v->count);
+        op_encode_vectors_of(out, &op->library, v->fingerprint, v->dimension, of, count);
+        free(values);
+        break;
+    }
     default:
         op_encode_log_close(out);
         break;
@@ -597,6 +629,41 @@ static bool encodes(const char *text) {
     return ok;
 }
 
+static void test_vectors_of_a_provider(void **state) {
+    (void)state;
+    struct limits limits;
+    struct op op;
+    struct status st = {0};
+    struct buf bytes = {0};
+    struct slice id;
+    char text[ITEM_ID_TEXT_MAX + 1];
+    uint64_t hash = 0;
+    size_t at = 0;
+    float second[3];
+    limits_default(&limits);
+    put_vectors_op(&bytes, 2);
+    assert_true(op_decode(buf_slice(&bytes), &limits, &op, &st));
+    assert_int_equal(op.type, OP_VECTORS);
+    assert_true(op.as.vectors.fingerprint == 0x1234567890abcdef);
+    assert_int_equal(op.as.vectors.dimension, 3);
+    assert_true(op_vectors_next(op.as.vectors.chunks, &at, &id, &hash) && hash == 5);
+    (void)item_id_text(id, text);
+    assert_string_equal(text, "chunk");
+    assert_true(op_vectors_next(op.as.vectors.chunks, &at, &id, &hash) && hash == UINT64_MAX);
+    assert_false(op_vectors_next(op.as.vectors.chunks, &at, &id, &hash));
+    memcpy(second, op.as.vectors.values.data + 3 * sizeof(float), sizeof second);
+    assert_true(second[1] == -1);
+    const size_t head = OP_HEADER_BYTES;
+    memset(bytes.data + head, 0, 8); /* of no model */
+    assert_int_equal(decode_code(&bytes, &limits), STATUS_MALFORMED);
+    buf_reset(&bytes);
+    put_vectors_op(&bytes, 2);
+    const float infinite = INFINITY;
+    memcpy(bytes.data + bytes.len - sizeof infinite, &infinite, sizeof infinite);
+    assert_int_equal(decode_code(&bytes, NULL), STATUS_MALFORMED);
+    buf_fini(&bytes);
+}
+
 static void test_ids(void **state) {
     (void)state;
     struct buf a = {0};
@@ -671,6 +738,7 @@ int main(void) {
         cmocka_unit_test(test_exchange_in_records),
         cmocka_unit_test(test_vectors_are_finite),
         cmocka_unit_test(test_counts_are_bounded_by_bytes),
+        cmocka_unit_test(test_vectors_of_a_provider),
         cmocka_unit_test(test_ids),
         cmocka_unit_test(test_text_hash),
     };
