@@ -185,7 +185,7 @@ static void cut_log(struct campaign *c, const struct log_specimen *x, size_t at,
     static const char *const names[CUTS] = {"the file ends", "zeros follow", "noise follows"};
     const struct segment *g = &x->segments[x->segment_count - 1];
     const struct tree_file *f = file_of(x, x->segment_count - 1);
-    uint64_t lsn = g->first_lsn + record_at(g, at);
+    size_t record = record_at(g, at);
     size_t len = g->begins[g->count] - at;
     uint8_t *rest = (uint8_t *)calloc(1, len + 1);
     struct status st = {0};
@@ -201,8 +201,9 @@ static void cut_log(struct campaign *c, const struct log_specimen *x, size_t at,
         put_bytes(s->data.fd, f, at, rest, len);
     }
     /* What ends in zeros is complete without them. */
-    bool same = how == CUT_ZEROS && memcmp(rest, f->bytes + at, len) == 0;
-    must_hold(c, s, same ? x->s.steps : x->s.steps - (uint32_t)(x->s.lsn - lsn + 1), same ? x->s.lsn : lsn - 1, true);
+    record += how == CUT_ZEROS && memcmp(rest, f->bytes + at, g->begins[record + 1] - at) == 0 ? 1 : 0;
+    uint64_t lsn = g->first_lsn + record;
+    must_hold(c, s, x->s.steps - (uint32_t)(x->s.lsn - lsn + 1), lsn - 1, true);
     free(rest);
 }
 
