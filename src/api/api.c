@@ -109,6 +109,19 @@ void reply_empty(struct exchange *x, int status) {
     reply_begin(x, status);
 }
 
+void reply_stream(struct exchange *x) {
+    reply_begin(x, 200);
+    x->response->content_type = "application/x-ndjson";
+}
+
+bool reply_flush(struct exchange *x, struct status *st) {
+    if (!buf_check(&x->response->body, st) || !buf_check(&x->response->headers, st)) {
+        return false;
+    }
+    x->streaming = true;
+    return x->stream->write(x->stream->ctx, x->response, st);
+}
+
 bool reply_fits(const struct exchange *x, const struct buf *written, struct status *st) {
     uint64_t most = x->api->host.limits->worker_memory_bytes / REPLY_MEMORY_SHARE;
     if (written->len > most) {
@@ -156,6 +169,8 @@ static void exchange_end(struct exchange *x) {
     x->begun = false;
     x->keyed = false;
     x->min_lsn = 0;
+    x->stream = NULL;
+    x->streaming = false;
     x->route = NULL;
 }
 
@@ -176,9 +191,8 @@ static void exchange_begin(struct api *a, const struct api_request *request, str
     }
 }
 
-static bool media_type_good(struct slice type) {
-    static const char json[] = "application/json";
-    size_t len = sizeof json - 1;
+static bool media_type_is(struct slice type, const char *json) {
+    size_t len = strlen(json);
     if (type.len < len || strncasecmp((const char *)type.data, json, len) != 0) {
         return false;
     }
@@ -199,7 +213,12 @@ static bool media_type_good(struct slice type) {
 }
 
 static bool check_media_type(const struct exchange *x, struct status *st) {
-    if (media_type_good(x->request->content_type)) {
+    struct slice type = x->request->content_type;
+    if ((x->route->flags & ROUTE_STREAM) != 0) {
+        return media_type_is(type, "application/x-ndjson") || media_type_is(type, "application/ndjson") ||
+               status_set(st, STATUS_UNSUPPORTED_MEDIA, "the body must be application/x-ndjson (in UTF-8): one document a line");
+    }
+    if (media_type_is(type, "application/json")) {
         return true;
     }
     return status_set(st, STATUS_UNSUPPORTED_MEDIA, "the body must be application/json (in UTF-8)");
@@ -224,6 +243,9 @@ static bool check_body_head(const struct exchange *x, struct status *st) {
     uint64_t most = x->api->host.limits->max_body_bytes;
     if (x->route->body == BODY_NONE) {
         return true;
+    }
+    if ((x->route->flags & ROUTE_STREAM) != 0) {
+        return check_media_type(x, st);
     }
     if (length > 0 && (uint64_t)length > most) {
         return status_set(st, STATUS_TOO_LARGE, "the body has %" PRId64 " bytes; at most %" PRIu64 " are taken", length, most);
@@ -310,7 +332,8 @@ bool api_begin(struct api *a, const struct api_request *request, struct api_resp
     if (good && !answered) {
         good = check_ready(x, &st) && request_key_read(x, &st) && query_read(x, x->route->query, &st) && check_body_head(x, &st);
     }
-    if (good && !answered && x->route->body == BODY_NONE) {
+    bool streams = good && !answered && (x->route->flags & ROUTE_STREAM) != 0;
+    if (good && !answered && !streams && x->route->body == BODY_NONE) {
         good = handle(x, &st);
         answered = good;
     }
@@ -322,6 +345,7 @@ bool api_begin(struct api *a, const struct api_request *request, struct api_resp
         finish_reply(x);
         return true;
     }
+    response->streams = streams;
     *ret_body_max = a->host.limits->max_body_bytes;
     return false;
 }
@@ -350,6 +374,21 @@ void api_finish(struct api *a, const struct api_request *request, struct api_res
         reply_problem(x, &st);
     } else if (!check_body(x, &st) || !handle(x, &st)) {
         reply_problem(x, &st);
+    }
+    finish_reply(x);
+}
+
+void api_stream(struct api *a, const struct api_request *request, const struct api_stream *stream, struct api_response *response) {
+    struct exchange *x = a->exchange;
+    struct status st = {0};
+    x->request = request;
+    x->response = response;
+    x->stream = stream;
+    if (!handle(x, &st)) {
+        response->cut = x->streaming;
+        if (!x->streaming) {
+            reply_problem(x, &st);
+        }
     }
     finish_reply(x);
 }

@@ -3,7 +3,8 @@
  * knows neither FastCGI nor descriptors, so all of it is tested without a socket.
  *
  * Two steps, because a body is read only once it is known to be wanted: api_begin looks at the head (route, method, key, media type, length) and may
- * answer at once; api_finish gets the body and answers.
+ * answer at once; api_finish gets the body and answers. Where the body or the reply can be of any length, the second step is api_stream: it reads and writes in
+ * pieces, through functions of whoever has the connection.
  */
 #ifndef QUIRE_API_API_H
 #define QUIRE_API_API_H
@@ -34,7 +35,10 @@ struct api_response {
     struct buf body;
     int file_fd;               /* >= 0: the body is this file, of file_bytes, instead. Closed by api_response_reset */
     uint64_t file_bytes;
+    bool streams;              /* set by api_begin: the second step is api_stream */
+    bool cut;                  /* set by api_stream: the reply was begun and cannot be completed */
     bool is_write, is_search;  /* for histograms */
+    uint64_t documents_in, documents_out; /* streamed, counted since the last write */
     uint64_t candidates;       /* of searches */
     uint64_t embedded;         /* texts embedded */
 };
@@ -88,6 +92,30 @@ struct api_host {
     void *ctx;
 };
 
+/* --- streams --- */
+
+enum api_stream_read {
+    API_STREAM_BYTES,   /* something came */
+    API_STREAM_NOTHING, /* nothing came within wait_ms */
+    API_STREAM_END,     /* the body is complete */
+    API_STREAM_SILENT,  /* nothing came for as long as a client may be silent */
+    API_STREAM_STOP,    /* this process is told to go */
+    API_STREAM_GONE     /* the client is; *st says how */
+};
+
+/* A connection, as a handler sees it that streams. */
+struct api_stream {
+    /* A place among those that stream at a time. STATUS_BUSY */
+    bool (*begin)(void *ctx, struct status *st);
+    /* Appends what has come of the body, at most `most` bytes. Waits for the first of them for wait_ms, or, where that is negative, as long as a client may
+     * be silent. */
+    enum api_stream_read (*read)(void *ctx, struct buf *to, size_t most, int64_t wait_ms, struct status *st);
+    /* Sends the reply's head, the first time, and what stands in its body, which is empty after it. Returns when it is handed on, so a client that does not read
+     * holds it up, up to the time that it may be silent. */
+    bool (*write)(void *ctx, struct api_response *response, struct status *st);
+    void *ctx;
+};
+
 struct api;
 MUST_CHECK bool api_new(const struct api_host *host, struct api **ret, struct status *st);
 void api_free(struct api *a);
@@ -96,9 +124,12 @@ void api_response_init(struct api_response *r);
 void api_response_reset(struct api_response *r);
 void api_response_fini(struct api_response *r);
 
-/* True: answered (response is complete, the body need not be read). False: read *ret_body_max bytes at most and call api_finish. */
+/* True: answered (response is complete, the body need not be read). False: read *ret_body_max bytes at most and call api_finish; where response->streams is set, call
+ * api_stream instead. */
 bool api_begin(struct api *a, const struct api_request *request, struct api_response *response, uint64_t *ret_body_max);
 void api_finish(struct api *a, const struct api_request *request, struct api_response *response);
+/* What then stands in the response is still to be sent: all of a reply, where stream->write was never called, or its end. */
+void api_stream(struct api *a, const struct api_request *request, const struct api_stream *stream, struct api_response *response);
 /* A response for what went wrong around the request (body cut short, too long, out of time). */
 void api_fail(struct api *a, const struct api_request *request, const struct status *st, struct api_response *response);
 /* "POST /v1/libraries/{id}/search"; NULL past the last. */

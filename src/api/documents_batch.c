@@ -4,20 +4,12 @@
  * One bad document does not fail the others: what is wrong with it stands in its own result, and those that are right go down
  * in one submission, so they share one sync. Only what is wrong with the request itself, or with the server, fails the whole.
  */
-#include "api/document.h"
-#include "api/document_write.h"
+#include "api/batch.h"
 #include "api/json_in.h"
 
 #include "store/model.h"
 
 #include <stdlib.h>
-
-/* What became of one document of a batch. */
-struct batch_item {
-    struct status status;
-    struct slice id; /* encoded, or empty */
-    bool submitted;
-};
 
 struct batch_totals {
     uint64_t lsn;
@@ -41,9 +33,8 @@ static void take_results(struct batch_item *items, size_t count, const struct ap
     }
 }
 
-static void write_item(struct json_out *j, const struct batch_item *item) {
+void batch_item_write(struct json_out *j, const struct batch_item *item) {
     bool good = item->status.code == STATUS_OK;
-    json_begin_object(j);
     json_member_bool(j, "success", good);
     if (item->id.len > 0) {
         json_key(j, "document_id");
@@ -57,7 +48,6 @@ static void write_item(struct json_out *j, const struct batch_item *item) {
         json_member_cstring(j, "detail", public_detail(&item->status));
         json_end_object(j);
     }
-    json_end_object(j);
 }
 
 static void reply_batch(struct exchange *x, const struct batch_item *items, size_t count, const struct batch_totals *totals) {
@@ -69,7 +59,9 @@ static void reply_batch(struct exchange *x, const struct batch_item *items, size
     json_key(&j, "results");
     json_begin_array(&j);
     for (size_t i = 0; i < count; i++) {
-        write_item(&j, &items[i]);
+        json_begin_object(&j);
+        batch_item_write(&j, &items[i]);
+        json_end_object(&j);
     }
     json_end_array(&j);
     json_member_uint(&j, "total_chunks_added", totals->chunks_added);
@@ -81,22 +73,20 @@ static void reply_batch(struct exchange *x, const struct batch_item *items, size
     reply_lsn(x, totals->lsn);
 }
 
-/* Whether this status speaks of the server and not of the one document: then the whole request fails with it. */
-static bool fails_all(const struct status *st) {
+bool batch_fails_all(const struct status *st) {
     return http_error_of(st).status >= 500;
 }
 
-/* Parses and encodes one document. False only where the whole batch fails. */
-static bool add_document(struct exchange *x, struct document_batch *batch, const struct uuid *library,
-                         struct library_model *model, const struct place *at, struct json_object *v, struct batch_item *item,
-                         struct status *st) {
+bool batch_add_document(struct exchange *x, struct batch_target *target, const struct place *at, struct json_object *v,
+                        struct batch_item *item, struct status *st) {
+    struct library_model *model = &target->model;
     struct document_input input;
     struct json_object *chunks = NULL;
     bool embedded = json_object_is_type(v, json_type_object) && json_object_object_get_ex(v, "chunks", &chunks);
     problems_clear(&x->problems);
     bool good = document_parse(x, at, v, embedded ? DOCUMENT_EMBEDDED : DOCUMENT_PLAIN, model, (struct slice){NULL, 0}, &input,
                                &item->status) &&
-                problems_none(x, &item->status) && document_batch_add(batch, x, library, &input, PUT_CREATE, &item->status);
+                problems_none(x, &item->status) && document_batch_add(&target->batch, x, &target->library, &input, target->mode, &item->status);
     item->submitted = good;
     if (good) {
         item->id = input.fields.id;
@@ -105,7 +95,7 @@ static bool add_document(struct exchange *x, struct document_batch *batch, const
         }
         return true;
     }
-    if (batch->full || fails_all(&item->status)) {
+    if (target->batch.full || batch_fails_all(&item->status)) {
         *st = item->status;
         return false;
     }
@@ -144,34 +134,33 @@ static bool submit_batch(struct exchange *x, struct document_batch *batch, struc
 }
 
 bool handle_document_batch(struct exchange *x, struct status *st) {
-    struct uuid library;
-    struct library_model model;
+    struct batch_target target = {.mode = PUT_CREATE};
     struct json_object *documents = NULL;
     size_t count = 0;
-    if (!library_param(x, &library, st) ||
+    if (!library_param(x, &target.library, st) ||
         !read_list(x, "documents", x->api->host.limits->max_batch_documents, &documents, &count, st) ||
-        !library_model_read(x, &library, &model, st)) {
+        !library_model_read(x, &target.library, &target.model, st)) {
         return false;
     }
     struct batch_item *items = (struct batch_item *)pool_take_array(&x->pool, count, sizeof *items);
     if (items == NULL) {
         return status_no_memory(st);
     }
-    struct document_batch batch;
     struct batch_totals totals = {0};
-    document_batch_init(&batch);
+    document_batch_init(&target.batch);
     struct place list = place_member(NULL, "documents");
     bool good = true;
     for (size_t i = 0; good && i < count; i++) {
         struct place at = place_element(&list, i);
-        good = add_document(x, &batch, &library, &model, &at, json_object_array_get_idx(documents, i), &items[i], st);
+        good = batch_add_document(x, &target, &at, json_object_array_get_idx(documents, i), &items[i], st);
     }
     problems_clear(&x->problems);
-    good = good && (request_known(x) || document_batch_embed(&batch, x, &model, st)) && submit_batch(x, &batch, items, count, &totals, st);
+    good = good && (request_known(x) || document_batch_embed(&target.batch, x, &target.model, st)) &&
+           submit_batch(x, &target.batch, items, count, &totals, st);
     if (good) {
         reply_batch(x, items, count, &totals);
     }
-    document_batch_fini(&batch);
+    document_batch_fini(&target.batch);
     return good;
 }
 

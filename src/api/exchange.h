@@ -32,11 +32,15 @@ enum body_rule { BODY_NONE, BODY_OPTIONAL, BODY_REQUIRED };
 #define ROUTE_WRITE 4u /* changes something: refused while stopping */
 #define ROUTE_SEARCH 8u
 #define ROUTE_KEYED 16u /* takes an Idempotency-Key */
+#define ROUTE_STREAM 32u /* its body or its reply is of any length: runs in api_stream */
 
 #define QUERY_LIMIT 1u
 #define QUERY_CURSOR 2u
 #define QUERY_EMBEDDINGS 4u
 #define QUERY_ENCODING 8u
+#define QUERY_AFTER 16u
+#define QUERY_ON_CONFLICT 32u
+#define QUERY_RESULTS 64u
 
 struct exchange;
 typedef bool (*handler_fn)(struct exchange *x, struct status *st);
@@ -85,11 +89,17 @@ struct problems {
 
 /* --- query parameters (query.c) --- */
 
+/* What becomes of a document whose id is there already. */
+enum conflict_rule { CONFLICT_FAIL, CONFLICT_SKIP, CONFLICT_REPLACE };
+
 struct query_options {
     uint32_t limit;
     struct slice cursor; /* decoded; empty: from the begin */
     bool include_embeddings;
     bool base64;
+    struct slice after; /* decoded; empty: from the begin */
+    enum conflict_rule on_conflict;
+    bool only_failed; /* results=failed */
 };
 
 struct api {
@@ -118,6 +128,8 @@ struct exchange {
     struct api_keyed key;
     uint64_t drawn;                /* ids drawn from its seed */
     uint64_t min_lsn;              /* of a search: what must be visible before it begins */
+    const struct api_stream *stream; /* NULL: not in api_stream */
+    bool streaming;                  /* the head of the reply is sent */
 };
 
 /* A problem with the value at `at`. */
@@ -171,6 +183,10 @@ struct json_out reply_json(struct exchange *x, int status);
 /* Whether what has been written is within a reply's share of the worker's memory; asked by loops over what may be large. */
 MUST_CHECK bool reply_fits(const struct exchange *x, const struct buf *written, struct status *st);
 void reply_empty(struct exchange *x, int status);
+/* Begins a reply of NDJSON that is sent in pieces. */
+void reply_stream(struct exchange *x);
+/* Sends what has been written since the last time. False: the client is gone, and the handler is to return false, too. */
+MUST_CHECK bool reply_flush(struct exchange *x, struct status *st);
 /* Quire-LSN of a write's reply. 0: nothing was logged, so what is visible already. */
 void reply_lsn(struct exchange *x, uint64_t lsn);
 /* Submits ops (request_key.c); one whose own result is bad is left to the caller. Once in a request. */
@@ -219,6 +235,8 @@ bool handle_document_delete_anywhere(struct exchange *x, struct status *st);
 bool handle_document_batch(struct exchange *x, struct status *st);
 bool handle_document_batch_delete(struct exchange *x, struct status *st);
 bool handle_document_batch_delete_anywhere(struct exchange *x, struct status *st);
+bool handle_document_stream(struct exchange *x, struct status *st);
+bool handle_export(struct exchange *x, struct status *st);
 bool handle_chunks_get(struct exchange *x, struct status *st);
 bool handle_chunks_delete(struct exchange *x, struct status *st);
 

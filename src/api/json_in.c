@@ -17,13 +17,17 @@ static const char *const vector_places[] = {"embedding",
                                             "searches.[].embedding",
                                             NULL};
 
-bool json_in_body(struct exchange *x, struct status *st) {
+bool json_in_parse(const struct exchange *x, struct slice text, struct json_document *ret, struct status *st) {
     const struct limits *l = x->api->host.limits;
     struct json_limits limits = {.max_depth = (uint32_t)l->json_max_depth,
                                  .max_tokens = (uint32_t)l->json_max_tokens,
                                  .max_vector_length = (uint32_t)l->max_dimension,
                                  .max_keys = (uint32_t)l->json_max_keys};
-    if (!json_document_parse(x->request->body, &limits, vector_places, &x->document, st)) {
+    return json_document_parse(text, &limits, vector_places, ret, st);
+}
+
+bool json_in_body(struct exchange *x, struct status *st) {
+    if (!json_in_parse(x, x->request->body, &x->document, st)) {
         return false;
     }
     if (!json_object_is_type(x->document.root, json_type_object)) {

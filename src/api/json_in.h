@@ -18,6 +18,8 @@ struct member {
     struct json_object **value; /* NULL is stored for null; untouched when absent */
 };
 
+/* Parses a text within the limits of a body. */
+MUST_CHECK bool json_in_parse(const struct exchange *x, struct slice text, struct json_document *ret, struct status *st);
 /* Parses the body; it must be an object. */
 MUST_CHECK bool json_in_body(struct exchange *x, struct status *st);
 /* Distributes the members of `object` (a problem when it is none); unknown ones are problems. False: it is no object. */

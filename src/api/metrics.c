@@ -163,7 +163,7 @@ static void put_histogram(struct buf *b, const char *name, const char *help, con
 /* --- workers --- */
 
 struct worker_sums {
-    uint64_t requests, searches, candidates, embedded, overdue, alive, with_write;
+    uint64_t requests, searches, candidates, embedded, overdue, alive, with_write, with_stream, streamed_in, streamed_out;
     uint64_t by_class[6];
     uint64_t by_route[CONTROL_ROUTES];
     struct control_histogram request_time, search_time, write_time;
@@ -171,6 +171,7 @@ struct worker_sums {
 
 static void sum_workers(const struct control *c, struct worker_sums *s) {
     s->with_write = places_taken(&c->writers);
+    s->with_stream = places_taken(&c->streams);
     uint32_t slots = c->workers < CONTROL_MAX_WORKERS ? c->workers : CONTROL_MAX_WORKERS;
     for (uint32_t i = 0; i < slots; i++) {
         const struct control_worker *w = &c->worker[i];
@@ -180,6 +181,8 @@ static void sum_workers(const struct control *c, struct worker_sums *s) {
         s->candidates += load_relaxed_u64(&w->candidates);
         s->embedded += load_relaxed_u64(&w->embedded);
         s->overdue += load_relaxed_u64(&w->overdue);
+        s->streamed_in += load_relaxed_u64(&w->streamed_in);
+        s->streamed_out += load_relaxed_u64(&w->streamed_out);
         for (size_t k = 0; k < sizeof s->by_class / sizeof s->by_class[0]; k++) {
             s->by_class[k] += load_relaxed_u64(&w->requests_by_class[k]);
         }
@@ -200,6 +203,9 @@ static void put_single(struct buf *b, const char *name, const char *type, const 
 static void put_workers(struct buf *b, const struct worker_sums *s) {
     put_single(b, "quire_workers", "gauge", "Workers alive.", s->alive);
     put_single(b, "quire_workers_writing", "gauge", "Workers that have a request of the socket for writes.", s->with_write);
+    put_single(b, "quire_streams", "gauge", "Streams and exports under way.", s->with_stream);
+    put_single(b, "quire_streamed_documents_total", "counter", "Documents that came by streams and were submitted.", s->streamed_in);
+    put_single(b, "quire_exported_documents_total", "counter", "Documents sent by exports.", s->streamed_out);
     put_single(b, "quire_writes_overdue_total", "counter", "Writes refused because their deadline passed while they waited for a worker.", s->overdue);
     put_single(b, "quire_http_requests_total", "counter", "Requests answered.", s->requests);
     put_head(b, "quire_http_responses_total", "counter", "Responses by class of status.");

@@ -77,6 +77,17 @@ static void read_limit(struct exchange *x, struct slice name, struct slice value
     x->query.limit = (uint32_t)limit;
 }
 
+static void read_on_conflict(struct exchange *x, struct slice name, struct slice value) {
+    static const char *const words[] = {[CONFLICT_FAIL] = "fail", [CONFLICT_SKIP] = "skip", [CONFLICT_REPLACE] = "replace"};
+    for (unsigned i = 0; i < sizeof words / sizeof words[0]; i++) {
+        if (slice_is(value, words[i])) {
+            x->query.on_conflict = (enum conflict_rule)i;
+            return;
+        }
+    }
+    problem_add_query(x, name, "must be fail, skip or replace");
+}
+
 /* One parameter that the route knows. */
 static void read_known(struct exchange *x, unsigned which, struct slice name, struct slice value) {
     switch (which) {
@@ -90,6 +101,21 @@ static void read_known(struct exchange *x, unsigned which, struct slice name, st
         x->query.include_embeddings = slice_is(value, "true");
         if (!slice_is(value, "true") && !slice_is(value, "false")) {
             problem_add_query(x, name, "must be true or false");
+        }
+        break;
+    case QUERY_AFTER:
+        x->query.after = value;
+        if (value.len == 0) {
+            problem_add_query(x, name, "must be the id of a document");
+        }
+        break;
+    case QUERY_ON_CONFLICT:
+        read_on_conflict(x, name, value);
+        break;
+    case QUERY_RESULTS:
+        x->query.only_failed = slice_is(value, "failed");
+        if (!slice_is(value, "failed") && !slice_is(value, "all")) {
+            problem_add_query(x, name, "must be all or failed");
         }
         break;
     default:
@@ -106,7 +132,8 @@ static unsigned parameter_of(struct slice name) {
         const char *name;
         unsigned which;
     } known[] = {
-        {"limit", QUERY_LIMIT}, {"cursor", QUERY_CURSOR}, {"include_embeddings", QUERY_EMBEDDINGS}, {"encoding", QUERY_ENCODING}};
+        {"limit", QUERY_LIMIT}, {"cursor", QUERY_CURSOR},           {"include_embeddings", QUERY_EMBEDDINGS}, {"encoding", QUERY_ENCODING},
+        {"after", QUERY_AFTER}, {"on_conflict", QUERY_ON_CONFLICT}, {"results", QUERY_RESULTS}};
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
         if (slice_is(name, known[i].name)) {
             return known[i].which;

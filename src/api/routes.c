@@ -59,6 +59,9 @@ static const struct route table[] = {
     {METHOD_POST, "POST /v1/search", handle_search_libraries, BODY_REQUIRED, SEARCH_FLAGS, QUERY_ENCODING},
     {METHOD_GET, "GET /v1/snapshots/{name}", handle_snapshot_get, BODY_NONE, 0, 0},
     {METHOD_POST, "POST /v1/snapshots/{name}/verify", handle_snapshot_verify, BODY_OPTIONAL, ROUTE_DATA | ROUTE_KEYED, 0},
+    {METHOD_POST, "POST /v1/libraries/{id}/documents/stream", handle_document_stream, BODY_REQUIRED, WRITE_FLAGS | ROUTE_STREAM,
+     QUERY_ON_CONFLICT | QUERY_RESULTS},
+    {METHOD_GET, "GET /v1/libraries/{id}/export", handle_export, BODY_NONE, ROUTE_DATA | ROUTE_STREAM, QUERY_AFTER | VECTORS},
 };
 #define ROUTES (sizeof table / sizeof table[0])
 _Static_assert(ROUTES + 1 <= CONTROL_ROUTES, "every route has a counter in the control segment");

@@ -42,6 +42,7 @@ enum {
     READERS_PER_CORE = 4,
     READERS_PRESET_MOST = 16,
     SPARE_SHARE = 4, /* a spare slot for so many workers */
+    STREAMS_PART = 4,  /* one in so many of those that may have requests of the main socket may have a stream */
     WRITERS_SHARE = 3, /* three of four workers may have a write */
     WRITERS_OF = 4,
     FIRST_PAUSE_MS = 10,
@@ -99,6 +100,15 @@ uint32_t children_readers(const struct config *c) {
     readers = readers < READERS_PRESET_MOST ? readers : READERS_PRESET_MOST;
     readers = c->read_workers > 0 ? c->read_workers : readers;
     return readers < workers ? (uint32_t)readers : workers;
+}
+
+uint32_t children_streams(const struct config *c) {
+    uint32_t writers = children_writers(c);
+    uint32_t readers = children_readers(c);
+    uint32_t fewer = writers < readers ? writers : readers;
+    uint32_t streams = c->max_streams > 0 ? (uint32_t)c->max_streams : readers / STREAMS_PART;
+    streams = streams < fewer ? streams : fewer - 1;
+    return streams > 0 ? streams : 1;
 }
 
 uint32_t children_slots(uint64_t workers) {
@@ -473,6 +483,7 @@ static void bury(struct children *ch, uint32_t slot, siginfo_t *info) {
     rwlock_reader_gone(&ch->s->control->lock, slot);
     places_leave(&ch->s->control->writers, slot);
     places_leave(&ch->s->control->readers, slot);
+    places_leave(&ch->s->control->streams, slot);
     log_death(&dead, slot, info);
     plan_successor(ch, &dead, clock_monotonic_us());
 }

@@ -20,6 +20,8 @@
  *
  * When a connection cannot be taken for want of descriptors or memory, the event would come back at once: the worker pauses instead.
  *
+ * nginx sends what streams by HTTP/2 (http2.h) and all else by FastCGI, to the same sockets; the first bytes tell which.
+ *
  * SIGTERM is blocked except while the worker sleeps, because a socket with a timeout does not restart its read after a signal, and a
  * request would be lost.
  */
@@ -27,6 +29,7 @@
 
 #include "base/io.h"
 #include "base/log.h"
+#include "proc/http2.h"
 #include "shm/atomics.h"
 
 #include <errno.h>
@@ -46,6 +49,7 @@ enum {
     PAUSE_MS = 50,
     BEGIN_BYTES = 16 /* the first record: header and body */
 };
+_Static_assert(sizeof HTTP2_PREFACE - 1 == BEGIN_BYTES, "what comes first is told apart by as many bytes");
 
 static volatile sig_atomic_t told_to_go;
 
@@ -91,8 +95,8 @@ static bool wait_for_bytes(const struct intake *in, int fd) {
     return n == 1;
 }
 
-/* Whether the connection begins with the begin of a responder's request. Looks without taking: nginx has mostly sent it already. */
-static bool begins_well(const struct intake *in, int fd) {
+/* Whether the connection begins with the begin of a responder's request, or as HTTP/2. Looks without taking: nginx has mostly sent it already. */
+static bool begins_well(struct intake *in, int fd) {
     union {
         FCGI_BeginRequestRecord record;
         uint8_t bytes[BEGIN_BYTES];
@@ -103,6 +107,10 @@ static bool begins_well(const struct intake *in, int fd) {
             return false;
         }
         n = recv(fd, first.bytes, sizeof first.bytes, MSG_PEEK | MSG_DONTWAIT);
+    }
+    in->http2 = n == (ssize_t)sizeof first.bytes && memcmp(first.bytes, HTTP2_PREFACE, sizeof first.bytes) == 0;
+    if (in->http2) {
+        return true;
     }
     return n == (ssize_t)sizeof first.bytes && first.record.header.version == FCGI_VERSION_1 &&
            first.record.header.type == FCGI_BEGIN_REQUEST && first.record.body.roleB1 == 0 &&
@@ -236,6 +244,11 @@ static void look_for_signal(void) {
     if (sigpending(&pending) == 0 && sigismember(&pending, SIGTERM) == 1) {
         told_to_go = 1;
     }
+}
+
+bool intake_told_to_go(void) {
+    look_for_signal();
+    return told_to_go != 0;
 }
 
 int intake_next(struct intake *in) {

@@ -21,6 +21,7 @@ struct intake {
     bool news[INTAKE_SOCKETS];  /* somebody may wait there */
     bool has_place[INTAKE_SOCKETS]; /* of the socket that its connection came from */
     bool turned_away[INTAKE_SOCKETS]; /* somebody waits there, and all places were taken */
+    bool http2;       /* the connection that intake_next gave begins as HTTP/2 does */
     bool exhausted;   /* accepting failed for want of descriptors or memory */
 };
 
@@ -29,9 +30,11 @@ MUST_CHECK bool intake_begin(struct intake *in, struct control *control, uint32_
                              struct status *st);
 void intake_end(struct intake *in);
 
-/* Waits for a connection that begins as FastCGI does. Returns its descriptor, the caller's from now on; -1: told to go, and nobody is
+/* Waits for a connection that begins as FastCGI or HTTP/2 does. Returns its descriptor, the caller's from now on; -1: told to go, and nobody is
  * left whom only this worker would serve. in->has_place says from which socket it came. */
 int intake_next(struct intake *in);
+/* SIGTERM came. For whoever waits with in->sleeping as the mask. */
+bool intake_told_to_go(void);
 /* The connection is served: gives its place back. */
 void intake_done(struct intake *in);
 

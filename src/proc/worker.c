@@ -1,5 +1,5 @@
 /*
- * worker.c - the worker role: one process, one request at a time. The only file that uses libfcgi.
+ * worker.c - the worker role: one process, one request at a time. The only file that uses libfcgi; what streams comes by HTTP/2 (worker_stream.c).
  *
  * How it differs from the usual libfcgi loop: FCGX_Accept_r accepts by itself and then reads without a deadline, so
  * one silent client parks a worker for ever, and SIGTERM does not free it. Here the worker accepts (intake.c), checks who is there
@@ -34,6 +34,7 @@
 #include "proc/models.h"
 #include "proc/sandbox.h"
 #include "proc/worker_link.h"
+#include "proc/worker_stream.h"
 #include "shm/atomics.h"
 
 #include <errno.h>
@@ -286,7 +287,7 @@ static void drain_body(struct worker *w, uint64_t most) {
     } while (n == (int)sizeof nowhere && got <= most);
 }
 
-static void count_request(struct worker *w, int64_t took_us) {
+static void count_outcome(struct worker *w) {
     struct control_worker *p = w->page;
     const struct api_response *r = &w->response;
     size_t class = r->status >= 100 && r->status < 600 ? (size_t)r->status / 100 : 5;
@@ -295,6 +296,12 @@ static void count_request(struct worker *w, int64_t took_us) {
     (void)add_relaxed_u64(&p->requests_by_route[r->route < CONTROL_ROUTES ? r->route : 0], 1);
     (void)add_relaxed_u64(&p->candidates, r->candidates);
     (void)add_relaxed_u64(&p->embedded, r->embedded);
+}
+
+static void count_request(struct worker *w, int64_t took_us) {
+    struct control_worker *p = w->page;
+    const struct api_response *r = &w->response;
+    count_outcome(w);
     control_histogram_add(&p->request_time, took_us);
     if (r->is_search) {
         (void)add_relaxed_u64(&p->searches, 1);
@@ -303,6 +310,11 @@ static void count_request(struct worker *w, int64_t took_us) {
     if (r->is_write) {
         control_histogram_add(&p->write_time, took_us);
     }
+}
+
+/* FastCGI through nginx cannot answer while it reads (http2.c). */
+static bool no_streams_here(struct status *st) {
+    return status_set(st, STATUS_CONFIG, "nginx sends a stream by FastCGI: its configuration is not the one of this version");
 }
 
 static void answer_request(struct worker *w) {
@@ -314,7 +326,7 @@ static void answer_request(struct worker *w) {
     if (!read_head(&w->request, &request, &st) || !begin_deadline(w, &st)) {
         api_fail(w->api, &request, &st, &w->response);
     } else if (!api_begin(w->api, &request, &w->response, &body_max)) {
-        body_read = read_body(w, request.content_length, body_max, &st);
+        body_read = w->response.streams ? no_streams_here(&st) : read_body(w, request.content_length, body_max, &st);
         if (body_read) {
             request.body = buf_slice(&w->body);
             api_finish(w->api, &request, &w->response);
@@ -336,6 +348,26 @@ static void slim(struct worker *w) {
         api_response_reset(&w->response);
         (void)malloc_trim(0);
     }
+}
+
+/* A connection by HTTP/2; its time says nothing about requests, so it is counted in no histogram. */
+static void serve_stream(struct worker *w, int fd) {
+    const struct worker_stream stream = {.fd = fd,
+                                         .api = w->api,
+                                         .response = &w->response,
+                                         .page = w->page,
+                                         .link = &w->link,
+                                         .intake = &w->intake,
+                                         .config = &w->config};
+    store_relaxed_u64(&w->page->busy_since_us, (uint64_t)clock_monotonic_us());
+    worker_stream_serve(&stream);
+    if (load_relaxed_u32(&w->page->state) == WORKER_BUSY) {
+        count_outcome(w);
+        (void)malloc_trim(0);
+        store_release_u32(&w->page->state, WORKER_IDLE);
+    }
+    io_close(&fd);
+    store_relaxed_u64(&w->page->busy_since_us, 0);
 }
 
 /* Hands the connection to libfcgi; it is closed in any case. */
@@ -363,7 +395,11 @@ static void serve(struct worker *w, int fd) {
 static void serve_all(struct worker *w) {
     int fd = -1;
     while (!w->link.broken && (fd = intake_next(&w->intake)) >= 0) {
-        serve(w, fd);
+        if (w->intake.http2) {
+            serve_stream(w, fd);
+        } else {
+            serve(w, fd);
+        }
         intake_done(&w->intake);
     }
 }

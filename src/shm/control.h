@@ -50,6 +50,8 @@ struct control_worker {
     uint64_t searches;
     uint64_t candidates; /* distances computed by searches */
     uint64_t embedded;   /* texts */
+    uint64_t streamed_in;  /* documents taken from streams */
+    uint64_t streamed_out; /* documents sent by exports */
     uint64_t overdue;    /* writes refused because they had waited for a place up to their deadline */
     struct control_histogram request_time;
     struct control_histogram search_time;
@@ -75,6 +77,8 @@ struct control {
     uint32_t ready;               /* text is back: workers may answer */
     /* workers that have a connection of the socket for writes, and of the main one; what a dead one had, main gives back */
     struct places writers, readers;
+    /* those of them whose request is a stream or an export */
+    struct places streams;
     struct rwlock lock;
     struct control_worker worker[CONTROL_MAX_WORKERS];
 };

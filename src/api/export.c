@@ -1,0 +1,261 @@
+/*
+ * export.c - all documents of a library as NDJSON, each line as documents/stream takes it.
+ *
+ * A view may not be kept for as long as a client may read (watchdog_pin_ms), so an export is many views: one for each piece of PIECE_BYTES, walked in the order of
+ * writing, and let go before the piece is sent. Rows are only appended and never used again, so each piece goes on behind the row of the one before. When the arena
+ * was made anew meanwhile (a compaction), it goes on behind the document that it showed last, or, should that be gone, behind the LSN that wrote it: rows keep their
+ * order there.
+ *
+ * So every document that is there from begin to end and is not changed meanwhile comes, once. One that is replaced meanwhile comes as it was, as it is, or
+ * both, the newer one later; one that is written or deleted meanwhile may come or not. Where nothing is written, the export is the state at Quire-LSN.
+ *
+ * Vectors come along when they are asked for, and always where a library has no model that could make them again. A document that has lost all its chunks is
+ * left out, because none can be written without.
+ */
+#include "api/document.h"
+
+#include "store/model.h"
+
+#include <inttypes.h>
+
+enum { PIECE_BYTES = 1 << 19, PIECE_ROWS = 4096 };
+
+struct export {
+    struct exchange *x;
+    struct uuid library;
+    bool head_only;
+    bool begun;
+    bool ended;
+    uint32_t generation; /* of the arena that `row` belongs to */
+    uint32_t row;        /* where to go on */
+    uint64_t lsn;        /* that wrote the document shown last */
+    struct buf id;       /* of that document, encoded; empty: none was shown */
+};
+
+/* --- one document -------------------------------------------------------------------------------------------------------- */
+
+static void write_texts(struct json_out *j, const struct op_chunk *chunks, size_t count) {
+    json_key(j, "texts");
+    json_begin_array(j);
+    for (size_t i = 0; i < count; i++) {
+        json_string(j, chunks[i].text);
+    }
+    json_end_array(j);
+    json_key(j, "chunk_ids");
+    json_begin_array(j);
+    for (size_t i = 0; i < count; i++) {
+        item_id_write(j, chunks[i].id);
+    }
+    json_end_array(j);
+}
+
+static void write_chunk_metadata(struct json_out *j, const struct op_chunk *chunks, size_t count) {
+    bool any = false;
+    for (size_t i = 0; i < count; i++) {
+        any |= chunks[i].metadata.len > 0 || chunks[i].page_number >= 0;
+    }
+    if (!any) {
+        return;
+    }
+    json_key(j, "chunk_metadata");
+    json_begin_array(j);
+    for (size_t i = 0; i < count; i++) {
+        json_begin_object(j);
+        if (chunks[i].page_number >= 0) {
+            json_member_int(j, "page_number", chunks[i].page_number);
+        }
+        json_splice_members(j, chunks[i].metadata);
+        json_end_object(j);
+    }
+    json_end_array(j);
+}
+
+/* None where one of the chunks has no vector yet: an array with gaps could not be read back. */
+static void write_vectors(struct json_out *j, const struct reading *rd, const uint32_t *slots, size_t count, bool base64) {
+    for (size_t i = 0; i < count; i++) {
+        if (reading_vector(rd, slots[i]) == NULL) {
+            return;
+        }
+    }
+    json_key(j, "embeddings");
+    json_begin_array(j);
+    for (size_t i = 0; i < count; i++) {
+        vector_write(j, reading_vector(rd, slots[i]), rd->view.dimension, base64);
+    }
+    json_end_array(j);
+}
+
+static void write_fields(struct json_out *j, const struct op_document *d) {
+    json_key(j, "id");
+    item_id_write(j, d->id);
+    json_member_string(j, "title", d->title);
+    if (d->author.len > 0) {
+        json_member_string(j, "author", d->author);
+    }
+    json_member_string(j, "document_type", d->document_type);
+    if (d->source_url.len > 0) {
+        json_member_string(j, "source_url", d->source_url);
+    }
+    if (d->tags.len > 0) {
+        json_key(j, "tags");
+        json_raw(j, d->tags);
+    }
+    if (d->metadata.len > 0) {
+        json_key(j, "metadata");
+        json_raw(j, d->metadata);
+    }
+}
+
+/* Its chunks that are in the view. */
+static size_t visible_chunks(const struct reading *rd, const struct stored_document *d, struct op_chunk *chunks, uint32_t *slots) {
+    struct chunk_walk walk = {.bytes = d->fields.chunks};
+    struct op_chunk chunk;
+    size_t count = 0;
+    for (uint32_t i = 0; i < d->num_chunks && chunk_walk_next(&walk, &chunk); i++) {
+        if (reading_chunk_visible(rd, d->first_chunk + i)) {
+            chunks[count] = chunk;
+            slots[count++] = d->first_chunk + i;
+        }
+    }
+    return count;
+}
+
+static bool write_line(struct export *e, const struct reading *rd, const struct stored_document *d, bool vectors, struct status *st) {
+    struct exchange *x = e->x;
+    struct op_chunk *chunks = (struct op_chunk *)pool_take_array(&x->pool, d->num_chunks, sizeof *chunks);
+    uint32_t *slots = (uint32_t *)pool_take_array(&x->pool, d->num_chunks, sizeof *slots);
+    if (chunks == NULL || slots == NULL) {
+        return status_no_memory(st);
+    }
+    size_t count = visible_chunks(rd, d, chunks, slots);
+    if (count == 0) {
+        return true;
+    }
+    struct json_out j = json_out_to(&x->response->body);
+    json_begin_object(&j);
+    write_fields(&j, &d->fields);
+    write_texts(&j, chunks, count);
+    write_chunk_metadata(&j, chunks, count);
+    if (vectors) {
+        write_vectors(&j, rd, slots, count, x->query.base64);
+    }
+    json_end_object(&j);
+    buf_put_u8(&x->response->body, '\n');
+    x->response->documents_out++;
+    return buf_check(&x->response->body, st);
+}
+
+/* --- where to go on ------------------------------------------------------------------------------------------------------ */
+
+/* The first row behind that LSN. Rows stand in the order of their LSNs. */
+static uint32_t row_behind(const struct reading *rd, uint64_t lsn) {
+    uint32_t low = 0;
+    uint32_t high = rd->view.document_rows;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (arena_document(rd->arena, middle)->created_lsn <= lsn) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low;
+}
+
+static bool find_place(struct export *e, const struct reading *rd, struct status *st) {
+    struct stored_document d;
+    if (e->id.len == 0) {
+        e->row = 0;
+    } else if (reading_find_document(rd, buf_slice(&e->id), &d, st)) {
+        e->row = d.row + 1;
+    } else if (!e->begun || st->code != STATUS_NOT_FOUND) {
+        return false;
+    } else {
+        e->row = row_behind(rd, e->lsn);
+    }
+    e->generation = rd->view.arena_generation;
+    return true;
+}
+
+static bool note_shown(struct export *e, const struct reading *rd, const struct stored_document *d, struct status *st) {
+    buf_reset(&e->id);
+    buf_put_slice(&e->id, d->fields.id);
+    e->lsn = arena_document(rd->arena, d->row)->created_lsn;
+    return buf_check(&e->id, st);
+}
+
+/* --- pieces -------------------------------------------------------------------------------------------------------------- */
+
+static bool begin_reply(struct export *e, const struct reading *rd, struct status *st) {
+    if (!e->x->stream->begin(e->x->stream->ctx, st)) {
+        return false;
+    }
+    reply_stream(e->x);
+    reply_lsn(e->x, rd->view.lsn);
+    e->begun = true;
+    return true;
+}
+
+/* Writes what one view has from e->row on, up to a piece. */
+static bool write_piece(struct export *e, const struct reading *rd, struct status *st) {
+    struct exchange *x = e->x;
+    struct library_model model;
+    if (!library_model_of(x, rd, &model, st)) {
+        return false;
+    }
+    uint32_t seen = 0;
+    uint32_t row = e->row < rd->view.document_rows ? reading_next_document(rd, e->row) : ROW_NONE;
+    while (row != ROW_NONE && seen++ < PIECE_ROWS && x->response->body.len < PIECE_BYTES) {
+        struct stored_document d;
+        if (!reading_document(rd, row, &d, st) || !write_line(e, rd, &d, model.by_caller || x->query.include_embeddings, st) ||
+            !note_shown(e, rd, &d, st)) {
+            return false;
+        }
+        e->row = row + 1;
+        row = reading_next_document(rd, e->row);
+    }
+    e->ended = row == ROW_NONE;
+    return true;
+}
+
+static bool next_piece(struct export *e, struct status *st) {
+    struct reading rd;
+    if (!reading_begin(e->x->api->host.reader, &e->library, &rd, st)) {
+        return false;
+    }
+    bool good = (e->begun && e->generation == rd.view.arena_generation) || find_place(e, &rd, st);
+    good = good && (e->begun || begin_reply(e, &rd, st));
+    good = good && (e->head_only || write_piece(e, &rd, st));
+    reading_end(&rd);
+    return good;
+}
+
+/* The document to go on behind. */
+static bool read_after(struct export *e, struct status *st) {
+    if (e->x->query.after.len == 0) {
+        return true;
+    }
+    return (item_id_encode(e->x->query.after, &e->id) && buf_check(&e->id, st)) ||
+           status_set_subject(st, STATUS_NOT_FOUND, SUBJECT_DOCUMENT, "there is no document with the id that `after` names");
+}
+
+bool handle_export(struct exchange *x, struct status *st) {
+    struct export e = {.x = x, .head_only = slice_is(x->request->method, "HEAD")};
+    struct pool head = {0};
+    if (!library_param(x, &e.library, st) || !read_after(&e, st)) {
+        buf_fini(&e.id);
+        return false;
+    }
+    head = x->pool;
+    x->pool = (struct pool){0};
+    bool good = true;
+    while (good && !e.ended) {
+        good = next_piece(&e, st) && (e.head_only || reply_flush(x, st));
+        e.ended |= e.head_only;
+        pool_reset(&x->pool);
+    }
+    buf_fini(&e.id);
+    pool_fini(&x->pool);
+    x->pool = head;
+    return good;
+}
