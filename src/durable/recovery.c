@@ -13,7 +13,7 @@
  * Killed anywhere, it starts again from the same files: the checkpoint goes before the first arena is set aside; snapshots and
  * log are only read; what was set aside stays until everything is rebuilt (salvage.c).
  */
-#include "durable/recovery.h"
+#include "durable/recovery_internal.h"
 
 #include "base/clock.h"
 #include "base/io.h"
@@ -33,44 +33,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum {
-    DIRECTORY_MODE = 0700,
-    PROGRESS_US = 100000,
-    PROGRESS_OPS = 256,
-    PATIENCE_US = 1000000,
-    PATH_BYTES = 128,
-    DROPPED_FIRST_CAP = 16
-};
+enum { DIRECTORY_MODE = 0700, PROGRESS_US = 100000, PROGRESS_OPS = 256 };
 
-struct recovery {
-    const struct recovery_options *options;
-    struct catalog *catalog;
-    int wal_fd;
-    int snapshots_fd;
-    int vectors_fd;
-    struct oplog *log;
-    struct salvage *salvage;
-    struct checkpoint checkpoint;
-    uint64_t reached_lsn;        /* of a checkpoint that could be read */
-    struct live_checkpoint live; /* gone on from, or found beside closed arenas */
-    bool *resumed;               /* by its libraries */
-    bool from_live;
-    struct uuid *dropped; /* libraries that the log deletes behind the checkpoint */
-    size_t dropped_count;
-    size_t dropped_cap;
-    float *leftover;
-    size_t leftover_cap;
-    struct recovery_report report;
-    /* while ops are applied */
-    uint64_t lsn; /* of a snapshot's ops: the snapshot's */
-    uint64_t done;
-    uint64_t total;
-    int64_t told_us;
-    const char *doing;
-    bool no_way_on; /* what failed does not lie in the snapshot that was being loaded */
-};
-
-static void tell(struct recovery *r, const char *what, double fraction) {
+void recovery_tell(struct recovery *r, const char *what, double fraction) {
     r->told_us = clock_monotonic_us();
     if (r->options->progress != NULL) {
         r->options->progress(r->options->progress_ctx, what, fraction);
@@ -79,7 +44,7 @@ static void tell(struct recovery *r, const char *what, double fraction) {
 
 static void count_op(struct recovery *r) {
     if (++r->done % PROGRESS_OPS == 0 && clock_monotonic_us() - r->told_us > PROGRESS_US) {
-        tell(r, r->doing, r->total > 0 && r->done < r->total ? (double)r->done / (double)r->total : 1.0);
+        recovery_tell(r, r->doing, r->total > 0 && r->done < r->total ? (double)r->done / (double)r->total : 1.0);
     }
 }
 
@@ -97,7 +62,7 @@ static bool open_directories(struct recovery *r, struct status *st) {
 }
 
 /* Closes the log first when it was open. */
-static bool open_log(struct recovery *r, uint64_t expect_lsn, struct status *st) {
+bool recovery_open_log(struct recovery *r, uint64_t expect_lsn, struct status *st) {
     struct wal_options options = {.dir_fd = r->wal_fd,
                                   .segment_bytes = r->options->wal_segment_bytes,
                                   .max_record_bytes = r->options->max_record_bytes,
@@ -123,293 +88,10 @@ static bool open_log(struct recovery *r, uint64_t expect_lsn, struct status *st)
     return ok;
 }
 
-static uint64_t last_lsn(const struct recovery *r) {
+uint64_t recovery_last_lsn(const struct recovery *r) {
     struct oplog_position p;
     oplog_position_get(r->log, &p);
     return p.durable_lsn;
-}
-
-/* --- the arenas as they are --- */
-
-static bool why_not(struct recovery *r, const char *why) {
-    (void)snprintf(r->report.why_not_checkpoint, sizeof r->report.why_not_checkpoint, "%.199s", why);
-    return true;
-}
-
-/* The definition that a checkpointed view points to. */
-static bool read_definition(const struct recovery *r, const struct library_view *view, struct buf *content,
-                            struct library_definition *ret, struct status *st) {
-    char directory[ARENA_DIRECTORY_MAX];
-    char path[PATH_BYTES];
-    int fd = -1;
-    arena_directory_name(&view->id, view->directory, directory);
-    (void)snprintf(path, sizeof path, "%s/records.mmap", directory);
-    buf_reset(content);
-    if (!buf_reserve(content, view->definition_length)) {
-        return status_no_memory(st);
-    }
-    content->len = view->definition_length;
-    bool ok = io_open_at(r->vectors_fd, path, O_RDONLY | O_NOFOLLOW, 0, &fd, st) &&
-              io_pread_full(fd, content->data, content->len, (off_t)view->definition, st);
-    io_close(&fd);
-    return ok &&
-           (library_definition_decode(buf_slice(content), ret) || status_set(st, STATUS_CORRUPT, "a definition does not decode"));
-}
-
-/* Whether every library's view and model are such that its arena can be taken over. */
-static bool all_adoptable(struct recovery *r, struct status *why) {
-    struct buf content = {0};
-    bool ok = true;
-    for (size_t i = 0; ok && i < r->checkpoint.library_count; i++) {
-        const struct library_view *view = &r->checkpoint.libraries[i].view;
-        struct library_definition d;
-        ok = read_definition(r, view, &content, &d, why) && catalog_can_adopt(r->catalog, view, &d, why);
-    }
-    buf_fini(&content);
-    return ok;
-}
-
-/* *ret_usable: the checkpoint verifies with all its files. */
-static bool judge_checkpoint(struct recovery *r, bool *ret_usable, struct status *st) {
-    char why[CHECKPOINT_WHY_MAX] = "";
-    struct status failed = {0};
-    bool there = false;
-    bool sound = false;
-    *ret_usable = false;
-    tell(r, "checking the saved arenas", 0);
-    if (!checkpoint_read(r->options->data_dir_fd, &r->checkpoint, &there, why, st)) {
-        return false;
-    }
-    if (!there) {
-        return why_not(r, why);
-    }
-    r->reached_lsn = r->checkpoint.lsn;
-    if (!checkpoint_verify(r->options->data_dir_fd, &r->checkpoint, &sound, why, st)) {
-        return false;
-    }
-    if (!sound) {
-        return why_not(r, why);
-    }
-    if (!all_adoptable(r, &failed)) {
-        return failed.code == STATUS_NO_MEMORY ? status_no_memory(st) : why_not(r, failed.detail);
-    }
-    *ret_usable = true;
-    return true;
-}
-
-static bool only_closed(const struct oplog_record *record, void *ctx, struct status *st) {
-    (void)ctx;
-    return (record->op.len > 0 && record->op.data[0] == OP_LOG_CLOSE) || status_set(st, STATUS_CONFLICT, "there is more");
-}
-
-/* Nothing but the end of an orderly stop was logged after the checkpoint. */
-static bool log_ends_at_checkpoint(struct recovery *r) {
-    struct status ignored;
-    return last_lsn(r) == r->checkpoint.lsn ||
-           (last_lsn(r) > r->checkpoint.lsn && oplog_read_from(r->log, r->checkpoint.lsn + 1, only_closed, NULL, &ignored));
-}
-
-static bool adopt_all(struct recovery *r, struct status *st) {
-    for (size_t i = 0; i < r->checkpoint.library_count; i++) {
-        if (!catalog_adopt(r->catalog, &r->checkpoint.libraries[i].view, st)) {
-            /* Some may be taken over already, so this start cannot go another way. The next one will: it finds no checkpoint. */
-            struct status ignored;
-            (void)!checkpoint_remove(r->options->data_dir_fd, &ignored);
-            return false;
-        }
-    }
-    r->report.from_checkpoint = true;
-    return recovered_keys(r->options->idempotency, &r->checkpoint.keys, st) && checkpoint_remove(r->options->data_dir_fd, st);
-}
-
-/* Its place is in this log, or a repair has begun the log anew behind it. */
-static bool is_of_this_log(const struct recovery *r) {
-    struct oplog_position p;
-    oplog_position_get(r->log, &p);
-    return oplog_knows(r->log, r->live.place) || p.begun_behind == r->live.lsn;
-}
-
-/* A live checkpoint that lies beside: what is written from now on may go on from it. One that cannot be read is of no use. */
-static bool find_beside(struct recovery *r, struct status *st) {
-    char why[CHECKPOINT_WHY_MAX];
-    bool there = false;
-    if (!live_checkpoint_read(r->options->data_dir_fd, LIVE_CHECKPOINT_PATH, &r->live, &there, why, st)) {
-        return false;
-    }
-    if (there && (!is_of_this_log(r) || r->live.lsn > last_lsn(r))) {
-        live_checkpoint_fini(&r->live);
-    }
-    return true;
-}
-
-/* The arenas, where they can be taken as they are; *ret_done false: they cannot. */
-static bool take_arenas(struct recovery *r, bool *ret_done, struct status *st) {
-    bool usable = false;
-    *ret_done = false;
-    if (!judge_checkpoint(r, &usable, st)) {
-        return false;
-    }
-    if (!usable) {
-        return true;
-    }
-    if (!open_log(r, r->checkpoint.lsn, st)) {
-        return false;
-    }
-    if (!log_ends_at_checkpoint(r)) {
-        return why_not(r, "the log goes on behind the checkpoint");
-    }
-    *ret_done = find_beside(r, st) && adopt_all(r, st);
-    return *ret_done;
-}
-
-/* --- going on from a live checkpoint --- */
-
-static bool is_resumed(const struct recovery *r, const struct uuid *id) {
-    const struct live_library *l = r->from_live ? live_checkpoint_find(&r->live, id) : NULL;
-    return l != NULL && r->resumed[l - r->live.libraries];
-}
-
-static bool is_spared(const void *ctx, const struct uuid *id) {
-    return is_resumed((const struct recovery *)ctx, id);
-}
-
-static bool is_dropped(const struct recovery *r, const struct uuid *id) {
-    for (size_t i = 0; i < r->dropped_count; i++) {
-        if (uuid_equal(&r->dropped[i], id)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool add_dropped(struct recovery *r, const struct uuid *library, struct status *st) {
-    if (r->dropped_count == r->dropped_cap) {
-        size_t cap = r->dropped_cap == 0 ? DROPPED_FIRST_CAP : 2 * r->dropped_cap;
-        struct uuid *grown = (struct uuid *)realloc(r->dropped, cap * sizeof *grown);
-        if (grown == NULL) {
-            return status_no_memory(st);
-        }
-        r->dropped = grown;
-        r->dropped_cap = cap;
-    }
-    r->dropped[r->dropped_count++] = *library;
-    return true;
-}
-
-static bool note_dropped(const struct oplog_record *record, void *ctx, struct status *st) {
-    struct op_walk walk;
-    struct op op;
-    struct status ignored;
-    uint8_t type = record->op.len > 0 ? record->op.data[0] : 0;
-    bool ok = true;
-    if ((type != OP_LIBRARY_DELETE && type != OP_GROUP) || !op_walk_begin(&walk, record->op, NULL, &ignored)) {
-        return true; /* what does not decode is found by the replay */
-    }
-    while (ok && op_walk_next(&walk, &op)) {
-        ok = op.type != OP_LIBRARY_DELETE || add_dropped((struct recovery *)ctx, &op.library, st);
-    }
-    return ok;
-}
-
-/* What no other way of starting could do anything about. */
-static bool is_shortage(const struct status *st) {
-    return st->code == STATUS_NO_MEMORY || st->code == STATUS_NO_SPACE;
-}
-
-/* The log behind a live checkpoint, when it is this one's. *ret_open false: why_not says why. A fault of the log is reported by the way that is gone then. */
-static bool open_log_behind(struct recovery *r, bool *ret_open, struct status *st) {
-    struct recovery_options options = *r->options;
-    const struct recovery_options *given = r->options;
-    struct status failed = {0};
-    options.repair = false;
-    r->options = &options;
-    bool ok = open_log(r, r->live.lsn, &failed);
-    r->options = given;
-    *ret_open = ok && is_of_this_log(r);
-    if (!*ret_open) {
-        (void)why_not(r, ok ? "the live checkpoint belongs to another log" : failed.detail);
-        if (!ok && is_shortage(&failed)) {
-            *st = failed;
-            return false;
-        }
-        return true;
-    }
-    r->dropped_count = 0;
-    return oplog_read_from(r->log, r->live.lsn + 1, note_dropped, r, st);
-}
-
-static bool resume_library(struct recovery *r, size_t i, struct status *st) {
-    const struct live_library *l = &r->live.libraries[i];
-    struct status failed = {0};
-    if (live_restore_texts(r->vectors_fd, l, &failed) && live_resume(r->catalog, &r->live, l, &failed)) {
-        r->resumed[i] = true;
-        r->report.resumed++;
-        return true;
-    }
-    if (is_shortage(&failed)) {
-        *st = failed;
-        return false;
-    }
-    if (!is_dropped(r, &l->view.id)) {
-        r->report.rebuilt++;
-        log_status(LOG_LEVEL_WARN, "the arena of a library is not as its checkpoint says, and is made anew", &failed);
-        (void)why_not(r, failed.detail);
-    }
-    return true;
-}
-
-static bool resume_libraries(struct recovery *r, struct status *st) {
-    int64_t begin = clock_monotonic_us();
-    r->resumed = (bool *)calloc(r->live.library_count + 1, sizeof *r->resumed);
-    if (r->resumed == NULL) {
-        return status_no_memory(st);
-    }
-    if (!checkpoint_remove(r->options->data_dir_fd, st)) {
-        return false;
-    }
-    tell(r, "going on from the checkpoint", 0);
-    for (size_t i = 0; i < r->live.library_count; i++) {
-        if (!resume_library(r, i, st)) {
-            return false;
-        }
-    }
-    if (!recovered_keys(r->options->idempotency, &r->live.extra, st)) {
-        return false;
-    }
-    r->from_live = true;
-    r->report.from_live = true;
-    r->report.live_lsn = r->live.lsn;
-    /* So that the replay finds dimensions and models. Nobody is looking yet. */
-    catalog_publish(r->catalog, r->live.lsn, PATIENCE_US, NULL, NULL);
-    r->report.resume_us = clock_monotonic_us() - begin;
-    return true;
-}
-
-/* r->live is one that can be gone on from, or empty. */
-static bool choose_live(struct recovery *r, bool *ret_found, struct status *st) {
-    static const char *const paths[] = {LIVE_CHECKPOINT_PATH, LIVE_CHECKPOINT_BEFORE_PATH};
-    *ret_found = false;
-    for (size_t i = 0; !*ret_found && i < sizeof paths / sizeof paths[0]; i++) {
-        char why[CHECKPOINT_WHY_MAX] = "";
-        bool there = false;
-        live_checkpoint_fini(&r->live);
-        if (!live_checkpoint_read(r->options->data_dir_fd, paths[i], &r->live, &there, why, st)) {
-            return false;
-        }
-        if (!there) {
-            (void)(why[0] != '\0' && why_not(r, why));
-        } else if (!open_log_behind(r, ret_found, st)) {
-            return false;
-        }
-    }
-    if (!*ret_found) {
-        live_checkpoint_fini(&r->live);
-    }
-    return true;
-}
-
-static bool take_live(struct recovery *r, bool *ret_done, struct status *st) {
-    return choose_live(r, ret_done, st) && (!*ret_done || resume_libraries(r, st));
 }
 
 /* The view of the library that a document goes to. */
@@ -483,7 +165,7 @@ static bool reserve(struct recovery *r, const struct op *op, struct status *st) 
 static bool find_vectors(struct recovery *r, const struct snapshot_op *item, const float **ret, struct status *st) {
     struct library_view view;
     *ret = NULL;
-    if (item->op->type == OP_DOCUMENT_PUT && is_resumed(r, &item->op->library)) {
+    if (item->op->type == OP_DOCUMENT_PUT && recovery_is_resumed(r, &item->op->library)) {
         return find_leftover(r, item->op, ret, st);
     }
     if (item->op->type != OP_DOCUMENT_PUT || item->op->as.document.vector_dimension != 0 ||
@@ -503,7 +185,7 @@ static bool apply(struct recovery *r, const struct snapshot_op *item, uint64_t l
     catalog_apply(r->catalog, item->op, lsn, time_us, vectors, NULL);
     if (item->op->type == OP_LIBRARY_CREATE || item->op->type == OP_LIBRARY_DELETE) {
         /* So that the next ones find its dimension and model, or its files gone. Nobody is looking yet. */
-        catalog_publish(r->catalog, lsn, PATIENCE_US, NULL, NULL);
+        catalog_publish(r->catalog, lsn, RECOVERY_PATIENCE_US, NULL, NULL);
     }
     count_op(r);
     return true;
@@ -514,7 +196,7 @@ static bool apply(struct recovery *r, const struct snapshot_op *item, uint64_t l
 static bool apply_from_snapshot(const struct snapshot_op *item, void *ctx, struct status *st) {
     struct recovery *r = (struct recovery *)ctx;
     struct status why = {0};
-    if (is_resumed(r, &item->op->library)) {
+    if (recovery_is_resumed(r, &item->op->library)) {
         return true;
     }
     /* Of what an archive from outside may say, only an id that comes twice, or vectors that do not fit, could put a library at
@@ -529,7 +211,7 @@ static bool apply_from_snapshot(const struct snapshot_op *item, void *ctx, struc
 }
 
 /* Takes back what a snapshot that failed half-way has left in the catalog. */
-static bool drop_all(struct recovery *r, struct status *st) {
+bool recovery_drop_all(struct recovery *r, struct status *st) {
     struct library **libraries = NULL;
     size_t count = 0;
     struct buf bytes = {0};
@@ -541,7 +223,7 @@ static bool drop_all(struct recovery *r, struct status *st) {
         struct reading rd;
         struct op op;
         library_reading(libraries[i], &rd);
-        if (is_resumed(r, &rd.view.id)) {
+        if (recovery_is_resumed(r, &rd.view.id)) {
             catalog_release(r->catalog, libraries[i]);
             continue;
         }
@@ -553,7 +235,7 @@ static bool drop_all(struct recovery *r, struct status *st) {
             catalog_apply(r->catalog, &op, r->lsn, 0, NULL, NULL);
         }
     }
-    catalog_publish(r->catalog, r->lsn, PATIENCE_US, NULL, NULL);
+    catalog_publish(r->catalog, r->lsn, RECOVERY_PATIENCE_US, NULL, NULL);
     free(libraries);
     buf_fini(&bytes);
     return ok;
@@ -562,6 +244,10 @@ static bool drop_all(struct recovery *r, struct status *st) {
 /* What another snapshot can do nothing about. */
 static bool hopeless(const struct recovery *r, const struct status *st) {
     return r->no_way_on || st->code == STATUS_NO_MEMORY;
+}
+
+static bool is_spared(const void *ctx, const struct uuid *id) {
+    return recovery_is_resumed((const struct recovery *)ctx, id);
 }
 
 static bool prepare_rebuild(struct recovery *r, struct status *st) {
@@ -582,7 +268,7 @@ static bool load(struct recovery *r, const struct snapshot_chain *chain, bool *r
     r->done = 0;
     r->total = info->documents + info->libraries;
     r->doing = "loading the snapshot";
-    tell(r, r->doing, 0);
+    recovery_tell(r, r->doing, 0);
     if (snapshot_load_verified(chain, r->options->limits, apply_from_snapshot, r, &failed)) {
         memcpy(r->report.snapshot, info->name, sizeof r->report.snapshot);
         r->report.snapshot_lsn = info->lsn;
@@ -596,7 +282,7 @@ static bool load(struct recovery *r, const struct snapshot_chain *chain, bool *r
         return false;
     }
     log_status(LOG_LEVEL_WARN, "the snapshot cannot be loaded, another is tried", &failed);
-    return drop_all(r, st);
+    return recovery_drop_all(r, st);
 }
 
 static bool load_of_this_log(struct recovery *r, const struct snapshot_chain *chain, bool *ret_loaded, struct status *st) {
@@ -616,7 +302,7 @@ static bool try_snapshot(struct recovery *r, const char *name, bool *ret_loaded,
     int64_t log_us = r->report.wal_open_us;
     bool ok = true;
     *ret_loaded = false;
-    tell(r, "verifying the snapshot", 0);
+    recovery_tell(r, "verifying the snapshot", 0);
     if (!snapshot_open_verified(r->snapshots_fd, name, r->options->limits, &chain, &failed)) {
         log_status(LOG_LEVEL_WARN, "a snapshot does not verify, an older one is tried", &failed);
         ok = !hopeless(r, &failed);
@@ -624,7 +310,7 @@ static bool try_snapshot(struct recovery *r, const char *name, bool *ret_loaded,
             *st = failed;
         }
     } else {
-        ok = open_log(r, snapshot_chain_info(chain)->lsn, st) && load_of_this_log(r, chain, ret_loaded, st);
+        ok = recovery_open_log(r, snapshot_chain_info(chain)->lsn, st) && load_of_this_log(r, chain, ret_loaded, st);
     }
     snapshot_chain_free(chain);
     r->report.snapshot_us += clock_monotonic_us() - begin - (r->report.wal_open_us - log_us);
@@ -644,7 +330,7 @@ static bool load_newest(struct recovery *r, struct status *st) {
     }
     free(infos);
     /* Without any, the log must hold everything from its first record on. */
-    return ok && (loaded || (open_log(r, 0, st) && prepare_rebuild(r, st)));
+    return ok && (loaded || (recovery_open_log(r, 0, st) && prepare_rebuild(r, st)));
 }
 
 /* --- the log --- */
@@ -656,7 +342,7 @@ static bool bad_record(const struct oplog_record *record, const struct status *w
 
 /* Up to which LSN a library has everything already. */
 static uint64_t covered_lsn(const struct recovery *r, const struct uuid *library) {
-    return is_resumed(r, library) ? r->live.lsn : r->report.snapshot_lsn;
+    return recovery_is_resumed(r, library) ? r->live.lsn : r->report.snapshot_lsn;
 }
 
 /* Up to which LSN all have. */
@@ -695,9 +381,9 @@ static bool replay(struct recovery *r, struct status *st) {
     int64_t begin = clock_monotonic_us();
     uint64_t from = all_covered_lsn(r) + 1;
     r->done = 0;
-    r->total = last_lsn(r) >= from ? last_lsn(r) - from + 1 : 0;
+    r->total = recovery_last_lsn(r) >= from ? recovery_last_lsn(r) - from + 1 : 0;
     r->doing = "replaying the log";
-    tell(r, r->doing, 0);
+    recovery_tell(r, r->doing, 0);
     bool ok = oplog_read_from(r->log, from, replay_record, r, st);
     r->report.replay_us = clock_monotonic_us() - begin;
     return ok;
@@ -760,16 +446,16 @@ void recovery_report_fini(struct recovery_report *r) {
 static bool recover(struct recovery *r, struct status *st) {
     bool adopted = false;
     int64_t begin = clock_monotonic_us();
-    if (!formats_check(r->options->data_dir_fd, st) || !open_directories(r, st) || !take_arenas(r, &adopted, st)) {
+    if (!formats_check(r->options->data_dir_fd, st) || !open_directories(r, st) || !recovery_take_arenas(r, &adopted, st)) {
         return false;
     }
     r->report.checkpoint_us = clock_monotonic_us() - begin - r->report.wal_open_us;
     bool resumed = false;
-    if (!adopted && (!take_live(r, &resumed, st) || !rebuild(r, st))) {
+    if (!adopted && (!recovery_take_live(r, &resumed, st) || !rebuild(r, st))) {
         return false;
     }
-    r->report.last_lsn = last_lsn(r);
-    catalog_publish(r->catalog, r->report.last_lsn, PATIENCE_US, NULL, NULL);
+    r->report.last_lsn = recovery_last_lsn(r);
+    catalog_publish(r->catalog, r->report.last_lsn, RECOVERY_PATIENCE_US, NULL, NULL);
     return salvage_remove_strays(r->vectors_fd, r->catalog, st) && describe_all(r, st);
 }
 

@@ -1,0 +1,297 @@
+/*
+ * recovery_arenas.c - the arenas as they lie in the data directory: taken as they are, or gone on with from a live checkpoint. Which of both is believed stands
+ * in recovery.c.
+ */
+#include "durable/recovery_internal.h"
+
+#include "base/clock.h"
+#include "base/io.h"
+#include "base/log.h"
+#include "durable/recovered_keys.h"
+#include "durable/wal.h"
+#include "store/op_group.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { PATH_BYTES = 128, DROPPED_FIRST_CAP = 16 };
+
+/* --- the arenas as they are --- */
+
+static bool why_not(struct recovery *r, const char *why) {
+    (void)snprintf(r->report.why_not_checkpoint, sizeof r->report.why_not_checkpoint, "%.199s", why);
+    return true;
+}
+
+/* The definition that a checkpointed view points to. */
+static bool read_definition(const struct recovery *r, const struct library_view *view, struct buf *content,
+                            struct library_definition *ret, struct status *st) {
+    char directory[ARENA_DIRECTORY_MAX];
+    char path[PATH_BYTES];
+    int fd = -1;
+    arena_directory_name(&view->id, view->directory, directory);
+    (void)snprintf(path, sizeof path, "%s/records.mmap", directory);
+    buf_reset(content);
+    if (!buf_reserve(content, view->definition_length)) {
+        return status_no_memory(st);
+    }
+    content->len = view->definition_length;
+    bool ok = io_open_at(r->vectors_fd, path, O_RDONLY | O_NOFOLLOW, 0, &fd, st) &&
+              io_pread_full(fd, content->data, content->len, (off_t)view->definition, st);
+    io_close(&fd);
+    return ok &&
+           (library_definition_decode(buf_slice(content), ret) || status_set(st, STATUS_CORRUPT, "a definition does not decode"));
+}
+
+/* Whether every library's view and model are such that its arena can be taken over. */
+static bool all_adoptable(struct recovery *r, struct status *why) {
+    struct buf content = {0};
+    bool ok = true;
+    for (size_t i = 0; ok && i < r->checkpoint.library_count; i++) {
+        const struct library_view *view = &r->checkpoint.libraries[i].view;
+        struct library_definition d;
+        ok = read_definition(r, view, &content, &d, why) && catalog_can_adopt(r->catalog, view, &d, why);
+    }
+    buf_fini(&content);
+    return ok;
+}
+
+/* *ret_usable: the checkpoint verifies with all its files. */
+static bool judge_checkpoint(struct recovery *r, bool *ret_usable, struct status *st) {
+    char why[CHECKPOINT_WHY_MAX] = "";
+    struct status failed = {0};
+    bool there = false;
+    bool sound = false;
+    *ret_usable = false;
+    recovery_tell(r, "checking the saved arenas", 0);
+    if (!checkpoint_read(r->options->data_dir_fd, &r->checkpoint, &there, why, st)) {
+        return false;
+    }
+    if (!there) {
+        return why_not(r, why);
+    }
+    r->reached_lsn = r->checkpoint.lsn;
+    if (!checkpoint_verify(r->options->data_dir_fd, &r->checkpoint, &sound, why, st)) {
+        return false;
+    }
+    if (!sound) {
+        return why_not(r, why);
+    }
+    if (!all_adoptable(r, &failed)) {
+        return failed.code == STATUS_NO_MEMORY ? status_no_memory(st) : why_not(r, failed.detail);
+    }
+    *ret_usable = true;
+    return true;
+}
+
+static bool only_closed(const struct oplog_record *record, void *ctx, struct status *st) {
+    (void)ctx;
+    return (record->op.len > 0 && record->op.data[0] == OP_LOG_CLOSE) || status_set(st, STATUS_CONFLICT, "there is more");
+}
+
+/* Nothing but the end of an orderly stop was logged after the checkpoint. */
+static bool log_ends_at_checkpoint(struct recovery *r) {
+    struct status ignored;
+    return recovery_last_lsn(r) == r->checkpoint.lsn ||
+           (recovery_last_lsn(r) > r->checkpoint.lsn && oplog_read_from(r->log, r->checkpoint.lsn + 1, only_closed, NULL, &ignored));
+}
+
+static bool adopt_all(struct recovery *r, struct status *st) {
+    for (size_t i = 0; i < r->checkpoint.library_count; i++) {
+        if (!catalog_adopt(r->catalog, &r->checkpoint.libraries[i].view, st)) {
+            /* Some may be taken over already, so this start cannot go another way. The next one will: it finds no checkpoint. */
+            struct status ignored;
+            (void)!checkpoint_remove(r->options->data_dir_fd, &ignored);
+            return false;
+        }
+    }
+    r->report.from_checkpoint = true;
+    return recovered_keys(r->options->idempotency, &r->checkpoint.keys, st) && checkpoint_remove(r->options->data_dir_fd, st);
+}
+
+/* Its place is in this log, or a repair has begun the log anew behind it. */
+static bool is_of_this_log(const struct recovery *r) {
+    struct oplog_position p;
+    oplog_position_get(r->log, &p);
+    return oplog_knows(r->log, r->live.place) || p.begun_behind == r->live.lsn;
+}
+
+/* A live checkpoint that lies beside: what is written from now on may go on from it. One that cannot be read is of no use. */
+static bool find_beside(struct recovery *r, struct status *st) {
+    char why[CHECKPOINT_WHY_MAX];
+    bool there = false;
+    if (!live_checkpoint_read(r->options->data_dir_fd, LIVE_CHECKPOINT_PATH, &r->live, &there, why, st)) {
+        return false;
+    }
+    if (there && (!is_of_this_log(r) || r->live.lsn > recovery_last_lsn(r))) {
+        live_checkpoint_fini(&r->live);
+    }
+    return true;
+}
+
+/* The arenas, where they can be taken as they are; *ret_done false: they cannot. */
+bool recovery_take_arenas(struct recovery *r, bool *ret_done, struct status *st) {
+    bool usable = false;
+    *ret_done = false;
+    if (!judge_checkpoint(r, &usable, st)) {
+        return false;
+    }
+    if (!usable) {
+        return true;
+    }
+    if (!recovery_open_log(r, r->checkpoint.lsn, st)) {
+        return false;
+    }
+    if (!log_ends_at_checkpoint(r)) {
+        return why_not(r, "the log goes on behind the checkpoint");
+    }
+    *ret_done = find_beside(r, st) && adopt_all(r, st);
+    return *ret_done;
+}
+
+/* --- going on from a live checkpoint --- */
+
+bool recovery_is_resumed(const struct recovery *r, const struct uuid *id) {
+    const struct live_library *l = r->from_live ? live_checkpoint_find(&r->live, id) : NULL;
+    return l != NULL && r->resumed[l - r->live.libraries];
+}
+
+static bool is_dropped(const struct recovery *r, const struct uuid *id) {
+    for (size_t i = 0; i < r->dropped_count; i++) {
+        if (uuid_equal(&r->dropped[i], id)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool add_dropped(struct recovery *r, const struct uuid *library, struct status *st) {
+    if (r->dropped_count == r->dropped_cap) {
+        size_t cap = r->dropped_cap == 0 ? DROPPED_FIRST_CAP : 2 * r->dropped_cap;
+        struct uuid *grown = (struct uuid *)realloc(r->dropped, cap * sizeof *grown);
+        if (grown == NULL) {
+            return status_no_memory(st);
+        }
+        r->dropped = grown;
+        r->dropped_cap = cap;
+    }
+    r->dropped[r->dropped_count++] = *library;
+    return true;
+}
+
+static bool note_dropped(const struct oplog_record *record, void *ctx, struct status *st) {
+    struct op_walk walk;
+    struct op op;
+    struct status ignored;
+    uint8_t type = record->op.len > 0 ? record->op.data[0] : 0;
+    bool ok = true;
+    if ((type != OP_LIBRARY_DELETE && type != OP_GROUP) || !op_walk_begin(&walk, record->op, NULL, &ignored)) {
+        return true; /* what does not decode is found by the replay */
+    }
+    while (ok && op_walk_next(&walk, &op)) {
+        ok = op.type != OP_LIBRARY_DELETE || add_dropped((struct recovery *)ctx, &op.library, st);
+    }
+    return ok;
+}
+
+/* What no other way of starting could do anything about. */
+static bool is_shortage(const struct status *st) {
+    return st->code == STATUS_NO_MEMORY || st->code == STATUS_NO_SPACE;
+}
+
+/* The log behind a live checkpoint, when it is this one's. *ret_open false: why_not says why. A fault of the log is reported by the way that is gone then. */
+static bool open_log_behind(struct recovery *r, bool *ret_open, struct status *st) {
+    struct recovery_options options = *r->options;
+    const struct recovery_options *given = r->options;
+    struct status failed = {0};
+    options.repair = false;
+    r->options = &options;
+    bool ok = recovery_open_log(r, r->live.lsn, &failed);
+    r->options = given;
+    *ret_open = ok && is_of_this_log(r);
+    if (!*ret_open) {
+        (void)why_not(r, ok ? "the live checkpoint belongs to another log" : failed.detail);
+        if (!ok && is_shortage(&failed)) {
+            *st = failed;
+            return false;
+        }
+        return true;
+    }
+    r->dropped_count = 0;
+    return oplog_read_from(r->log, r->live.lsn + 1, note_dropped, r, st);
+}
+
+static bool resume_library(struct recovery *r, size_t i, struct status *st) {
+    const struct live_library *l = &r->live.libraries[i];
+    struct status failed = {0};
+    if (live_restore_texts(r->vectors_fd, l, &failed) && live_resume(r->catalog, &r->live, l, &failed)) {
+        r->resumed[i] = true;
+        r->report.resumed++;
+        return true;
+    }
+    if (is_shortage(&failed)) {
+        *st = failed;
+        return false;
+    }
+    if (!is_dropped(r, &l->view.id)) {
+        r->report.rebuilt++;
+        log_status(LOG_LEVEL_WARN, "the arena of a library is not as its checkpoint says, and is made anew", &failed);
+        (void)why_not(r, failed.detail);
+    }
+    return true;
+}
+
+static bool resume_libraries(struct recovery *r, struct status *st) {
+    int64_t begin = clock_monotonic_us();
+    r->resumed = (bool *)calloc(r->live.library_count + 1, sizeof *r->resumed);
+    if (r->resumed == NULL) {
+        return status_no_memory(st);
+    }
+    if (!checkpoint_remove(r->options->data_dir_fd, st)) {
+        return false;
+    }
+    recovery_tell(r, "going on from the checkpoint", 0);
+    for (size_t i = 0; i < r->live.library_count; i++) {
+        if (!resume_library(r, i, st)) {
+            return false;
+        }
+    }
+    if (!recovered_keys(r->options->idempotency, &r->live.extra, st)) {
+        return false;
+    }
+    r->from_live = true;
+    r->report.from_live = true;
+    r->report.live_lsn = r->live.lsn;
+    /* So that the replay finds dimensions and models. Nobody is looking yet. */
+    catalog_publish(r->catalog, r->live.lsn, RECOVERY_PATIENCE_US, NULL, NULL);
+    r->report.resume_us = clock_monotonic_us() - begin;
+    return true;
+}
+
+/* r->live is one that can be gone on from, or empty. */
+static bool choose_live(struct recovery *r, bool *ret_found, struct status *st) {
+    static const char *const paths[] = {LIVE_CHECKPOINT_PATH, LIVE_CHECKPOINT_BEFORE_PATH};
+    *ret_found = false;
+    for (size_t i = 0; !*ret_found && i < sizeof paths / sizeof paths[0]; i++) {
+        char why[CHECKPOINT_WHY_MAX] = "";
+        bool there = false;
+        live_checkpoint_fini(&r->live);
+        if (!live_checkpoint_read(r->options->data_dir_fd, paths[i], &r->live, &there, why, st)) {
+            return false;
+        }
+        if (!there) {
+            (void)(why[0] != '\0' && why_not(r, why));
+        } else if (!open_log_behind(r, ret_found, st)) {
+            return false;
+        }
+    }
+    if (!*ret_found) {
+        live_checkpoint_fini(&r->live);
+    }
+    return true;
+}
+
+bool recovery_take_live(struct recovery *r, bool *ret_done, struct status *st) {
+    return choose_live(r, ret_done, st) && (!*ret_done || resume_libraries(r, st));
+}
