@@ -15,7 +15,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { PATH_BYTES = 128, DROPPED_FIRST_CAP = 16 };
+enum { PATH_BYTES = 128, DROPPED_FIRST_CAP = 16, LIVE_PATHS = 2 };
+
+static const char *const live_paths[LIVE_PATHS] = {LIVE_CHECKPOINT_PATH, LIVE_CHECKPOINT_BEFORE_PATH};
 
 /* --- the arenas as they are --- */
 
@@ -271,13 +273,12 @@ static bool resume_libraries(struct recovery *r, struct status *st) {
 
 /* r->live is one that can be gone on from, or empty. */
 static bool choose_live(struct recovery *r, bool *ret_found, struct status *st) {
-    static const char *const paths[] = {LIVE_CHECKPOINT_PATH, LIVE_CHECKPOINT_BEFORE_PATH};
     *ret_found = false;
-    for (size_t i = 0; !*ret_found && i < sizeof paths / sizeof paths[0]; i++) {
+    for (size_t i = 0; !*ret_found && i < LIVE_PATHS; i++) {
         char why[CHECKPOINT_WHY_MAX] = "";
         bool there = false;
         live_checkpoint_fini(&r->live);
-        if (!live_checkpoint_read(r->options->data_dir_fd, paths[i], &r->live, &there, why, st)) {
+        if (!live_checkpoint_read(r->options->data_dir_fd, live_paths[i], &r->live, &there, why, st)) {
             return false;
         }
         if (!there) {
@@ -292,6 +293,99 @@ static bool choose_live(struct recovery *r, bool *ret_found, struct status *st) 
     return true;
 }
 
+/* The newest that can be read, of which the log knows the place. */
+static bool choose_live_of_place(struct recovery *r, bool *ret_found, struct status *st) {
+    *ret_found = false;
+    for (size_t i = 0; !*ret_found && i < LIVE_PATHS; i++) {
+        char why[CHECKPOINT_WHY_MAX] = "";
+        bool there = false;
+        live_checkpoint_fini(&r->live);
+        if (!live_checkpoint_read(r->options->data_dir_fd, live_paths[i], &r->live, &there, why, st) ||
+            (there && !wal_knows_place(r->wal_fd, r->live.place, ret_found, st))) {
+            return false;
+        }
+    }
+    if (!*ret_found) {
+        live_checkpoint_fini(&r->live);
+    }
+    return true;
+}
+
+/* What failed to resume is in no catalog; the rest is taken out again. */
+static bool give_live_up(struct recovery *r, struct status *st) {
+    memset(r->resumed, 0, r->live.library_count * sizeof *r->resumed);
+    r->from_live = false;
+    r->report.from_live = false;
+    r->report.resumed = 0;
+    r->report.rebuilt = 0;
+    live_checkpoint_fini(&r->live);
+    return recovery_drop_all(r, st);
+}
+
+/* Of a damaged log, only what follows the checkpoint without a gap stays. */
+static bool note_dropped_behind(const struct oplog_record *record, void *ctx, struct status *st) {
+    struct recovery *r = (struct recovery *)ctx;
+    if (record->lsn != r->dropped_until + 1) {
+        return true;
+    }
+    r->dropped_until++;
+    return note_dropped(record, ctx, st);
+}
+
+/* Whether each library has its directory, or is deleted by what stays of the log: it may have been deleted by what does not. */
+static bool all_have_arenas(const struct recovery *r) {
+    bool all = true;
+    for (size_t i = 0; all && i < r->live.library_count; i++) {
+        const struct library_view *view = &r->live.libraries[i].view;
+        char directory[ARENA_DIRECTORY_MAX];
+        struct status ignored;
+        int fd = -1;
+        arena_directory_name(&view->id, view->directory, directory);
+        all = is_dropped(r, &view->id) || io_open_at(r->vectors_fd, directory, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, &fd, &ignored);
+        io_close(&fd);
+    }
+    return all;
+}
+
+/* Repairing, where the log is damaged: what the checkpoint covers needs no log, so when all its libraries stand, only the damage behind it costs anything. The log
+ * is touched when that is sure: what of it is good is needed for a library that does not stand, and where there is any, all of them go back to it together. */
+static bool take_live_of_damaged_log(struct recovery *r, bool *ret_done, struct status *st) {
+    struct wal_options options = {
+        .dir_fd = r->wal_fd, .segment_bytes = r->options->wal_segment_bytes, .max_record_bytes = r->options->max_record_bytes};
+    struct wal_report report;
+    struct status fault;
+    bool found = false;
+    *ret_done = false;
+    if (!choose_live_of_place(r, &found, st)) {
+        return false;
+    }
+    if (!found) {
+        return true;
+    }
+    r->dropped_count = 0;
+    r->dropped_until = r->live.lsn;
+    if (!wal_check(&options, note_dropped_behind, r, &report, &fault, st)) {
+        return false;
+    }
+    bool no_log = fault.code == STATUS_OK && report.records == 0;
+    if (!no_log && !all_have_arenas(r)) {
+        live_checkpoint_fini(&r->live);
+        return true;
+    }
+    if (!resume_libraries(r, st)) {
+        return false;
+    }
+    if (r->report.rebuilt > 0 && !no_log) {
+        return give_live_up(r, st);
+    }
+    r->report.why_not_checkpoint[0] = '\0';
+    *ret_done = recovery_open_log(r, r->live.lsn, st);
+    return *ret_done;
+}
+
 bool recovery_take_live(struct recovery *r, bool *ret_done, struct status *st) {
-    return choose_live(r, ret_done, st) && (!*ret_done || resume_libraries(r, st));
+    if (!choose_live(r, ret_done, st) || (*ret_done && !resume_libraries(r, st))) {
+        return false;
+    }
+    return *ret_done || !r->options->repair || take_live_of_damaged_log(r, ret_done, st);
 }

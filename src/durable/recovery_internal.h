@@ -25,6 +25,7 @@ struct recovery {
     struct uuid *dropped; /* libraries that the log deletes behind the checkpoint */
     size_t dropped_count;
     size_t dropped_cap;
+    uint64_t dropped_until; /* in a damaged log */
     float *leftover;
     size_t leftover_cap;
     struct recovery_report report;

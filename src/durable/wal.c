@@ -67,7 +67,6 @@
 
 #include "base/clock.h"
 #include "base/io.h"
-#include "durable/wal_scan.h"
 
 #include <fcntl.h>
 #include <inttypes.h>

@@ -40,5 +40,7 @@ MUST_CHECK bool wal_open(const struct wal_options *options, struct oplog **ret, 
  * fn (may be NULL) gets the records. *ret_fault: STATUS_OK, or what wal_open would refuse. false: it could not be read. */
 MUST_CHECK bool wal_check(const struct wal_options *options, oplog_record_fn fn, void *ctx, struct wal_report *ret_report,
                           struct status *ret_fault, struct status *st);
+/* Whether a segment that is there, damaged or not, is that place (oplog_position) or follows it; or there is none, of this log or another. */
+MUST_CHECK bool wal_knows_place(int dir_fd, uint64_t place, bool *ret, struct status *st);
 
 #endif

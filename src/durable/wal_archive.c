@@ -13,7 +13,6 @@
 #include "durable/wal_internal.h"
 
 #include "base/io.h"
-#include "durable/wal_scan.h"
 
 #include <errno.h>
 #include <fcntl.h>

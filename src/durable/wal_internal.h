@@ -3,7 +3,7 @@
 #ifndef QUIRE_DURABLE_WAL_INTERNAL_H
 #define QUIRE_DURABLE_WAL_INTERNAL_H
 
-#include "durable/wal_format.h"
+#include "durable/wal_scan.h"
 
 #include <pthread.h>
 
@@ -77,6 +77,12 @@ MUST_CHECK bool wal_sync_dir(int dir_fd, struct status *st);
 MUST_CHECK bool wal_erase(int fd, uint64_t from, uint64_t to, const char *name, struct status *st);
 /* Puts an end marker at `at`, which names next_lsn as the first LSN of the successor, and syncs. STATUS_NO_MEMORY: nothing was written. */
 MUST_CHECK bool wal_write_end(int fd, const struct wal_segment *segment, uint64_t at, uint64_t next_lsn, struct status *st);
+
+/* --- wal_rescue.c --- */
+/* Writes the records behind `broken->end` that follow each other and of which one has `lsn`, into a segment of their own, *ret; *ret_made false: there are none.
+ * The old one stays. `size`: of its file. */
+MUST_CHECK bool wal_rescue(int dir_fd, const struct wal_segment *segment, uint64_t size, const struct wal_scan *broken, uint64_t lsn, struct wal_segment *ret,
+                           bool *ret_made, struct status *st);
 
 /* --- wal_archive.c: the driver's --- */
 MUST_CHECK bool wal_archive(struct oplog *log, int dir_fd, bool with_last, struct oplog_archived *archived, struct status *st);

@@ -3,7 +3,8 @@
  *
  * The segments are judged in the order of the LSNs in their names, each against the one before it; the first fault ends it.
  * Without `repair` a fault is refused and nothing on disk has changed. With it, a segment that does not belong where it is or
- * cannot be read at all is set aside, which may leave a gap; at a gap or at damaged records the log is cut. What is set aside or
+ * cannot be read at all is set aside, which may leave a gap; at a gap or at damaged records the log is cut, but where that lies in
+ * what the caller has anyway (expect_lsn) and records that follow it are there: then all before those is set aside. What is set aside or
  * cut off is kept beside the log, under a name that ends in
  * ".damaged.<time>", because even a damaged segment may hold text that somebody can still read. Each such step, and the LSNs that are gone with it, is
  * a line of the server's log. The rules are those of wal.c.
@@ -13,7 +14,6 @@
 #include "base/clock.h"
 #include "base/io.h"
 #include "base/log.h"
-#include "durable/wal_scan.h"
 #include "store/op.h"
 
 #include <fcntl.h>
@@ -46,6 +46,12 @@ struct fault {
     size_t index;
     uint64_t lsn; /* the first that cannot be read */
     char what[STATUS_DETAIL_MAX];
+};
+
+struct place_search {
+    uint64_t place;
+    bool found;
+    bool any; /* segment */
 };
 
 struct opening {
@@ -461,6 +467,64 @@ static bool cut(struct opening *o, struct wal_report *report, struct status *st)
     return true;
 }
 
+/* Lets all segments before `first` go: what they hold is covered. From the front, so that a repair that is killed finds the same fault again. */
+static bool skip_to(struct opening *o, size_t first, struct status *st) {
+    for (size_t i = 0; i < first; i++) {
+        if (!set_aside(o, 0, st)) {
+            return false;
+        }
+        o->count--;
+        memmove(&o->found[0], &o->found[1], o->count * sizeof *o->found);
+    }
+    o->fault.kind = FAULT_NONE;
+    return true;
+}
+
+/* The records behind the damage in the segment of the fault, when they are wanted: as a segment that takes its place. */
+static bool rescue(struct opening *o, bool *ret_made, struct status *st) {
+    struct found *f = &o->found[o->fault.index];
+    struct wal_segment made;
+    if (!wal_rescue(o->options->dir_fd, &f->segment, f->size, &f->scan, o->options->expect_lsn + 1, &made, ret_made, st)) {
+        return false;
+    }
+    if (!*ret_made) {
+        return true;
+    }
+    log_warn("repair: what follows the damage in %s is kept from LSN %" PRIu64 " on, in %s", f->segment.name, made.header.first_lsn, made.name);
+    size_t at = o->fault.index + 1;
+    if (!add_found(o, made.name, made.header.first_lsn, st)) {
+        return false;
+    }
+    struct found rescued = o->found[o->count - 1];
+    memmove(&o->found[at + 1], &o->found[at], (o->count - 1 - at) * sizeof *o->found);
+    o->found[at] = rescued;
+    return skip_to(o, at, st);
+}
+
+/* A fault in what a snapshot or checkpoint covers, with records behind it that go on behind that: they are kept, and what is covered is let go. */
+static bool skip_covered(struct opening *o, bool *ret_skipped, struct status *st) {
+    uint64_t next = o->options->expect_lsn + 1;
+    *ret_skipped = false;
+    if (o->fault.lsn >= next) {
+        return true;
+    }
+    if (!look_behind(o, st)) {
+        return false;
+    }
+    if (highest_known(o) < next) {
+        return true;
+    }
+    log_warn("repair: %s; a snapshot or checkpoint covers up to LSN %" PRIu64, o->fault.what, next - 1);
+    for (size_t i = o->count - 1; i > o->fault.index; i--) {
+        const struct wal_header *h = &o->found[i].segment.header;
+        if (h->first_lsn == o->found[i].name_lsn && h->first_lsn <= next && uuid_equal(&h->instance, &o->found[o->fault.index].segment.header.instance)) {
+            *ret_skipped = true;
+            return skip_to(o, i, st);
+        }
+    }
+    return o->fault.kind != FAULT_BYTES || rescue(o, ret_skipped, st);
+}
+
 /* --- standing ready --- */
 
 /* The last batch was perhaps never synced, or in vain: the process that wrote it may have died before, or because that failed. Now that it was found and will be
@@ -574,6 +638,18 @@ static bool judge_all(struct opening *o, struct status *st) {
     return true;
 }
 
+/* With repair, anew behind each fault in what is covered. */
+static bool judge_all_wanted(struct opening *o, struct status *st) {
+    bool again = true;
+    while (again) {
+        again = false;
+        if (!judge_all(o, st) || (o->fault.kind != FAULT_NONE && o->options->repair && !skip_covered(o, &again, st))) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool judge(struct opening *o, struct wal_report *report, struct status *st) {
     if (!list_segments(o, st)) {
         return false;
@@ -585,7 +661,7 @@ static bool judge(struct opening *o, struct wal_report *report, struct status *s
                           "it. Put it back, or start once with `quired --repair` to go on without it",
                           must_reach(o));
     }
-    if (!judge_all(o, st)) {
+    if (!judge_all_wanted(o, st)) {
         return false;
     }
     if (o->front_lost_until > 0) {
@@ -597,13 +673,41 @@ static bool judge(struct opening *o, struct wal_report *report, struct status *s
     return !o->changed || wal_sync_dir(o->options->dir_fd, st);
 }
 
-/* Hands out the records of one segment as far as they follow each other. */
+static bool is_place(int dir_fd, const char *name, void *ctx, struct status *st) {
+    struct place_search *search = (struct place_search *)ctx;
+    uint8_t page[WAL_HEADER_BYTES];
+    struct wal_header h;
+    struct status ignored;
+    size_t have = 0;
+    uint64_t lsn = 0;
+    int fd = -1;
+    if (!wal_name_parse(name, &lsn)) {
+        return true;
+    }
+    bool ok = io_open_at(dir_fd, name, O_RDONLY | O_NOFOLLOW, 0, &fd, st) && io_pread(fd, page, sizeof page, 0, &have, st);
+    io_close(&fd);
+    search->any = true;
+    if (ok && have == sizeof page && wal_header_decode(page, &h, &ignored)) {
+        search->found = search->found || h.segment_id == search->place || h.previous_id == search->place;
+    }
+    return ok;
+}
+
+bool wal_knows_place(int dir_fd, uint64_t place, bool *ret, struct status *st) {
+    struct place_search search = {.place = place};
+    bool ok = io_each_entry(dir_fd, "the log's directory", is_place, &search, st);
+    *ret = search.found || !search.any;
+    return ok;
+}
+
+/* Hands out the records of one segment, also behind damage. */
 static bool read_segment(const struct opening *o, size_t i, oplog_record_fn fn, void *ctx, struct status *st) {
     const struct found *f = &o->found[i];
     uint8_t page[WAL_HEADER_BYTES];
     struct wal_header header;
     struct wal_window window;
     struct wal_scan scan;
+    struct wal_run run = {.first_lsn = 1}; /* there may be one */
     struct status ignored;
     size_t have = 0;
     off_t size = 0;
@@ -613,6 +717,9 @@ static bool read_segment(const struct opening *o, size_t i, oplog_record_fn fn, 
     if (ok && have == sizeof page && wal_header_decode(page, &header, &ignored)) {
         wal_window_init(&window, fd, (uint64_t)size < header.bytes ? (uint64_t)size : header.bytes);
         ok = wal_scan_segment(&window, &header, 0, fn, ctx, &scan, st);
+        while (ok && !scan.ended && run.first_lsn != 0) {
+            ok = wal_find_run(&window, &header, &scan, 0, &run, st) && (run.first_lsn == 0 || wal_scan_run(&window, &header, &run, fn, ctx, &scan, st));
+        }
         wal_window_fini(&window);
     }
     io_close(&fd);

@@ -9,7 +9,6 @@
 #include "durable/wal_internal.h"
 
 #include "base/io.h"
-#include "durable/wal_scan.h"
 
 #include <fcntl.h>
 

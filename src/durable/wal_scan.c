@@ -95,10 +95,9 @@ static bool follows(const struct wal_record *r, const struct wal_scan *scan, uin
     return r->lsn == scan->next_lsn && (r->batch_index == 0 || r->batch_index == next_in_batch);
 }
 
-bool wal_scan_segment(struct wal_window *w, const struct wal_header *h, uint64_t from, oplog_record_fn fn, void *ctx,
-                      struct wal_scan *ret, struct status *st) {
-    struct wal_scan scan = {.end = WAL_HEADER_BYTES, .last_batch = WAL_HEADER_BYTES, .next_lsn = h->first_lsn};
-    uint64_t next_in_batch = 0;
+/* Goes on from scan, whose next record may be in the middle of a batch. */
+static bool scan_on(struct wal_window *w, const struct wal_header *h, struct wal_scan scan, uint64_t next_in_batch, uint64_t from, oplog_record_fn fn,
+                    void *ctx, struct wal_scan *ret, struct status *st) {
     for (;;) {
         struct wal_record r;
         const uint8_t *data = NULL;
@@ -134,6 +133,24 @@ bool wal_scan_segment(struct wal_window *w, const struct wal_header *h, uint64_t
     return true;
 }
 
+bool wal_scan_segment(struct wal_window *w, const struct wal_header *h, uint64_t from, oplog_record_fn fn, void *ctx,
+                      struct wal_scan *ret, struct status *st) {
+    const struct wal_scan begin = {.end = WAL_HEADER_BYTES, .last_batch = WAL_HEADER_BYTES, .next_lsn = h->first_lsn};
+    return scan_on(w, h, begin, 0, from, fn, ctx, ret, st);
+}
+
+bool wal_scan_run(struct wal_window *w, const struct wal_header *h, const struct wal_run *run, oplog_record_fn fn, void *ctx, struct wal_scan *ret,
+                  struct status *st) {
+    const struct wal_scan begin = {.end = run->at, .last_batch = run->at, .next_lsn = run->first_lsn};
+    struct wal_record r;
+    const uint8_t *data = NULL;
+    bool valid = false;
+    if (!record_at(w, h, run->at, &r, &data, &valid, st)) {
+        return false;
+    }
+    return scan_on(w, h, begin, valid ? r.batch_index : 0, run->first_lsn, fn, ctx, ret, st);
+}
+
 /* Where the run of zeros that begins at `at` ends within the window's bytes; `at` itself when there is none. */
 static size_t skip_zeros(const uint8_t *data, size_t at, size_t end) {
     while (end - at >= WORD && load_u64le(data + at) == 0) {
@@ -145,10 +162,35 @@ static size_t skip_zeros(const uint8_t *data, size_t at, size_t end) {
     return at;
 }
 
-/* A record that lies behind the end of the readable part. One with an LSN that cannot be there (more than there is room for
- * records before it) is chance. */
+/* From *at on, the first place where a record may begin: behind all bytes that are zero, but for those that it may begin with (a CRC can), up to its type, which
+ * is not. *at is w->size when nothing but zeros is left. */
+static bool skip_to_bytes(struct wal_window *w, uint64_t *at, struct status *st) {
+    while (*at < w->size) {
+        const uint8_t *data = NULL;
+        size_t have = 0;
+        if (!wal_window_get(w, *at, WAL_RECORD_HEAD_MAX, &data, &have, st)) {
+            return false;
+        }
+        size_t zeros = skip_zeros(data, 0, have);
+        if (have == 0 || (zeros == have && *at + have == w->size)) {
+            *at = w->size;
+            break;
+        }
+        *at += zeros > TYPE_OFFSET ? zeros - TYPE_OFFSET : 0;
+        if (zeros < have) {
+            break;
+        }
+    }
+    return true;
+}
+
+/* Whether a record that lies behind the end of the readable part can be there. With an LSN that there is no room for records before, it is chance. */
+static bool is_plausible(const struct wal_record *r, const struct wal_scan *scan, uint64_t at) {
+    return r->lsn >= scan->next_lsn && r->lsn - scan->next_lsn <= (at - scan->end) / WAL_RECORD_LEAST;
+}
+
 static void note_record(const struct wal_record *r, const struct wal_scan *scan, uint64_t at, struct wal_evidence *e) {
-    if (r->lsn < scan->next_lsn || r->lsn - scan->next_lsn > (at - scan->end) / WAL_RECORD_LEAST) {
+    if (!is_plausible(r, scan, at)) {
         return;
     }
     /* An end marker and a guard carry the LSN that follows, and were written alone, when all records before them were durable. */
@@ -181,24 +223,16 @@ bool wal_find_evidence(struct wal_window *w, const struct wal_header *h, const s
                        struct status *st) {
     struct wal_evidence e = {.tail_end = scan->end + scan->guard};
     uint64_t at = e.tail_end;
-    while (at < w->size) {
+    for (;;) {
+        struct wal_record r;
         const uint8_t *data = NULL;
-        size_t have = 0;
-        if (!wal_window_get(w, at, WAL_RECORD_HEAD_MAX, &data, &have, st)) {
+        bool valid = false;
+        if (!skip_to_bytes(w, &at, st)) {
             return false;
         }
-        /* A record may begin with zeros (a CRC can): the search goes on from the first place whose type would be the byte that is
-         * none. */
-        size_t zeros = skip_zeros(data, 0, have);
-        if (have == 0 || (zeros == have && at + have == w->size)) {
+        if (at >= w->size) {
             break;
         }
-        at += zeros > TYPE_OFFSET ? zeros - TYPE_OFFSET : 0;
-        if (zeros == have) {
-            continue;
-        }
-        struct wal_record r;
-        bool valid = false;
         if (!record_at(w, h, at, &r, &data, &valid, st)) {
             return false;
         }
@@ -218,5 +252,32 @@ bool wal_find_evidence(struct wal_window *w, const struct wal_header *h, const s
         return false;
     }
     *ret = e;
+    return true;
+}
+
+bool wal_find_run(struct wal_window *w, const struct wal_header *h, const struct wal_scan *scan, uint64_t lsn, struct wal_run *ret, struct status *st) {
+    *ret = (struct wal_run){0};
+    for (uint64_t at = scan->end + scan->guard; at < w->size;) {
+        struct wal_record r;
+        const uint8_t *data = NULL;
+        bool valid = false;
+        if (!skip_to_bytes(w, &at, st) || !record_at(w, h, at, &r, &data, &valid, st)) {
+            return false;
+        }
+        if (!valid || r.type != WAL_RECORD_OP || !is_plausible(&r, scan, at)) {
+            at++;
+            continue;
+        }
+        const struct wal_run run = {.at = at, .first_lsn = r.lsn};
+        struct wal_scan whole;
+        if (!wal_scan_run(w, h, &run, NULL, NULL, &whole, st)) {
+            return false;
+        }
+        if (lsn == 0 || (r.lsn <= lsn && whole.next_lsn > lsn)) {
+            *ret = run;
+            return true;
+        }
+        at = whole.end;
+    }
     return true;
 }

@@ -37,6 +37,18 @@ struct wal_scan {
 MUST_CHECK bool wal_scan_segment(struct wal_window *w, const struct wal_header *h, uint64_t from, oplog_record_fn fn, void *ctx,
                                  struct wal_scan *ret, struct status *st);
 
+/* Records that follow each other, behind damage. */
+struct wal_run {
+    uint64_t at; /* offset of the first */
+    uint64_t first_lsn; /* 0: there is none */
+};
+/* The first run behind scan->end; with an lsn, that has it. */
+MUST_CHECK bool wal_find_run(struct wal_window *w, const struct wal_header *h, const struct wal_scan *scan, uint64_t lsn, struct wal_run *ret,
+                             struct status *st);
+/* Reads it as wal_scan_segment does. */
+MUST_CHECK bool wal_scan_run(struct wal_window *w, const struct wal_header *h, const struct wal_run *run, oplog_record_fn fn, void *ctx, struct wal_scan *ret,
+                             struct status *st);
+
 /* What lies behind the last valid record. */
 struct wal_evidence {
     uint64_t durable_lsn; /* the highest that some valid record there claims; 0: none */
