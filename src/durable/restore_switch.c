@@ -26,7 +26,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-enum { PATH_BYTES = 128, FILE_MODE = 0600, NAMES_OF_A_SECOND = 1000 };
+enum { PATH_BYTES = 128, FILE_MODE = 0600, NAMES_OF_A_SECOND = 1000, TIME_AT = sizeof RESTORE_REPLACED_PREFIX - 1, TIME_BYTES = 15 };
 
 static const char *const parts[] = {"wal", "snapshots", "vectors"};
 enum { PARTS = sizeof parts / sizeof parts[0] };
@@ -142,35 +142,6 @@ static bool decide(int dir_fd, const char *from, const char *aside, struct statu
            io_rename_at(dir_fd, from, dir_fd, RESTORE_READY, st) && io_fsync_dir(dir_fd, ".", st) && restore_complete(dir_fd, NULL, st);
 }
 
-/* A time that goes back, or two restores in a second: the number behind it is the next one then. */
-static bool free_name(int dir_fd, char out[RESTORE_NAME_MAX], struct status *st) {
-    char now[16];
-    bool taken = true;
-    date_time_format(clock_wall_us(), now);
-    for (unsigned n = 0; taken; n++) {
-        if (n == NAMES_OF_A_SECOND) {
-            return status_set(st, STATUS_BUSY, "too many restores in one second");
-        }
-        (void)snprintf(out, RESTORE_NAME_MAX, RESTORE_REPLACED_PREFIX "%s.%03u", now, n);
-        if (!there(dir_fd, out, &taken, st)) {
-            return false;
-        }
-    }
-    return true;
-}
-
-bool restore_switch(int data_dir_fd, char ret_aside[RESTORE_NAME_MAX], struct status *st) {
-    char aside[RESTORE_NAME_MAX];
-    bool kept = false;
-    if (!free_name(data_dir_fd, aside, st) || !decide(data_dir_fd, RESTORE_NEW, aside, st) || !there(data_dir_fd, aside, &kept, st)) {
-        return false;
-    }
-    (void)snprintf(ret_aside, RESTORE_NAME_MAX, "%s", kept ? aside : "");
-    return true;
-}
-
-/* --- what was replaced --- */
-
 static bool keep_newest(int dir_fd, const char *name, void *ctx, struct status *st) {
     char *newest = (char *)ctx;
     (void)dir_fd;
@@ -180,6 +151,36 @@ static bool keep_newest(int dir_fd, const char *name, void *ctx, struct status *
     }
     return true;
 }
+
+/* Behind all that there are, because the one that was replaced last is found by its name: where the clock has gone back, or two restores came in a second, it has
+ * the time of the newest and the next number. */
+static bool next_name(int dir_fd, char out[RESTORE_NAME_MAX], struct status *st) {
+    char newest[RESTORE_NAME_MAX] = "";
+    char now[16];
+    unsigned number = 0;
+    if (!io_each_entry(dir_fd, "the data directory", keep_newest, newest, st)) {
+        return false;
+    }
+    date_time_format(clock_wall_us(), now);
+    if (newest[0] != '\0' && strncmp(newest + TIME_AT, now, TIME_BYTES) >= 0) {
+        memcpy(now, newest + TIME_AT, TIME_BYTES);
+        number = (unsigned)strtoul(newest + TIME_AT + TIME_BYTES + 1, NULL, 10) + 1;
+    }
+    (void)snprintf(out, RESTORE_NAME_MAX, RESTORE_REPLACED_PREFIX "%s.%03u", now, number);
+    return number < NAMES_OF_A_SECOND || status_set(st, STATUS_BUSY, "too many restores in one second");
+}
+
+bool restore_switch(int data_dir_fd, char ret_aside[RESTORE_NAME_MAX], struct status *st) {
+    char aside[RESTORE_NAME_MAX];
+    bool kept = false;
+    if (!next_name(data_dir_fd, aside, st) || !decide(data_dir_fd, RESTORE_NEW, aside, st) || !there(data_dir_fd, aside, &kept, st)) {
+        return false;
+    }
+    (void)snprintf(ret_aside, RESTORE_NAME_MAX, "%s", kept ? aside : "");
+    return true;
+}
+
+/* --- what was replaced --- */
 
 /* In two steps, so that nothing half-removed is taken for a state that could be put back. */
 static bool remove_replaced(int dir_fd, const char *name, void *ctx, struct status *st) {

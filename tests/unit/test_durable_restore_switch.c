@@ -216,6 +216,29 @@ static void what_was_replaced_is_kept_and_comes_back(void **state) {
     scratch_remove(&s);
 }
 
+/* The one that was replaced last, also where the clock had been ahead before. */
+static void what_was_replaced_last_comes_back_first(void **state) {
+    struct scratch s;
+    struct status st = {0};
+    char aside[RESTORE_NAME_MAX];
+    char from[RESTORE_NAME_MAX];
+    (void)state;
+    scratch_make(&s);
+    prepare_switch(s.fd);
+    file_write(s.fd, "LOCK", slice_str(""));
+    assert_int_equal(mkdirat(s.fd, "replaced.21991231_235959.007", 0700), 0);
+    make_state(s.fd, "replaced.21991231_235959.007", "oldest");
+    assert_true(restore_switch(s.fd, aside, &st));
+    assert_string_equal(aside, "replaced.21991231_235959.008");
+    assert_true(restore_undo(s.path, from, &st));
+    assert_string_equal(from, aside);
+    assert_true(has_state(s.fd, "", "old", "new"));
+    assert_true(restore_undo(s.path, from, &st));
+    assert_string_equal(from, "replaced.21991231_235959.007");
+    assert_true(has_state(s.fd, "", "oldest", "old"));
+    scratch_remove(&s);
+}
+
 static void a_new_directory_has_nothing_to_keep(void **state) {
     struct scratch s;
     struct status st = {0};
@@ -279,6 +302,7 @@ int main(void) {
         cmocka_unit_test(a_switch_that_fails_everywhere),
         cmocka_unit_test(an_undo_that_fails_everywhere),
         cmocka_unit_test(what_was_replaced_is_kept_and_comes_back),
+        cmocka_unit_test(what_was_replaced_last_comes_back_first),
         cmocka_unit_test(a_new_directory_has_nothing_to_keep),
         cmocka_unit_test(only_what_is_ours_is_removed),
         cmocka_unit_test(a_state_that_is_decided_for_says_where_the_old_one_goes),
