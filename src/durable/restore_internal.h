@@ -19,6 +19,7 @@
 #define RESTORE_ASIDE_FILE "aside" /* in restore.ready: the name under which the old state goes */
 #define RESTORE_REPLACED_PREFIX "replaced."
 #define RESTORE_DIRECTORY_MODE 0700
+#define RESTORE_ONLY_NAME "snapshot_00000000_000000.tar.zst" /* what an archive is called inside whose name is none of ours */
 
 /* --- restore_source.c --- */
 

@@ -19,6 +19,7 @@
 #include "store/op.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 /* A batch that is larger than wal_segment_bytes has a segment of its own: two operations of the widest limit and some. */
@@ -247,22 +248,32 @@ static bool step_over_lost(struct log_reading *l) {
     return false;
 }
 
+/* What can be done where not all can be read. */
+static void advise(uint64_t reached, const char *otherwise, char *out, size_t cap) {
+    out[0] = '\0';
+    if (reached > 0) { /* else nothing is left to be restored */
+        (void)snprintf(out, cap, "%s --to-lsn %" PRIu64, otherwise, reached);
+    }
+}
+
 /* What is known to have existed behind the last record that was found. */
 static bool nothing_missing(const struct log_reading *l, struct status *st) {
+    enum { ADVICE_MAX = 96 };
+    char advice[ADVICE_MAX];
     uint64_t reached = l->reader->lsn;
     for (size_t i = 0; i < l->count; i++) {
         if (l->segments[i].header.first_lsn > reached + 1) {
+            advise(reached, ", without them as far as", advice, sizeof advice);
             return status_set(st, STATUS_CORRUPT,
                               "LSN %" PRIu64 " to %" PRIu64 " are in no segment: %s begins behind them. With --log and the directory that has them, all can be "
-                              "restored, without them as far as --to-lsn %" PRIu64,
-                              reached + 1, l->segments[i].header.first_lsn - 1, l->segments[i].file->name, reached);
+                              "restored%s",
+                              reached + 1, l->segments[i].header.first_lsn - 1, l->segments[i].file->name, advice);
         }
     }
     if (l->highest > reached) {
-        return status_set(st, STATUS_CORRUPT,
-                          "LSN %" PRIu64 " cannot be read, and later records say that up to LSN %" PRIu64 " all was durable. It can be restored as far as "
-                          "--to-lsn %" PRIu64,
-                          reached + 1, l->highest, reached);
+        advise(reached, ". It can be restored as far as", advice, sizeof advice);
+        return status_set(st, STATUS_CORRUPT, "LSN %" PRIu64 " cannot be read, and later records say that up to LSN %" PRIu64 " all was durable%s", reached + 1,
+                          l->highest, advice);
     }
     return true;
 }

@@ -53,6 +53,21 @@ bool restore_send(struct restore_reader *r, enum restore_frame_kind kind, uint64
     return write_all(r->pipe, &frame, sizeof frame, st) && write_all(r->pipe, payload.data, payload.len, st);
 }
 
+/* A text for the user, who knows the archive by the name that he gave it. */
+static bool send_text(struct restore_reader *r, enum restore_frame_kind kind, int64_t time_us, uint64_t count, const char *text, struct status *st) {
+    struct buf told = {0};
+    const char *found = NULL;
+    while ((found = strstr(text, RESTORE_ONLY_NAME)) != NULL && r->source->archive_given[0] != '\0') {
+        buf_put(&told, text, (size_t)(found - text));
+        buf_put_slice(&told, slice_str(r->source->archive_given));
+        text = found + strlen(RESTORE_ONLY_NAME);
+    }
+    buf_put_slice(&told, slice_str(text));
+    bool ok = buf_check(&told, st) && restore_send(r, kind, 0, time_us, count, buf_slice(&told), st);
+    buf_fini(&told);
+    return ok;
+}
+
 void restore_note(struct restore_reader *r, const char *fmt, ...) {
     char text[NOTE_MAX];
     struct status ignored;
@@ -60,7 +75,7 @@ void restore_note(struct restore_reader *r, const char *fmt, ...) {
     va_start(args, fmt);
     (void)vsnprintf(text, sizeof text, fmt, args);
     va_end(args);
-    (void)!restore_send(r, FRAME_NOTE, 0, 0, 0, slice_str(text), &ignored);
+    (void)!send_text(r, FRAME_NOTE, 0, 0, text, &ignored);
 }
 
 /* --- giving up what it inherited --- */
@@ -144,7 +159,8 @@ struct sending {
     int64_t time_us;
 };
 
-/* Vectors that a model made are left out: whether this server's model would make the same is not known here. They are made again from the text. */
+/* Vectors beside an op are left out: they are of a model that runs in the server, which makes them again from the text sooner than a log with them is read. Those of
+ * callers and providers are ops. */
 static bool send_op(const struct snapshot_op *item, void *ctx, struct status *st) {
     const struct sending *s = (const struct sending *)ctx;
     return restore_send(s->reader, FRAME_OP, s->lsn, s->time_us, 0, item->op->bytes, st);
@@ -289,7 +305,7 @@ static _Noreturn void run_child(struct restore_reader *r, pid_t parent) {
             (void)status_set(&st, STATUS_TOO_LARGE, "reading it takes more memory than the %" PRIu64 " MB that a reader may have, or than there is",
                              READER_MEMORY / 1000000);
         }
-        (void)!restore_send(r, FRAME_FAILED, 0, st.sys_errno, (uint64_t)st.code, slice_str(st.detail), &ignored);
+        (void)!send_text(r, FRAME_FAILED, st.sys_errno, (uint64_t)st.code, st.detail, &ignored);
     }
     _exit(ok ? 0 : 1);
 }

@@ -17,7 +17,6 @@
 #include <sys/stat.h>
 
 enum { ARCHIVES_MAX = 4096, SEGMENTS_MAX = 262144, FILES_FIRST_CAP = 16, BLOCK_BYTES = 512 /* of st_blocks */ };
-#define ONLY_NAME "snapshot_00000000_000000.tar.zst" /* what an archive is called whose name is none of ours */
 
 void restore_source_init(struct restore_source *s) {
     *s = (struct restore_source){.snapshots_fd = -1, .lock_fd = -1};
@@ -224,8 +223,8 @@ static bool open_archive_source(struct restore_source *s, const char *given, str
     (void)snprintf(file, sizeof file, "%s", path);
     const char *name = basename(file);
     (void)snprintf(s->archive_given, sizeof s->archive_given, "%.127s", name);
-    (void)snprintf(s->archive, sizeof s->archive, "%s", is_archive(name) ? name : ONLY_NAME);
-    return open_snapshots(s, AT_FDCWD, dirname(directory), st) && (is_archive(name) || add_archive(s, AT_FDCWD, path, ONLY_NAME, st));
+    (void)snprintf(s->archive, sizeof s->archive, "%s", is_archive(name) ? name : RESTORE_ONLY_NAME);
+    return open_snapshots(s, AT_FDCWD, dirname(directory), st) && (is_archive(name) || add_archive(s, AT_FDCWD, path, RESTORE_ONLY_NAME, st));
 }
 
 static bool open_source(struct restore_source *s, const char *path, int into_fd, struct status *st) {

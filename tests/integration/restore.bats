@@ -91,6 +91,12 @@ content_of() {
     mv "$instance/copies/${archive##*/}" "$instance/somewhere"
     restore "$instance/somewhere" --into "$instance/other"
     content_of "$instance/other" | diff "$BATS_TEST_TMPDIR/before" -
+    # And it is called by that name.
+    head -c 300 "$instance/somewhere" >"$instance/a half"
+    run restore "$instance/a half" --into "$instance/none"
+    echo "$output"
+    [ "$status" != 0 ]
+    [[ $output == *"a half"* && $output != *snapshot_00000000* ]]
 }
 
 @test "a point in time: written, noted, written on, deleted, killed; back to each note exactly" {

@@ -133,6 +133,7 @@ static void expect_refused(struct logs *l, const struct restore_target *target, 
     struct status st = {0};
     uint64_t reached = 0;
     assert_false(take(l, 0, target, &reached, &st));
+    assert_null(strstr(st.detail, "--to-lsn 0")); /* which is no target */
     if (strstr(st.detail, what) == NULL || (name != NULL && strstr(st.detail, name) == NULL)) {
         fail_msg("%s", st.detail);
     }
