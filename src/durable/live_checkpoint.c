@@ -26,6 +26,7 @@
 #include "base/crc32c.h"
 #include "base/io.h"
 #include "base/log.h"
+#include "store/exchange.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -373,12 +374,20 @@ static void remove_pages(const struct live_checkpointer *k, const struct needed 
     (void)closedir(dir);
 }
 
-/* Directories that compactions have replaced: an earlier number of a library that is alive. */
+/* Then the other directories are, or may become, a side's (store/exchange.h). One that is begun just now has a number above this view's. */
+static bool is_exchanging(const struct live_checkpointer *k, const struct uuid *id) {
+    struct library *lib = catalog_acquire(k->options.catalog, id);
+    bool exchanging = lib == NULL || library_exchange_state(lib) != EXCHANGE_NONE;
+    catalog_release(k->options.catalog, lib);
+    return exchanging;
+}
+
+/* Directories that compactions and exchanges have replaced: an earlier number of a library that is alive. */
 static void remove_directories(const struct live_checkpointer *k, const struct needed *n, const struct library_view *view) {
     struct status st;
     DIR *dir = NULL;
     char bare[ARENA_DIRECTORY_MAX];
-    if (view->directory == 0 || !io_open_dir(k->options.data_dir_fd, "vectors", O_NOFOLLOW, "the directory vectors/", &dir, &st)) {
+    if (view->directory == 0 || is_exchanging(k, &view->id) || !io_open_dir(k->options.data_dir_fd, "vectors", O_NOFOLLOW, "the directory vectors/", &dir, &st)) {
         return;
     }
     arena_directory_name(&view->id, 0, bare);
@@ -390,7 +399,7 @@ static void remove_directories(const struct live_checkpointer *k, const struct n
         arena_directory_name(&view->id, number, name);
         if (strcmp(e->d_name, name) == 0 && number < view->directory && !names_directory(n, &view->id, number) &&
             !io_remove_tree(dirfd(dir), e->d_name, &st)) {
-            log_status(LOG_LEVEL_WARN, "the files of before a compaction stay", &st);
+            log_status(LOG_LEVEL_WARN, "the files of an arena that was replaced stay", &st);
         }
     }
     (void)closedir(dir);

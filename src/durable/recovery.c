@@ -176,6 +176,12 @@ static bool find_vectors(struct recovery *r, const struct snapshot_op *item, con
     return salvage_vectors(r->salvage, item->op, &view, same_model ? item->vectors : NULL, ret, st);
 }
 
+/* A library has another model from here on. */
+static bool note_exchanged(struct recovery *r, const struct uuid *library, struct status *st) {
+    salvage_look_again(r->salvage, library);
+    return uuid_list_has(&r->exchanged, library) || uuid_list_add(&r->exchanged, library, st);
+}
+
 static bool apply(struct recovery *r, const struct snapshot_op *item, uint64_t lsn, int64_t time_us, struct status *st) {
     const float *vectors = NULL;
     if (!reserve(r, item->op, st) || !find_vectors(r, item, &vectors, st)) {
@@ -183,9 +189,14 @@ static bool apply(struct recovery *r, const struct snapshot_op *item, uint64_t l
         return false;
     }
     catalog_apply(r->catalog, item->op, lsn, time_us, vectors, NULL);
-    if (item->op->type == OP_LIBRARY_CREATE || item->op->type == OP_LIBRARY_DELETE) {
+    bool exchanged = item->op->type == OP_LIBRARY_MODEL && item->op->switches;
+    if (item->op->type == OP_LIBRARY_CREATE || item->op->type == OP_LIBRARY_DELETE || exchanged) {
         /* So that the next ones find its dimension and model, or its files gone. Nobody is looking yet. */
         catalog_publish(r->catalog, lsn, RECOVERY_PATIENCE_US, NULL, NULL);
+    }
+    if (exchanged && !note_exchanged(r, &item->op->library, st)) {
+        r->no_way_on = true;
+        return false;
     }
     count_op(r);
     return true;
@@ -389,9 +400,19 @@ static bool replay(struct recovery *r, struct status *st) {
     return ok;
 }
 
+/* The vectors of the models that libraries have now, as far as they lie there. */
+static bool fill_exchanged(struct recovery *r, struct status *st) {
+    bool ok = true;
+    catalog_publish(r->catalog, recovery_last_lsn(r), RECOVERY_PATIENCE_US, NULL, NULL);
+    for (size_t i = 0; ok && i < r->exchanged.count; i++) {
+        ok = salvage_fill(r->salvage, r->catalog, &r->exchanged.at[i], st);
+    }
+    return ok;
+}
+
 static bool rebuild(struct recovery *r, struct status *st) {
     bool loaded = r->from_live && r->report.rebuilt == 0 ? prepare_rebuild(r, st) : load_newest(r, st);
-    return loaded && replay(r, st) && resume_graphs(r, st) && salvage_end(r->salvage, st);
+    return loaded && replay(r, st) && resume_graphs(r, st) && fill_exchanged(r, st) && salvage_end(r->salvage, r->catalog, st);
 }
 
 /* --- the report --- */
@@ -465,7 +486,8 @@ bool recovery_run(const struct recovery_options *options, struct catalog *c, str
     bool ok = recover(&r, st);
     checkpoint_fini(&r.checkpoint);
     free(r.resumed);
-    free(r.dropped);
+    log_survey_fini(&r.survey);
+    free(r.exchanged.at);
     free(r.leftover);
     salvage_free(r.salvage);
     io_close(&r.wal_fd);

@@ -15,7 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { PATH_BYTES = 128, DROPPED_FIRST_CAP = 16, LIVE_PATHS = 2 };
+enum { PATH_BYTES = 128, LIVE_PATHS = 2 };
 
 static const char *const live_paths[LIVE_PATHS] = {LIVE_CHECKPOINT_PATH, LIVE_CHECKPOINT_BEFORE_PATH};
 
@@ -159,44 +159,6 @@ bool recovery_is_resumed(const struct recovery *r, const struct uuid *id) {
     return l != NULL && r->resumed[l - r->live.libraries];
 }
 
-static bool is_dropped(const struct recovery *r, const struct uuid *id) {
-    for (size_t i = 0; i < r->dropped_count; i++) {
-        if (uuid_equal(&r->dropped[i], id)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool add_dropped(struct recovery *r, const struct uuid *library, struct status *st) {
-    if (r->dropped_count == r->dropped_cap) {
-        size_t cap = r->dropped_cap == 0 ? DROPPED_FIRST_CAP : 2 * r->dropped_cap;
-        struct uuid *grown = (struct uuid *)realloc(r->dropped, cap * sizeof *grown);
-        if (grown == NULL) {
-            return status_no_memory(st);
-        }
-        r->dropped = grown;
-        r->dropped_cap = cap;
-    }
-    r->dropped[r->dropped_count++] = *library;
-    return true;
-}
-
-static bool note_dropped(const struct oplog_record *record, void *ctx, struct status *st) {
-    struct op_walk walk;
-    struct op op;
-    struct status ignored;
-    uint8_t type = record->op.len > 0 ? record->op.data[0] : 0;
-    bool ok = true;
-    if ((type != OP_LIBRARY_DELETE && type != OP_GROUP) || !op_walk_begin(&walk, record->op, NULL, &ignored)) {
-        return true; /* what does not decode is found by the replay */
-    }
-    while (ok && op_walk_next(&walk, &op)) {
-        ok = op.type != OP_LIBRARY_DELETE || add_dropped((struct recovery *)ctx, &op.library, st);
-    }
-    return ok;
-}
-
 /* What no other way of starting could do anything about. */
 static bool is_shortage(const struct status *st) {
     return st->code == STATUS_NO_MEMORY || st->code == STATUS_NO_SPACE;
@@ -220,14 +182,18 @@ static bool open_log_behind(struct recovery *r, bool *ret_open, struct status *s
         }
         return true;
     }
-    r->dropped_count = 0;
-    return oplog_read_from(r->log, r->live.lsn + 1, note_dropped, r, st);
+    log_survey_fini(&r->survey);
+    return oplog_read_from(r->log, r->live.lsn + 1, log_survey_note, &r->survey, st);
 }
 
 static bool resume_library(struct recovery *r, size_t i, struct status *st) {
     const struct live_library *l = &r->live.libraries[i];
     struct status failed = {0};
-    if (live_restore_texts(r->vectors_fd, l, &failed) && live_resume(r->catalog, &r->live, l, &failed)) {
+    bool exchanged = uuid_list_has(&r->survey.exchanged, &l->view.id);
+    if (exchanged) {
+        (void)status_set(&failed, STATUS_CONFLICT, "its model was exchanged behind the checkpoint");
+    }
+    if (!exchanged && live_restore_texts(r->vectors_fd, l, &failed) && live_resume(r->catalog, &r->live, l, &failed)) {
         r->resumed[i] = true;
         r->report.resumed++;
         return true;
@@ -236,7 +202,7 @@ static bool resume_library(struct recovery *r, size_t i, struct status *st) {
         *st = failed;
         return false;
     }
-    if (!is_dropped(r, &l->view.id)) {
+    if (!uuid_list_has(&r->survey.deleted, &l->view.id)) {
         r->report.rebuilt++;
         log_status(LOG_LEVEL_WARN, "the arena of a library is not as its checkpoint says, and is made anew", &failed);
         (void)why_not(r, failed.detail);
@@ -323,13 +289,13 @@ static bool give_live_up(struct recovery *r, struct status *st) {
 }
 
 /* Of a damaged log, only what follows the checkpoint without a gap stays. */
-static bool note_dropped_behind(const struct oplog_record *record, void *ctx, struct status *st) {
+static bool survey_behind(const struct oplog_record *record, void *ctx, struct status *st) {
     struct recovery *r = (struct recovery *)ctx;
-    if (record->lsn != r->dropped_until + 1) {
+    if (record->lsn != r->surveyed_until + 1) {
         return true;
     }
-    r->dropped_until++;
-    return note_dropped(record, ctx, st);
+    r->surveyed_until++;
+    return log_survey_note(record, &r->survey, st);
 }
 
 /* Whether each library has its directory, or is deleted by what stays of the log: it may have been deleted by what does not. */
@@ -341,7 +307,7 @@ static bool all_have_arenas(const struct recovery *r) {
         struct status ignored;
         int fd = -1;
         arena_directory_name(&view->id, view->directory, directory);
-        all = is_dropped(r, &view->id) || io_open_at(r->vectors_fd, directory, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, &fd, &ignored);
+        all = uuid_list_has(&r->survey.deleted, &view->id) || io_open_at(r->vectors_fd, directory, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, &fd, &ignored);
         io_close(&fd);
     }
     return all;
@@ -362,9 +328,9 @@ static bool take_live_of_damaged_log(struct recovery *r, bool *ret_done, struct 
     if (!found) {
         return true;
     }
-    r->dropped_count = 0;
-    r->dropped_until = r->live.lsn;
-    if (!wal_check(&options, note_dropped_behind, r, &report, &fault, st)) {
+    log_survey_fini(&r->survey);
+    r->surveyed_until = r->live.lsn;
+    if (!wal_check(&options, survey_behind, r, &report, &fault, st)) {
         return false;
     }
     bool no_log = fault.code == STATUS_OK && report.records == 0;

@@ -4,6 +4,7 @@
 #define QUIRE_DURABLE_RECOVERY_INTERNAL_H
 
 #include "durable/checkpoint.h"
+#include "durable/log_survey.h"
 #include "durable/recovery.h"
 #include "durable/salvage.h"
 
@@ -22,10 +23,9 @@ struct recovery {
     struct live_checkpoint live; /* gone on from, or found beside closed arenas */
     bool *resumed;               /* by its libraries */
     bool from_live;
-    struct uuid *dropped; /* libraries that the log deletes behind the checkpoint */
-    size_t dropped_count;
-    size_t dropped_cap;
-    uint64_t dropped_until; /* in a damaged log */
+    struct log_survey survey;   /* of the log behind it */
+    uint64_t surveyed_until;    /* in a damaged log */
+    struct uuid_list exchanged; /* libraries that have got another model during the replay */
     float *leftover;
     size_t leftover_cap;
     struct recovery_report report;

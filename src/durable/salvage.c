@@ -2,24 +2,24 @@
  * salvage.c - see salvage.h.
  *
  * Names in vectors/, and what a recovery that is killed leaves:
- *   <id>          the arena in use, or one that such a recovery had begun to build. <id>.<n>, here and below: the same after a compaction. A crash just
- *                 behind the switch leaves both the new one and the one before; each is asked for vectors
+ *   <id>          the arena in use, or one that such a recovery had begun to build
+ *   <id>.<n>      the arena in use after a compaction or an exchange of the model, the one before it, or a side of another model; each is asked for vectors
  *   <id>.<n>.new  of a compaction that did not end; it has no vector that another has not, and goes
- *   <id>.old      set aside by a rename, whole. Where both are there, the old one has all vectors and the other was copied from it: the
- *                 other goes
+ *   <id>[.<n>].old  set aside by a rename, whole. <id> is set aside before the others are, so where it stands beside one of these, a recovery had begun
+ *                 to build it out of them: it goes
  *   <id>.trash    on its way out. A tree is removed file by file, so it first gets a name under which nobody will look for vectors
  * So no kill ever costs a vector: at each moment the arena that has them stands under <id> or <id>.old, whole.
  *
  * An old arena was left by a crash, perhaps of the machine, so nothing in it is taken for granted: its head must say the same
  * model and dimension, rows are those that lie within both files, and a vector must have the CRC that its row has. The row names
  * the text by 64 bits of SHA-256 and the id by its hash.
- *
- * Of several arenas of a library the newest is set aside first: where a kill leaves an <id>.old beside others, the others go.
  */
 #include "durable/salvage.h"
 
 #include "base/io.h"
 #include "base/log.h"
+#include "store/backlog.h"
+#include "store/exchange.h"
 #include "store/old_vectors.h"
 
 #include <fcntl.h>
@@ -140,7 +140,7 @@ static bool set_one_aside(int fd, const struct directories *d, const struct dire
         return true;
     }
     *ret_changed = true;
-    return has(d, &found->id, DIRECTORY_OLD) ? remove_directory(fd, found, DIRECTORY_ARENA, st)
+    return found->number == 0 && has(d, &found->id, DIRECTORY_OLD) ? remove_directory(fd, found, DIRECTORY_ARENA, st)
                                              : rename_directory(fd, found, DIRECTORY_ARENA, DIRECTORY_OLD, st);
 }
 
@@ -149,9 +149,11 @@ static bool set_aside(int fd, struct directories *d, struct status *st) {
     if (d->count > 1) {
         qsort(d->at, d->count, sizeof *d->at, by_id_and_number);
     }
-    for (size_t i = 0; i < d->count; i++) {
-        if (!set_one_aside(fd, d, &d->at[i], &changed, st)) {
-            return false;
+    for (int numbered = 0; numbered <= 1; numbered++) {
+        for (size_t i = 0; i < d->count; i++) {
+            if ((d->at[i].number != 0) == (numbered != 0) && !set_one_aside(fd, d, &d->at[i], &changed, st)) {
+                return false;
+            }
         }
     }
     return !changed || io_fsync(fd, "vectors/", st);
@@ -226,9 +228,9 @@ bool salvage_begin(int vectors_dir_fd, salvage_spared_fn spared, const void *ctx
     }
     s->vectors_dir_fd = vectors_dir_fd;
     for (size_t i = 0; i < found.count; i++) {
-        /* An <id> beside its <id>.old was removed. */
+        /* An <id> beside an .old was removed. */
         if (found.at[i].kind == DIRECTORY_OLD ||
-            (found.at[i].kind == DIRECTORY_ARENA && !has(&found, &found.at[i].id, DIRECTORY_OLD))) {
+            (found.at[i].kind == DIRECTORY_ARENA && (found.at[i].number != 0 || !has(&found, &found.at[i].id, DIRECTORY_OLD)))) {
             s->arenas[s->count++] = (struct old_arena){.name = found.at[i]};
         }
     }
@@ -258,18 +260,23 @@ static bool begin_rows(struct salvage *s, uint32_t chunks, uint32_t dimension, c
     return true;
 }
 
-/* The library's arenas: [*ret_first, the returned end). Those that can be of use are open. */
-static bool arenas_of(struct salvage *s, const struct library_view *view, size_t *ret_first, size_t *ret_end, struct status *st) {
+static size_t first_of(const struct salvage *s, const struct uuid *id) {
     size_t first = 0;
     size_t high = s->count;
     while (first < high) {
         size_t middle = first + (high - first) / 2;
-        if (memcmp(s->arenas[middle].name.id.b, view->id.b, UUID_BYTES) < 0) {
+        if (memcmp(s->arenas[middle].name.id.b, id->b, UUID_BYTES) < 0) {
             first = middle + 1;
         } else {
             high = middle;
         }
     }
+    return first;
+}
+
+/* The library's arenas: [*ret_first, the returned end). Those that can be of use are open. */
+static bool arenas_of(struct salvage *s, const struct library_view *view, size_t *ret_first, size_t *ret_end, struct status *st) {
+    size_t first = first_of(s, &view->id);
     size_t end = first;
     for (; end < s->count && uuid_equal(&s->arenas[end].name.id, &view->id); end++) {
         if (!s->arenas[end].looked_at && !look_at(s, &s->arenas[end], view, st)) {
@@ -340,11 +347,71 @@ bool salvage_sacrifice(struct salvage *s) {
     return any;
 }
 
-bool salvage_end(struct salvage *s, struct status *st) {
-    bool ok = true;
-    for (size_t i = 0; i < s->count; i++) {
+void salvage_look_again(struct salvage *s, const struct uuid *library) {
+    for (size_t i = s != NULL ? first_of(s, library) : 0; s != NULL && i < s->count && uuid_equal(&s->arenas[i].name.id, library); i++) {
         close_arena(&s->arenas[i]);
-        ok = ok && remove_directory(s->vectors_dir_fd, &s->arenas[i].name, DIRECTORY_OLD, st);
+    }
+}
+
+static void fill(struct salvage *s, struct library *lib, const struct reading *rd, size_t first, size_t end) {
+    for (uint32_t slot = 0; slot < rd->view.chunk_slots; slot++) {
+        const struct chunk_row *c = arena_chunk(rd->arena, slot);
+        if (c->deleted_lsn != 0 || (c->state & CHUNK_HAS_VECTOR) != 0) {
+            continue;
+        }
+        const float *vector = find_in_all(s, first, end, rd->view.dimension, c->id_hash, c->text_hash);
+        if (vector != NULL) {
+            backlog_give_vector(lib, rd->view.dimension, slot, vector);
+        }
+    }
+}
+
+bool salvage_fill(struct salvage *s, struct catalog *c, const struct uuid *library, struct status *st) {
+    struct library *lib = catalog_acquire(c, library);
+    struct reading rd;
+    size_t first = 0;
+    size_t end = 0;
+    if (lib == NULL) {
+        return true; /* deleted since */
+    }
+    library_reading(lib, &rd);
+    bool ok = rd.view.dimension == 0 || arenas_of(s, &rd.view, &first, &end, st);
+    if (ok && first < end) {
+        fill(s, lib, &rd, first, end);
+    }
+    catalog_release(c, lib);
+    return ok;
+}
+
+static bool is_exchanging(struct catalog *c, const struct uuid *id) {
+    struct library *lib = catalog_acquire(c, id);
+    bool exchanging = lib != NULL && library_exchange_state(lib) != EXCHANGE_NONE;
+    catalog_release(c, lib);
+    return exchanging;
+}
+
+/* One whose vectors were of use to the library as it is now has given them. */
+static bool end_arena(struct salvage *s, struct old_arena *a, struct catalog *c, struct status *st) {
+    bool given = a->vectors != NULL;
+    uint32_t number = 0;
+    close_arena(a);
+    if (given || !is_exchanging(c, &a->name.id)) {
+        return remove_directory(s->vectors_dir_fd, &a->name, DIRECTORY_OLD, st);
+    }
+    char old_name[NAME_BYTES];
+    char new_name[NAME_BYTES];
+    if (!arena_free_directory(s->vectors_dir_fd, &a->name.id, &number, st)) {
+        return false;
+    }
+    directory_name(&a->name, DIRECTORY_OLD, old_name);
+    arena_directory_name(&a->name.id, number, new_name);
+    return io_rename_at(s->vectors_dir_fd, old_name, s->vectors_dir_fd, new_name, st);
+}
+
+bool salvage_end(struct salvage *s, struct catalog *c, struct status *st) {
+    bool ok = true;
+    for (size_t i = 0; i < s->count; i++) { /* salvage_free closes those behind a failure */
+        ok = ok && end_arena(s, &s->arenas[i], c, st);
     }
     return ok;
 }
@@ -361,7 +428,7 @@ void salvage_free(struct salvage *s) {
     free(s);
 }
 
-/* Whether it is the arena of a library that lives. */
+/* Whether it is the arena of a library that lives, or may have vectors for the side of one. */
 static bool in_use(struct catalog *c, const struct directory *d) {
     struct library *lib = d->kind == DIRECTORY_ARENA ? catalog_acquire(c, &d->id) : NULL;
     struct reading rd;
@@ -369,8 +436,9 @@ static bool in_use(struct catalog *c, const struct directory *d) {
         return false;
     }
     library_reading(lib, &rd);
+    bool used = rd.view.directory == d->number || library_exchange_state(lib) != EXCHANGE_NONE;
     catalog_release(c, lib);
-    return rd.view.directory == d->number;
+    return used;
 }
 
 bool salvage_remove_strays(int vectors_dir_fd, struct catalog *c, struct status *st) {

@@ -22,12 +22,17 @@ MUST_CHECK bool salvage_vectors(struct salvage *s, const struct op *op, const st
                                 const float **ret, struct status *st);
 /* Gives their room on the disk back before the end, because there is not enough for both. true: there was something. */
 bool salvage_sacrifice(struct salvage *s);
-/* Removes what was set aside. */
-MUST_CHECK bool salvage_end(struct salvage *s, struct status *st);
+/* The library has another model from here on: what is set aside may have vectors of that one. Takes NULL. */
+void salvage_look_again(struct salvage *s, const struct uuid *library);
+/* Chunks of the published state that have no vector get those that lie there. For one that salvage_look_again was called for. */
+MUST_CHECK bool salvage_fill(struct salvage *s, struct catalog *c, const struct uuid *library, struct status *st);
+/* Removes what was set aside, but for vectors of another model than the library's while the exchange of its model is under way, or the one before kept: they
+ * get a directory's name again, for whoever makes that side anew (store/exchange.h). */
+MUST_CHECK bool salvage_end(struct salvage *s, struct catalog *c, struct status *st);
 /* Forgets it without removing anything: the next recovery finds it again. Takes NULL. */
 void salvage_free(struct salvage *s);
 
-/* Removes arenas of libraries that the catalog does not have, and what earlier recoveries left. */
+/* Removes arenas of libraries that the catalog does not have, what earlier recoveries left, and arenas that do not serve unless an exchange may want them. */
 MUST_CHECK bool salvage_remove_strays(int vectors_dir_fd, struct catalog *c, struct status *st);
 
 #endif

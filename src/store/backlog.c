@@ -147,6 +147,11 @@ void library_tell_linkers(struct library *lib, uint32_t slot) {
     }
 }
 
+void backlog_give_vector(struct library *lib, uint32_t dimension, uint32_t slot, const float *vector) {
+    library_settle_vector(lib, dimension, slot, vector);
+    library_tell_linkers(lib, slot);
+}
+
 static bool embed_claimed(struct embed_batch *b, struct status *st) {
     for (size_t i = 0; i < b->count; i++) {
         const struct chunk_row *c = library_chunk(b->lib, b->slots[i]);

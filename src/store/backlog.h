@@ -17,6 +17,9 @@ uint64_t backlog_pending_vectors(struct library *lib);
  * to claim. A failing model is an error and leaves them pending. *ret_done counts chunks. */
 MUST_CHECK bool backlog_embed_some(struct library *lib, const struct embed_registry *models, size_t batch, size_t *ret_done, struct status *st);
 
+/* A vector for a chunk of the published state that has none and that nobody is embedding: in a recovery. */
+void backlog_give_vector(struct library *lib, uint32_t dimension, uint32_t slot, const float *vector);
+
 /* --- graph --- */
 struct backlog_linker; /* per thread */
 struct backlog_linker *backlog_linker_new(void);

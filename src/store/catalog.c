@@ -119,14 +119,18 @@ void catalog_remove(struct catalog *c, struct library *lib) {
     (void)pthread_mutex_unlock(&c->mutex);
 }
 
+static bool is_among(const struct library *list, const struct uuid *id) {
+    while (list != NULL && !uuid_equal(&list->id, id)) {
+        list = list->next_aside;
+    }
+    return list != NULL;
+}
+
 bool catalog_is_gone(struct catalog *c, const struct uuid *id) {
     (void)pthread_mutex_lock(&c->mutex);
-    struct library *lib = c->gone;
-    while (lib != NULL && !uuid_equal(&lib->id, id)) {
-        lib = lib->next_aside;
-    }
+    bool found = is_among(c->gone, id) || is_among(c->shadows, id);
     (void)pthread_mutex_unlock(&c->mutex);
-    return lib != NULL;
+    return found;
 }
 
 bool catalog_claim_entry(struct catalog *c, struct library *lib, struct status *st) {

@@ -14,6 +14,8 @@
 #include "base/crc32c.h"
 #include "store/op_format.h"
 
+#include <stdlib.h>
+
 uint32_t library_dimension(const struct library *lib, const struct library_definition *d) {
     return lib->model != NULL ? lib->model->dimension : d->dimension;
 }
@@ -325,6 +327,9 @@ static void change_model(struct library *lib, const struct library_definition *d
         c->state &= ~CHUNK_HAS_VECTOR;
         c->vector_crc = 0;
     }
+    free(lib->embed_claimed); /* nobody is at work in a replay */
+    lib->embed_claimed = NULL;
+    lib->embed_room = 0;
     lib->embed_next = 0;
     library_count_missing(lib);
     if (lib->serving != NULL) {
@@ -354,6 +359,7 @@ static void apply_create(struct catalog *c, const struct op *op, uint64_t lsn) {
 
 static void apply_delete(struct catalog *c, struct library *lib) {
     bool published = lib->published.live != 0; /* the committer alone writes it */
+    lib->others_go = true;
     lib->view.live = 0;
     store_release_u32(&lib->deleted, 1); /* pairs with: LIBRARY_DELETED. Linkers that see it late do work for nothing, no more */
     catalog_remove(c, lib);

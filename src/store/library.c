@@ -27,9 +27,21 @@ struct library *library_new(struct catalog *c, const struct uuid *id) {
     return lib;
 }
 
-static void remove_directory(const struct library *lib) {
+static bool remove_other(int dir_fd, const char *name, void *ctx, struct status *st) {
+    const struct library *lib = (const struct library *)ctx;
+    const char *suffix = NULL;
+    struct uuid id;
+    uint32_t number = 0;
+    bool own = arena_directory_parse(name, &id, &number, &suffix) && uuid_equal(&id, &lib->id) && *suffix == '\0';
+    return !own || io_remove_tree(dir_fd, name, st);
+}
+
+static void remove_directory(struct library *lib) {
     struct status st = {0};
-    if (!io_remove_tree(lib->catalog->options.vectors_dir_fd, lib->directory, &st)) {
+    int fd = lib->catalog->options.vectors_dir_fd;
+    bool removed = io_remove_tree(fd, lib->directory, &st) &&
+                   (!lib->others_go || io_each_entry(fd, "the directory vectors/", remove_other, lib, &st));
+    if (!removed) {
         log_status(LOG_LEVEL_WARN, "the files of a deleted library were not removed", &st);
     }
 }

@@ -77,6 +77,7 @@ struct library {
     struct dirty_pages text_pages[ARENA_TEXT_FILES]; /* what checkpoints copy; arena.dirty points to it */
     char directory[ARENA_DIRECTORY_MAX]; /* its name under vectors/ */
     bool keep_files; /* replaced by its compacted self, and a checkpoint may still need the files */
+    bool others_go;  /* deleted, and so are its other directories: what was kept of it, or replaced and not removed yet */
     struct library_view view; /* everything applied so far */
     bool dirty;
     struct reservation reserved; /* chunks: also under graph_mutex */
@@ -155,7 +156,7 @@ struct catalog {
 struct library *catalog_find(struct catalog *c, const struct uuid *id); /* the committer's; alive ones */
 void catalog_add(struct catalog *c, struct library *lib);               /* the committer's: alive from now on */
 void catalog_remove(struct catalog *c, struct library *lib);            /* the committer's: no longer found by id */
-bool catalog_is_gone(struct catalog *c, const struct uuid *id);         /* deleted, still acquired by somebody */
+bool catalog_is_gone(struct catalog *c, const struct uuid *id);         /* deleted, still acquired by somebody, or its side is */
 /* A free directory entry, or STATUS_TOO_LARGE. */
 MUST_CHECK bool catalog_claim_entry(struct catalog *c, struct library *lib, struct status *st);
 void catalog_free_entry(struct catalog *c, struct library *lib);
