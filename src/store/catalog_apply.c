@@ -288,91 +288,6 @@ static void apply_chunks_delete(struct library *lib, struct slice ids, uint64_t 
     }
 }
 
-/* --- libraries --- */
-
-static void put_definition(struct library *lib, const struct op *op) {
-    struct slice bytes = op_definition_bytes(op);
-    lib->view.definition = append_record(lib, bytes);
-    lib->view.definition_length = (uint32_t)bytes.len;
-    lib->view.index = op->as.definition.index;
-    store_relaxed_u32(&lib->exchange_state, op->as.definition.exchange.state);
-}
-
-void library_define(struct library *lib, const struct op *update) {
-    put_definition(lib, update);
-    settle(lib, update);
-}
-
-void library_begin_view(struct library *lib, const struct op *create, uint32_t dimension) {
-    lib->view.ids_used = IDTABLE_FIRST_FREE;
-    lib->view.model_fingerprint = lib->model != NULL ? lib->model->fingerprint : 0;
-    fix_dimension(lib, dimension);
-    put_definition(lib, create);
-    count_texts(lib);
-}
-
-/* A switch to another model that is replayed: no chunk has a vector any more. What made room for it (library_reserve_model) has made the new files. In
- * operation another arena takes this one's place instead (exchange.c). */
-static void change_model(struct library *lib, const struct library_definition *d) {
-    library_set_definition(lib, d);
-    uint32_t dimension = library_dimension(lib, d);
-    lib->view.model_fingerprint = lib->model != NULL ? lib->model->fingerprint : 0;
-    lib->view.pinned = 0;
-    lib->view.dimension = 0;
-    lib->view.stride = arena_stride(0);
-    lib->view.graph_generation = 0;
-    fix_dimension(lib, dimension);
-    for (uint32_t slot = 0; slot < lib->view.chunk_slots; slot++) {
-        struct chunk_row *c = library_chunk(lib, slot);
-        c->state &= ~CHUNK_HAS_VECTOR;
-        c->vector_crc = 0;
-    }
-    free(lib->embed_claimed); /* nobody is at work in a replay */
-    lib->embed_claimed = NULL;
-    lib->embed_room = 0;
-    lib->embed_next = 0;
-    library_count_missing(lib);
-    if (lib->serving != NULL) {
-        graph_work_mark_dead(lib->serving, lib, 0, lib->view.chunk_slots);
-    }
-}
-
-static void apply_model(struct library *lib, const struct op *op) {
-    put_definition(lib, op);
-    if (op->switches) {
-        change_model(lib, &op->as.definition);
-    }
-}
-
-static void apply_create(struct catalog *c, const struct op *op, uint64_t lsn) {
-    struct library *lib = catalog_take_pending(c, &op->library);
-    if (lib == NULL) {
-        return; /* it is there already */
-    }
-    lib->view.live = 1;
-    lib->view.lsn = lsn;
-    lib->view.arena_generation = ++c->next_arena_generation;
-    library_begin_view(lib, op, library_dimension(lib, &op->as.definition));
-    catalog_add(c, lib);
-    catalog_mark_dirty(c, lib);
-}
-
-static void apply_delete(struct catalog *c, struct library *lib) {
-    bool published = lib->published.live != 0; /* the committer alone writes it */
-    lib->others_go = true;
-    lib->view.live = 0;
-    store_release_u32(&lib->deleted, 1); /* pairs with: LIBRARY_DELETED. Linkers that see it late do work for nothing, no more */
-    catalog_remove(c, lib);
-    if (published) {
-        catalog_mark_dirty(c, lib);
-        return;
-    }
-    /* no worker has heard of it (a replay): its files and its entry need not wait for the publication */
-    catalog_unmark_dirty(c, lib);
-    catalog_free_entry(c, lib);
-    catalog_release(c, lib);
-}
-
 /* --- vectors of a provider --- */
 
 bool library_takes_vectors(const struct library *lib, const struct op_vectors *v) {
@@ -412,6 +327,95 @@ static void apply_vectors(struct library *lib, const struct op_vectors *v) {
     if (lowest != UINT32_MAX) {
         library_tell_linkers(lib, lowest);
     }
+}
+
+/* --- libraries --- */
+
+static void put_definition(struct library *lib, const struct op *op) {
+    struct slice bytes = op_definition_bytes(op);
+    lib->view.definition = append_record(lib, bytes);
+    lib->view.definition_length = (uint32_t)bytes.len;
+    lib->view.index = op->as.definition.index;
+    store_relaxed_u32(&lib->exchange_state, op->as.definition.exchange.state);
+}
+
+void library_define(struct library *lib, const struct op *update) {
+    put_definition(lib, update);
+    settle(lib, update);
+}
+
+void library_begin_view(struct library *lib, const struct op *create, uint32_t dimension) {
+    lib->view.ids_used = IDTABLE_FIRST_FREE;
+    lib->view.model_fingerprint = lib->model != NULL ? lib->model->fingerprint : 0;
+    fix_dimension(lib, dimension);
+    put_definition(lib, create);
+    count_texts(lib);
+}
+
+/* A switch to another model that is replayed: no chunk has a vector any more. What made room for it (library_reserve_model) has made the new files. In
+ * operation another arena takes this one's place instead (exchange.c). */
+static void change_model(struct library *lib, const struct library_definition *d, uint64_t fingerprint) {
+    library_set_definition(lib, d);
+    uint32_t dimension = library_dimension(lib, d);
+    lib->view.model_fingerprint = lib->model != NULL ? lib->model->fingerprint : 0;
+    lib->view.pinned = 0;
+    lib->view.dimension = 0;
+    lib->view.stride = arena_stride(0);
+    lib->view.graph_generation = 0;
+    fix_dimension(lib, dimension);
+    if (lib->model == NULL && !lib->brings_vectors && fingerprint != 0) {
+        library_pin(lib, fingerprint); /* a provider's, that it had before */
+    } else if (dimension != 0) {
+        library_begin_vectors(lib, dimension); /* again: by its model */
+    }
+    for (uint32_t slot = 0; slot < lib->view.chunk_slots; slot++) {
+        struct chunk_row *c = library_chunk(lib, slot);
+        c->state &= ~CHUNK_HAS_VECTOR;
+        c->vector_crc = 0;
+    }
+    free(lib->embed_claimed); /* nobody is at work in a replay */
+    lib->embed_claimed = NULL;
+    lib->embed_room = 0;
+    lib->embed_next = 0;
+    library_count_missing(lib);
+}
+
+static void apply_model(struct library *lib, const struct op *op) {
+    struct library_definition before = {0};
+    (void)library_definition_decode(arena_record(&lib->arena, lib->view.definition, lib->view.definition_length), &before);
+    put_definition(lib, op);
+    if (op->switches) {
+        change_model(lib, &op->as.definition, before.exchange.fingerprint);
+    }
+}
+
+static void apply_create(struct catalog *c, const struct op *op, uint64_t lsn) {
+    struct library *lib = catalog_take_pending(c, &op->library);
+    if (lib == NULL) {
+        return; /* it is there already */
+    }
+    lib->view.live = 1;
+    lib->view.lsn = lsn;
+    lib->view.arena_generation = ++c->next_arena_generation;
+    library_begin_view(lib, op, library_dimension(lib, &op->as.definition));
+    catalog_add(c, lib);
+    catalog_mark_dirty(c, lib);
+}
+
+static void apply_delete(struct catalog *c, struct library *lib) {
+    bool published = lib->published.live != 0; /* the committer alone writes it */
+    lib->others_go = true;
+    lib->view.live = 0;
+    store_release_u32(&lib->deleted, 1); /* pairs with: LIBRARY_DELETED. Linkers that see it late do work for nothing, no more */
+    catalog_remove(c, lib);
+    if (published) {
+        catalog_mark_dirty(c, lib);
+        return;
+    }
+    /* no worker has heard of it (a replay): its files and its entry need not wait for the publication */
+    catalog_unmark_dirty(c, lib);
+    catalog_free_entry(c, lib);
+    catalog_release(c, lib);
 }
 
 static void apply_to(struct catalog *c, struct library *lib, const struct op *op, uint64_t lsn, const float *vectors,

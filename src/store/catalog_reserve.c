@@ -259,23 +259,9 @@ static bool drop_vectors(struct library *lib, struct status *st) {
 
 bool library_reserve_model(struct library *lib, const struct library_definition *d, struct status *st) {
     const struct embedder *model = slice_is(d->embedding_model, "none") ? NULL : embed_find(lib->catalog->options.models, d->embedding_model);
-    uint32_t dimension = model != NULL ? model->dimension : d->dimension;
-    uint32_t slots = lib->view.chunk_slots;
-    if (dimension == 0) {
-        return drop_vectors(lib, st);
-    }
-    if (!create_vectors(lib, dimension, slots, st) || !create_graph(lib, &d->index, dimension, st)) {
-        return false;
-    }
-    struct graph_work *g = lib->serving; /* nobody else is at work in a replay */
-    if (g == NULL) {
-        return true;
-    }
-    if (!graph_work_grow(g, slots, hnsw_upper_words_for(0, slots, graph_work_graph(g).head->m), st)) {
-        return false;
-    }
-    graph_work_init_nodes(g, slots);
-    return true;
+    uint32_t dimension = model != NULL && !model->remote ? model->dimension : d->dimension;
+    return dimension == 0 ? drop_vectors(lib, st)
+                          : create_vectors(lib, dimension, lib->view.chunk_slots, st) && create_graph(lib, &d->index, dimension, st);
 }
 
 bool library_reserve(struct library *lib, const struct op *op, struct status *st) {

@@ -108,7 +108,11 @@ static bool make_side(struct exchange *x, struct catalog *c, struct library *lib
         mirror_fini(&x->m);
         return false;
     }
-    x->m.target->side = true;
+    struct library *side = x->m.target;
+    side->side = true;
+    if (side->model == NULL && !side->brings_vectors && e.fingerprint != 0) {
+        library_pin(side, e.fingerprint); /* of a provider: what is missing it makes when this one serves again */
+    }
     return true;
 }
 
