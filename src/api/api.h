@@ -23,6 +23,7 @@ struct api_request {
     struct slice authorization, x_api_key;
     struct slice request_id;   /* from nginx; empty: one is made */
     struct slice idempotency_key; /* empty: none */
+    struct slice if_match, if_none_match; /* empty: none */
     struct slice host;
     struct slice body;         /* set for api_finish */
 };
@@ -43,9 +44,11 @@ struct api_response {
     uint64_t embedded;         /* texts embedded */
 };
 
-/* One op for the supervisor. `vectors`: num_chunks * dimension floats computed here for a DOCUMENT_PUT whose op carries none, or NULL. */
+/* One op for the supervisor. `vectors`: num_chunks * dimension floats computed here for a DOCUMENT_PUT whose op carries none, or NULL.
+ * `version`: of the document that it may change (catalog_check_version), or DOCUMENT_VERSION_NONE. */
 struct api_submission {
     struct slice op;
+    uint64_t version;
     const float *vectors;
     uint32_t vector_count, dimension;
 };

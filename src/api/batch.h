@@ -17,6 +17,7 @@ struct batch_target {
     struct uuid library;
     struct library_model model; /* its dimension may be fixed by the first vector that comes */
     enum put_mode mode;
+    bool embedded_only; /* each brings its chunks with their vectors; else it may */
     struct document_batch batch;
 };
 

@@ -34,6 +34,17 @@ enum document_shape { DOCUMENT_PLAIN, DOCUMENT_EMBEDDED /* chunks:[{text, embedd
 MUST_CHECK bool document_parse(struct exchange *x, const struct place *at, struct json_object *object, enum document_shape shape,
                                const struct library_model *model, struct slice id, struct document_input *ret, struct status *st);
 
+/* What a PATCH sets of a document. */
+struct document_fields {
+    bool sets_title, sets_author, sets_tags, sets_metadata; /* to what stands below, which is empty where null was given */
+    struct slice title, author;
+    struct slice tags;     /* JSON array, or empty */
+    struct slice metadata; /* JSON object, or empty */
+};
+/* Problems are collected; the slices are the body's. */
+void document_fields_read(struct exchange *x, const struct place *at, struct json_object *object, struct document_fields *ret);
+void document_fields_apply(const struct document_fields *f, struct op_document *d);
+
 /* Appends the DOCUMENT_PUT. */
 void document_encode(struct buf *out, const struct uuid *library, const struct document_input *d, enum put_mode mode);
 

@@ -20,6 +20,7 @@
 
 static const char *const document_reserved[] = {"title", "author", "created_at", "document_type", "source_url", "tags", NULL};
 static const char *const document_not_null[] = {"document_type", "tags", "chunking", NULL};
+static const char *const patch_not_null[] = {"title", NULL};
 static const char *const chunking_not_null[] = {"max_tokens", "overlap", NULL};
 static const char *const chunk_reserved[] = {"created_at", "chunk_index", "source_document_id", NULL};
 
@@ -49,28 +50,37 @@ static void fresh_id(struct exchange *x, struct slice *ret) {
     buf_fini(&encoded);
 }
 
-static void read_tags(struct parsing *p) {
-    const struct limits *l = p->x->api->host.limits;
-    struct place at = place_member(p->at, "tags");
+/* *ret is left where there is nothing, or nothing good. */
+static void read_tags(struct exchange *x, const struct place *object_at, struct json_object *tags, struct slice *ret) {
+    const struct limits *l = x->api->host.limits;
+    struct place at = place_member(object_at, "tags");
     size_t count = 0;
-    if (!json_in_array(p->x, &at, p->m.tags, 0, l->max_tags, &count)) {
+    if (!json_in_array(x, &at, tags, 0, l->max_tags, &count)) {
         return;
     }
     bool good = true;
     for (size_t i = 0; i < count; i++) {
         struct place element = place_element(&at, i);
-        struct json_object *v = json_object_array_get_idx(p->m.tags, i);
+        struct json_object *v = json_object_array_get_idx(tags, i);
         struct slice tag;
         if (v == NULL) {
-            problem_add(p->x, &element, "must be a string");
+            problem_add(x, &element, "must be a string");
         }
-        good = json_in_text(p->x, &element, v, 1, l->max_tag_bytes, &tag) && good;
+        good = json_in_text(x, &element, v, 1, l->max_tag_bytes, &tag) && good;
     }
     if (good && count > 0) {
         size_t len = 0;
-        const char *text =
-            json_object_to_json_string_length(p->m.tags, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, &len);
-        p->out->fields.tags = slice_of(text, text == NULL ? 0 : len);
+        const char *text = json_object_to_json_string_length(tags, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, &len);
+        *ret = slice_of(text, text == NULL ? 0 : len);
+    }
+}
+
+/* Custom metadata of a document; none at all where it is empty. */
+static void read_metadata(struct exchange *x, const struct place *object_at, struct json_object *metadata, struct slice *ret) {
+    struct place at = place_member(object_at, "metadata");
+    (void)json_in_metadata(x, &at, metadata, document_reserved, ret);
+    if (slice_is(*ret, "{}")) {
+        *ret = (struct slice){NULL, 0};
     }
 }
 
@@ -82,7 +92,6 @@ static void read_fields(struct parsing *p, struct slice id) {
     struct place author = place_member(p->at, "author");
     struct place type = place_member(p->at, "document_type");
     struct place url = place_member(p->at, "source_url");
-    struct place metadata = place_member(p->at, "metadata");
     struct place id_at = place_member(p->at, "id");
     (void)json_in_require(x, p->at, "title", p->m.title);
     (void)json_in_text(x, &title, p->m.title, 1, most, &f->title);
@@ -90,11 +99,8 @@ static void read_fields(struct parsing *p, struct slice id) {
     f->document_type = slice_str("text");
     (void)json_in_text(x, &type, p->m.document_type, 1, most, &f->document_type);
     (void)json_in_text(x, &url, p->m.source_url, 0, most, &f->source_url);
-    (void)json_in_metadata(x, &metadata, p->m.metadata, document_reserved, &f->metadata);
-    if (slice_is(f->metadata, "{}")) {
-        f->metadata = (struct slice){NULL, 0};
-    }
-    read_tags(p);
+    read_metadata(x, p->at, p->m.metadata, &f->metadata);
+    read_tags(x, p->at, p->m.tags, &f->tags);
     bool given = json_in_item_id(x, &id_at, p->m.id, &f->id);
     if (given && id.len > 0 && !slice_equal(id, f->id)) {
         problem_add(x, &id_at, "is another id than that of the path");
@@ -436,6 +442,34 @@ bool document_parse(struct exchange *x, const struct place *at, struct json_obje
         return false;
     }
     return !ret->has_vectors || x->problems.count > before || gather_vectors(&p, st);
+}
+
+void document_fields_read(struct exchange *x, const struct place *at, struct json_object *object, struct document_fields *ret) {
+    struct json_object *title = NULL, *author = NULL, *tags = NULL, *metadata = NULL;
+    const struct member members[] = {{"title", &title}, {"author", &author}, {"tags", &tags}, {"metadata", &metadata}};
+    uint64_t most = x->api->host.limits->max_title_bytes;
+    *ret = (struct document_fields){0};
+    if (!json_in_members(x, at, object, members, sizeof members / sizeof members[0])) {
+        return;
+    }
+    json_in_no_nulls(x, at, object, patch_not_null);
+    struct place title_at = place_member(at, "title");
+    struct place author_at = place_member(at, "author");
+    (void)json_in_text(x, &title_at, title, 1, most, &ret->title);
+    (void)json_in_text(x, &author_at, author, 0, most, &ret->author);
+    read_tags(x, at, tags, &ret->tags);
+    read_metadata(x, at, metadata, &ret->metadata);
+    ret->sets_title = title != NULL;
+    ret->sets_author = json_object_object_get_ex(object, "author", NULL);
+    ret->sets_tags = json_object_object_get_ex(object, "tags", NULL);
+    ret->sets_metadata = json_object_object_get_ex(object, "metadata", NULL);
+}
+
+void document_fields_apply(const struct document_fields *f, struct op_document *d) {
+    d->title = f->sets_title ? f->title : d->title;
+    d->author = f->sets_author ? f->author : d->author;
+    d->tags = f->sets_tags ? f->tags : d->tags;
+    d->metadata = f->sets_metadata ? f->metadata : d->metadata;
 }
 
 void document_encode(struct buf *out, const struct uuid *library, const struct document_input *d, enum put_mode mode) {

@@ -105,7 +105,7 @@ bool document_batch_embed(struct document_batch *b, struct exchange *x, const st
     return true;
 }
 
-bool document_batch_submit(struct document_batch *b, struct exchange *x, struct api_op_result *results, struct status *st) {
+bool document_batch_submit(struct document_batch *b, struct exchange *x, uint64_t version, struct api_op_result *results, struct status *st) {
     size_t count = document_batch_count(b);
     struct api_submission *submissions = (struct api_submission *)pool_take_array(&x->pool, count, sizeof *submissions);
     if (submissions == NULL) {
@@ -114,6 +114,7 @@ bool document_batch_submit(struct document_batch *b, struct exchange *x, struct 
     for (size_t i = 0; i < count; i++) {
         const float *vectors = document_batch_vectors(b, i);
         submissions[i].op = document_batch_op(b, i);
+        submissions[i].version = version;
         submissions[i].vectors = vectors;
         submissions[i].vector_count = vectors == NULL ? 0 : entry_at(b, i).num_texts;
         submissions[i].dimension = vectors == NULL ? 0 : b->dimension;

@@ -33,8 +33,8 @@ const float *document_batch_vectors(const struct document_batch *b, size_t i);
 /* Computes the vectors of all texts. STATUS_TOO_LARGE where they would take too much of the worker's memory. */
 MUST_CHECK bool document_batch_embed(struct document_batch *b, struct exchange *x, const struct library_model *model,
                                      struct status *st);
-/* results: one for each entry. */
-MUST_CHECK bool document_batch_submit(struct document_batch *b, struct exchange *x, struct api_op_result *results,
+/* results: one for each entry. version: of the documents that they may replace (catalog_check_version). */
+MUST_CHECK bool document_batch_submit(struct document_batch *b, struct exchange *x, uint64_t version, struct api_op_result *results,
                                       struct status *st);
 
 #endif

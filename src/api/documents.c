@@ -1,7 +1,9 @@
 /* documents.c - the calls on single documents, and their list. */
+#include "api/condition.h"
 #include "api/document.h"
 #include "api/document_write.h"
 #include "api/json_in.h"
+#include "api/search.h"
 
 #include "store/model.h"
 
@@ -52,17 +54,25 @@ static bool wants_vectors(const struct exchange *x) {
 /* Submits the one document in `input` and shows it. */
 static bool submit_and_reply(struct exchange *x, const struct uuid *library, const struct library_model *model,
                              const struct document_input *input, enum put_mode mode, struct status *st) {
+    uint64_t version = DOCUMENT_VERSION_NONE;
+    bool absent = false;
+    if (x->route->method == METHOD_PUT && !condition_of_write(x, library, input->fields.id, &version, &absent, st)) {
+        return false;
+    }
     struct document_batch batch;
     document_batch_init(&batch);
     struct api_op_result result = {0};
     struct op op;
-    bool good = document_batch_add(&batch, x, library, input, mode, st) &&
+    bool good = document_batch_add(&batch, x, library, input, absent ? PUT_CREATE : mode, st) &&
                 (!wants_vectors(x) || document_batch_embed(&batch, x, model, st)) &&
                 op_decode(document_batch_op(&batch, 0), x->api->host.limits, &op, st) &&
-                document_batch_submit(&batch, x, &result, st);
+                document_batch_submit(&batch, x, version, &result, st);
     if (good && result.status.code != STATUS_OK) {
         *st = result.status;
         good = false;
+        if (absent && st->code == STATUS_CONFLICT && st->subject == SUBJECT_DOCUMENT) {
+            st->code = STATUS_PRECONDITION;
+        }
     }
     if (good) {
         struct json_out j = reply_json(x, mode == PUT_REPLACE && result.replaced ? 200 : 201);
@@ -70,6 +80,7 @@ static bool submit_and_reply(struct exchange *x, const struct uuid *library, con
         document_write_new(&j, &op.as.document, vectors, input->vectors != NULL ? input->dimension : model->dimension,
                            asked_form(x));
         reply_lsn(x, result.lsn);
+        condition_reply(x, document_version(slice_of(op.bytes.data, op.as.document.record_length), input->num_chunks));
         if (x->response->status == 201) {
             put_location(x, library, input->fields.id);
         }
@@ -116,9 +127,19 @@ bool handle_document_put(struct exchange *x, struct status *st) {
 
 /* --- reading --- */
 
-static bool reply_document(struct exchange *x, const struct reading *rd, const struct stored_document *d) {
-    struct json_out j = reply_json(x, 200);
-    document_write_stored(&j, rd, d, asked_form(x));
+static bool reply_document(struct exchange *x, const struct reading *rd, const struct stored_document *d, struct status *st) {
+    uint64_t version = condition_version(rd, d);
+    bool unchanged = false;
+    if (!condition_of_read(x, version, &unchanged, st)) {
+        return false;
+    }
+    if (unchanged) {
+        reply_empty(x, 304);
+    } else {
+        struct json_out j = reply_json(x, 200);
+        document_write_stored(&j, rd, d, asked_form(x));
+    }
+    condition_reply(x, version);
     return true;
 }
 
@@ -131,7 +152,7 @@ bool handle_document_get(struct exchange *x, struct status *st) {
         return false;
     }
     struct stored_document d;
-    bool good = reading_find_document(&rd, id, &d, st) && reply_document(x, &rd, &d);
+    bool good = reading_find_document(&rd, id, &d, st) && reply_document(x, &rd, &d, st);
     reading_end(&rd);
     return good;
 }
@@ -179,7 +200,7 @@ bool handle_document_get_anywhere(struct exchange *x, struct status *st) {
     if (!document_param(x, 0, &id, st) || !find_anywhere(x, id, &rd, &d, st)) {
         return false;
     }
-    bool good = reply_document(x, &rd, &d);
+    bool good = reply_document(x, &rd, &d, st);
     reading_end(&rd);
     return good;
 }
@@ -208,24 +229,79 @@ static bool cursor_read(const struct exchange *x, const struct library_view *vie
     return true;
 }
 
-static bool list_documents(struct exchange *x, const struct reading *rd, uint32_t row, struct status *st) {
-    struct json_out j = reply_json(x, 200);
-    json_begin_array(&j);
-    row = reading_next_document(rd, row);
-    for (uint32_t i = 0; i < x->query.limit && row != ROW_NONE; i++) {
-        struct stored_document d;
-        if (!reading_document(rd, row, &d, st)) {
+/* The filter of the query, in the pool; NULL: all match. */
+static bool list_filter(struct exchange *x, const struct filter **ret, struct status *st) {
+    const struct limits *l = x->api->host.limits;
+    struct place at = place_member(NULL, "filter");
+    *ret = NULL;
+    if (x->query.filter.len == 0) {
+        return true;
+    }
+    const struct json_limits limits = {.max_depth = (uint32_t)l->json_max_depth,
+                                       .max_tokens = (uint32_t)l->json_max_tokens,
+                                       .max_keys = (uint32_t)l->json_max_keys};
+    return json_document_parse(x->query.filter, &limits, NULL, &x->document, st) &&
+           filter_read(x, &at, x->document.root, ret, st) && problems_none(x, st);
+}
+
+/* What a list walks over. */
+struct listing {
+    const struct reading *rd;
+    bool filtered;
+    struct slot_set matches; /* where it is */
+};
+
+static bool is_listed(const struct listing *l, const struct stored_document *d) {
+    for (uint32_t i = 0; l->filtered && i < d->num_chunks; i++) {
+        if (slot_set_has(&l->matches, d->first_chunk + i) && reading_chunk_visible(l->rd, d->first_chunk + i)) {
+            return true;
+        }
+    }
+    return !l->filtered;
+}
+
+/* The next that is listed, at or after *row, which becomes its row, or ROW_NONE. */
+static bool list_next(const struct listing *l, uint32_t *row, struct stored_document *ret, struct status *st) {
+    for (*row = reading_next_document(l->rd, *row); *row != ROW_NONE; *row = reading_next_document(l->rd, *row + 1)) {
+        if (!reading_document(l->rd, *row, ret, st)) {
             return false;
         }
-        document_write_summary(&j, rd, &d);
-        row = reading_next_document(rd, row + 1);
+        if (is_listed(l, ret)) {
+            break;
+        }
+    }
+    return true;
+}
+
+static void put_next_page(struct exchange *x, const struct reading *rd, uint32_t row) {
+    char library[UUID_TEXT + 1];
+    struct buf *out = &x->response->headers;
+    uuid_format(&rd->view.id, library);
+    buf_printf(out, "Link: </v1/libraries/%s/documents?limit=%u&cursor=%x-%x", library, x->query.limit, rd->view.arena_generation, row);
+    if (x->query.filter.len > 0) {
+        buf_put_str(out, "&filter=");
+        percent_encode(x->query.filter, out);
+    }
+    buf_put_str(out, ">; rel=\"next\"\r\n");
+}
+
+static bool list_documents(struct exchange *x, const struct listing *l, uint32_t row, struct status *st) {
+    struct json_out j = reply_json(x, 200);
+    struct stored_document d;
+    json_begin_array(&j);
+    if (!list_next(l, &row, &d, st)) {
+        return false;
+    }
+    for (uint32_t i = 0; i < x->query.limit && row != ROW_NONE; i++) {
+        document_write_summary(&j, l->rd, &d);
+        row++;
+        if (!list_next(l, &row, &d, st)) {
+            return false;
+        }
     }
     json_end_array(&j);
     if (row != ROW_NONE) {
-        char library[UUID_TEXT + 1];
-        uuid_format(&rd->view.id, library);
-        buf_printf(&x->response->headers, "Link: </v1/libraries/%s/documents?limit=%u&cursor=%x-%x>; rel=\"next\"\r\n", library,
-                   x->query.limit, rd->view.arena_generation, row);
+        put_next_page(x, l->rd, row);
     }
     return true;
 }
@@ -233,16 +309,20 @@ static bool list_documents(struct exchange *x, const struct reading *rd, uint32_
 bool handle_document_list(struct exchange *x, struct status *st) {
     struct uuid library;
     struct reading rd;
-    if (!library_param(x, &library, st) || !reading_begin(x->api->host.reader, &library, &rd, st)) {
+    const struct filter *filter = NULL;
+    if (!library_param(x, &library, st) || !list_filter(x, &filter, st) ||
+        !reading_begin(x->api->host.reader, &library, &rd, st)) {
         return false;
     }
     uint32_t row = 0;
     bool good = false;
+    struct listing l = {.rd = &rd, .filtered = filter != NULL};
     if (!cursor_read(x, &rd.view, &row)) {
         problem_add_query(x, slice_str("cursor"), "is none that this call gave, or too old: begin anew without it");
         good = problems_none(x, st);
     } else {
-        good = row >= rd.view.document_rows ? list_documents(x, &rd, rd.view.document_rows, st) : list_documents(x, &rd, row, st);
+        row = row < rd.view.document_rows ? row : rd.view.document_rows;
+        good = (filter == NULL || search_filter(&rd, filter, x->api->scratch, &l.matches, st)) && list_documents(x, &l, row, st);
     }
     reading_end(&rd);
     return good;
@@ -252,10 +332,15 @@ bool handle_document_list(struct exchange *x, struct status *st) {
 
 static bool delete_document(struct exchange *x, const struct uuid *library, struct slice id, struct status *st) {
     struct api_op_result result;
+    uint64_t version = DOCUMENT_VERSION_NONE;
+    bool absent = false;
+    if (!condition_of_write(x, library, id, &version, &absent, st)) {
+        return false;
+    }
     struct buf op;
     buf_init(&op);
     op_encode_document_delete(&op, library, id);
-    const struct api_submission submission = {.op = buf_slice(&op)};
+    const struct api_submission submission = {.op = buf_slice(&op), .version = version};
     bool good = buf_check(&op, st) && submit_one(x, &submission, &result, st);
     buf_fini(&op);
     if (good) {

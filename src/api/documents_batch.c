@@ -77,14 +77,19 @@ bool batch_fails_all(const struct status *st) {
     return http_error_of(st).status >= 500;
 }
 
+/* The shape of a document where both are taken. */
+static enum document_shape shape_of(struct json_object *v) {
+    bool embedded = json_object_is_type(v, json_type_object) && json_object_object_get_ex(v, "chunks", NULL);
+    return embedded ? DOCUMENT_EMBEDDED : DOCUMENT_PLAIN;
+}
+
 bool batch_add_document(struct exchange *x, struct batch_target *target, const struct place *at, struct json_object *v,
                         struct batch_item *item, struct status *st) {
     struct library_model *model = &target->model;
+    enum document_shape shape = target->embedded_only ? DOCUMENT_EMBEDDED : shape_of(v);
     struct document_input input;
-    struct json_object *chunks = NULL;
-    bool embedded = json_object_is_type(v, json_type_object) && json_object_object_get_ex(v, "chunks", &chunks);
     problems_clear(&x->problems);
-    bool good = document_parse(x, at, v, embedded ? DOCUMENT_EMBEDDED : DOCUMENT_PLAIN, model, (struct slice){NULL, 0}, &input,
+    bool good = document_parse(x, at, v, shape, model, (struct slice){NULL, 0}, &input,
                                &item->status) &&
                 problems_none(x, &item->status) && document_batch_add(&target->batch, x, &target->library, &input, target->mode, &item->status);
     item->submitted = good;
@@ -126,15 +131,15 @@ static bool submit_batch(struct exchange *x, struct document_batch *batch, struc
     if (results == NULL) {
         return status_no_memory(st);
     }
-    if (ops > 0 && !document_batch_submit(batch, x, results, st)) {
+    if (ops > 0 && !document_batch_submit(batch, x, DOCUMENT_VERSION_NONE, results, st)) {
         return false;
     }
     take_results(items, count, results, totals);
     return true;
 }
 
-bool handle_document_batch(struct exchange *x, struct status *st) {
-    struct batch_target target = {.mode = PUT_CREATE};
+static bool write_batch(struct exchange *x, bool embedded_only, struct status *st) {
+    struct batch_target target = {.mode = PUT_CREATE, .embedded_only = embedded_only};
     struct json_object *documents = NULL;
     size_t count = 0;
     if (!library_param(x, &target.library, st) ||
@@ -162,6 +167,14 @@ bool handle_document_batch(struct exchange *x, struct status *st) {
     }
     document_batch_fini(&target.batch);
     return good;
+}
+
+bool handle_document_batch(struct exchange *x, struct status *st) {
+    return write_batch(x, false, st);
+}
+
+bool handle_document_batch_embedded(struct exchange *x, struct status *st) {
+    return write_batch(x, true, st);
 }
 
 /* --- deleting --- */

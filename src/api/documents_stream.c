@@ -186,7 +186,7 @@ static bool commit(struct ingest *in, struct status *st) {
     struct api_op_result *results = (struct api_op_result *)pool_take_array(&x->pool, ops, sizeof *results);
     bool good = results != NULL || status_no_memory(st);
     good = good && document_batch_embed(&in->target.batch, x, &in->target.model, st) &&
-           (ops == 0 || document_batch_submit(&in->target.batch, x, results, st));
+           (ops == 0 || document_batch_submit(&in->target.batch, x, DOCUMENT_VERSION_NONE, results, st));
     if (good) {
         good = settle_lines(in, results, st);
         x->response->documents_in += ops;

@@ -41,6 +41,7 @@ enum body_rule { BODY_NONE, BODY_OPTIONAL, BODY_REQUIRED };
 #define QUERY_AFTER 16u
 #define QUERY_ON_CONFLICT 32u
 #define QUERY_RESULTS 64u
+#define QUERY_FILTER 128u
 
 struct exchange;
 typedef bool (*handler_fn)(struct exchange *x, struct status *st);
@@ -95,6 +96,7 @@ enum conflict_rule { CONFLICT_FAIL, CONFLICT_SKIP, CONFLICT_REPLACE };
 struct query_options {
     uint32_t limit;
     struct slice cursor; /* decoded; empty: from the begin */
+    struct slice filter; /* decoded, JSON; empty: none */
     bool include_embeddings;
     bool base64;
     struct slice after; /* decoded; empty: from the begin */
@@ -227,12 +229,14 @@ bool handle_index_statistics(struct exchange *x, struct status *st);
 bool handle_document_create(struct exchange *x, struct status *st);
 bool handle_document_create_embedded(struct exchange *x, struct status *st);
 bool handle_document_put(struct exchange *x, struct status *st);
+bool handle_document_patch(struct exchange *x, struct status *st);
 bool handle_document_list(struct exchange *x, struct status *st);
 bool handle_document_get(struct exchange *x, struct status *st);
 bool handle_document_delete(struct exchange *x, struct status *st);
 bool handle_document_get_anywhere(struct exchange *x, struct status *st);
 bool handle_document_delete_anywhere(struct exchange *x, struct status *st);
 bool handle_document_batch(struct exchange *x, struct status *st);
+bool handle_document_batch_embedded(struct exchange *x, struct status *st);
 bool handle_document_batch_delete(struct exchange *x, struct status *st);
 bool handle_document_batch_delete_anywhere(struct exchange *x, struct status *st);
 bool handle_document_stream(struct exchange *x, struct status *st);

@@ -97,6 +97,9 @@ static void read_known(struct exchange *x, unsigned which, struct slice name, st
     case QUERY_CURSOR:
         x->query.cursor = value;
         break;
+    case QUERY_FILTER:
+        x->query.filter = value;
+        break;
     case QUERY_EMBEDDINGS:
         x->query.include_embeddings = slice_is(value, "true");
         if (!slice_is(value, "true") && !slice_is(value, "false")) {
@@ -132,8 +135,14 @@ static unsigned parameter_of(struct slice name) {
         const char *name;
         unsigned which;
     } known[] = {
-        {"limit", QUERY_LIMIT}, {"cursor", QUERY_CURSOR},           {"include_embeddings", QUERY_EMBEDDINGS}, {"encoding", QUERY_ENCODING},
-        {"after", QUERY_AFTER}, {"on_conflict", QUERY_ON_CONFLICT}, {"results", QUERY_RESULTS}};
+        {"limit", QUERY_LIMIT},
+        {"cursor", QUERY_CURSOR},
+        {"filter", QUERY_FILTER},
+        {"include_embeddings", QUERY_EMBEDDINGS},
+        {"encoding", QUERY_ENCODING},
+        {"after", QUERY_AFTER},
+        {"on_conflict", QUERY_ON_CONFLICT},
+        {"results", QUERY_RESULTS}};
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
         if (slice_is(name, known[i].name)) {
             return known[i].which;

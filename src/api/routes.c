@@ -38,7 +38,7 @@ static const struct route table[] = {
     {METHOD_POST, "POST /v1/libraries/{id}/index/optimize", handle_index_optimize, BODY_OPTIONAL, POST_FLAGS, 0},
     {METHOD_GET, "GET /v1/libraries/{id}/index/statistics", handle_index_statistics, BODY_NONE, ROUTE_DATA, 0},
     {METHOD_POST, "POST /v1/libraries/{id}/documents", handle_document_create, BODY_REQUIRED, POST_FLAGS, VECTORS},
-    {METHOD_GET, "GET /v1/libraries/{id}/documents", handle_document_list, BODY_NONE, ROUTE_DATA, PAGING},
+    {METHOD_GET, "GET /v1/libraries/{id}/documents", handle_document_list, BODY_NONE, ROUTE_DATA, PAGING | QUERY_FILTER},
     {METHOD_POST, "POST /v1/libraries/{id}/documents/with-embeddings", handle_document_create_embedded, BODY_REQUIRED,
      POST_FLAGS, VECTORS},
     {METHOD_POST, "POST /v1/libraries/{id}/documents/batch", handle_document_batch, BODY_REQUIRED, POST_FLAGS, 0},
@@ -62,6 +62,8 @@ static const struct route table[] = {
     {METHOD_POST, "POST /v1/libraries/{id}/documents/stream", handle_document_stream, BODY_REQUIRED, WRITE_FLAGS | ROUTE_STREAM,
      QUERY_ON_CONFLICT | QUERY_RESULTS},
     {METHOD_GET, "GET /v1/libraries/{id}/export", handle_export, BODY_NONE, ROUTE_DATA | ROUTE_STREAM, QUERY_AFTER | VECTORS},
+    {METHOD_PATCH, "PATCH /v1/libraries/{id}/documents/{doc}", handle_document_patch, BODY_REQUIRED, WRITE_FLAGS, VECTORS},
+    {METHOD_POST, "POST /v1/libraries/{id}/documents/batch-with-embeddings", handle_document_batch_embedded, BODY_REQUIRED, POST_FLAGS, 0},
 };
 #define ROUTES (sizeof table / sizeof table[0])
 _Static_assert(ROUTES + 1 <= CONTROL_ROUTES, "every route has a counter in the control segment");

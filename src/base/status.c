@@ -142,6 +142,8 @@ const char *status_code_name(enum status_code code) {
         return "corrupt";
     case STATUS_CONFIG:
         return "config";
+    case STATUS_PRECONDITION:
+        return "precondition";
     case STATUS_INTERNAL:
         return "internal";
     }

@@ -36,9 +36,11 @@ enum status_code {
     STATUS_IO,              /* the operating system refused; sys_errno says why */
     STATUS_CORRUPT,         /* stored bytes fail their check */
     STATUS_CONFIG,          /* the configuration is wrong */
-    STATUS_INTERNAL         /* a bug */
+    STATUS_INTERNAL,        /* a bug */
+    STATUS_PRECONDITION     /* what the request asks of the present state does not hold */
 };
 
+#define STATUS_LAST STATUS_PRECONDITION /* codes stand in the log: new ones go to the end */
 #define STATUS_DETAIL_MAX 320
 
 struct status {

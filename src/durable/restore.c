@@ -255,7 +255,7 @@ static bool read_payload(int fd, uint32_t length, struct buf *payload, struct st
 
 static bool failed_frame(const struct restore_frame *f, struct slice text, struct status *st) {
     char detail[NOTE_SHOWN_MAX];
-    enum status_code code = f->count > STATUS_OK && f->count <= STATUS_INTERNAL ? (enum status_code)f->count : STATUS_INTERNAL;
+    enum status_code code = f->count > STATUS_OK && f->count <= STATUS_LAST ? (enum status_code)f->count : STATUS_INTERNAL;
     clean(text, detail, sizeof detail);
     return status_set(st, code, "%.300s", detail);
 }

@@ -4,8 +4,8 @@
  *   frame    length u32 (of what follows, at most the channel's maximum), kind u8, 3 zero bytes, request u64, payload
  *
  *   SUBMIT   worker -> supervisor: keyed u8 (1: of a request with an Idempotency-Key: scope and body, 16 bytes each, seed 16
- *            bytes, created_at u64); count varint; per op: op (varint length + bytes), vector count varint,
- *            dimension varint, count * dimension float32 (count 0: none)
+ *            bytes, created_at u64); count varint; per op: op (varint length + bytes), version of the document that it may
+ *            change u64 (0: any, or none), vector count varint, dimension varint, count * dimension float32 (count 0: none)
  *   RESULTS  supervisor -> worker: remembered u8 (1: of an earlier request with the key: seed 16 bytes, created_at u64); lsn varint
  *            of a keyed request; count varint; per op: status code u8, subject varint, lsn varint,
  *            flags varint (1: replaced), chunks added varint, chunks deleted varint, detail (varint length + text)
@@ -92,6 +92,7 @@ struct channel_submission {
 /* Walks the ops of a SUBMIT payload. `vectors` are copied to aligned memory by the caller (they lie unaligned in the frame). */
 struct channel_op {
     struct slice op;
+    uint64_t version; /* catalog_check_version */
     struct slice vectors;
     uint32_t vector_count, dimension;
 };

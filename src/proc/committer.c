@@ -300,11 +300,12 @@ size_t committer_add_record(struct committer *c, struct slice bytes) {
     return b->record_count++;
 }
 
-static bool prepare_op(struct committer *c, const struct op *op, struct status *st) {
+static bool prepare_op(struct committer *c, const struct submitted_op *o, struct status *st) {
+    const struct op *op = &o->op;
     if (!committer_room(&c->batch, 1)) {
         return status_no_memory(st);
     }
-    return catalog_check(c->s->catalog, op, st) && catalog_reserve(c->s->catalog, op, st);
+    return catalog_check_version(c->s->catalog, op, o->version, st) && catalog_check(c->s->catalog, op, st) && catalog_reserve(c->s->catalog, op, st);
 }
 
 /* Takes the next op of sub into the batch, or refuses it. False: the batch ends before it. */
@@ -318,7 +319,7 @@ static bool take_op(struct committer *c, struct submission *sub) {
     if (op_set_conflicts_or_add(c->touched, op)) {
         return false;
     }
-    if (!prepare_op(c, op, &st)) {
+    if (!prepare_op(c, &sub->ops[sub->decided], &st)) {
         if (st.code == STATUS_NO_SPACE) {
             committer_note_full_disk(c, &st);
         }

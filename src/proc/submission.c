@@ -78,6 +78,9 @@ static bool check_op(const struct op *op, const struct channel_op *frame, struct
     if (op->type == OP_LIBRARY_MODEL && op->switches) {
         return status_set(st, STATUS_MALFORMED, "a worker cannot switch to another model");
     }
+    if (frame->version != DOCUMENT_VERSION_NONE && op->type != OP_DOCUMENT_PUT && op->type != OP_DOCUMENT_DELETE) {
+        return status_set(st, STATUS_MALFORMED, "a document's version beside a %s", op_type_name(op->type));
+    }
     if (frame->vector_count == 0) {
         return true;
     }
@@ -119,6 +122,7 @@ static bool decode_ops(struct submission *s, struct reader rest, const struct li
             !check_op(&o->op, &frame, st)) {
             return false;
         }
+        o->version = frame.version;
         if (frame.vector_count == 0) {
             continue;
         }

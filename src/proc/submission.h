@@ -6,6 +6,7 @@
 
 struct submitted_op {
     struct op op;
+    uint64_t version;     /* catalog_check_version */
     const float *vectors; /* num_chunks * dimension, or NULL */
     uint32_t dimension;
 };

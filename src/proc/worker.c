@@ -154,6 +154,8 @@ static bool read_head(const FCGX_Request *r, struct api_request *ret, struct sta
         .x_api_key = param(r, "HTTP_X_API_KEY"),
         .request_id = param(r, "QUIRE_REQUEST_ID"),
         .idempotency_key = param(r, "HTTP_IDEMPOTENCY_KEY"),
+        .if_match = param(r, "HTTP_IF_MATCH"),
+        .if_none_match = param(r, "HTTP_IF_NONE_MATCH"),
         .host = param(r, "HTTP_HOST"),
     };
     return parse_length(param(r, "CONTENT_LENGTH"), &ret->content_length) ||

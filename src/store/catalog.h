@@ -42,6 +42,8 @@ struct op_effect {
 
 /* Would it apply to the present state? Conflict, not found, dimension mismatch, library limits. Changes nothing. */
 MUST_CHECK bool catalog_check(struct catalog *c, const struct op *op, struct status *st);
+/* Is the document that op replaces or deletes still of this version (op.h: document_version; NONE and ANY have their meaning)? STATUS_PRECONDITION */
+MUST_CHECK bool catalog_check_version(struct catalog *c, const struct op *op, uint64_t version, struct status *st);
 
 /* What applying it to the present state would meet, for an op that passed catalog_check and touches nothing that an op before it in the batch
  * touches. STATUS_NO_MEMORY. */

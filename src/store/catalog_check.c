@@ -301,6 +301,34 @@ static bool check_vectors(const struct library *lib, const struct op_vectors *v,
            status_set(st, STATUS_DIMENSION, "the vectors have %u numbers; the library has dimension %u", v->dimension, lib->view.dimension);
 }
 
+static uint32_t living_chunks(const struct library *lib, uint32_t row) {
+    const struct document_row *d = library_document(lib, row);
+    uint32_t living = 0;
+    for (uint32_t i = 0; i < d->num_chunks; i++) {
+        living += library_chunk(lib, d->first_chunk + i)->deleted_lsn == 0 ? 1 : 0;
+    }
+    return living;
+}
+
+bool catalog_check_version(struct catalog *c, const struct op *op, uint64_t version, struct status *st) {
+    struct library *lib = catalog_find(c, &op->library);
+    bool put = op->type == OP_DOCUMENT_PUT;
+    if (version == DOCUMENT_VERSION_NONE || lib == NULL || (!put && op->type != OP_DOCUMENT_DELETE)) {
+        return true;
+    }
+    struct library_view newest = library_newest(lib);
+    uint32_t row = idtable_find(&lib->arena, &newest, ID_DOCUMENT, put ? op->as.document.id : op->as.document_id);
+    if (row == ROW_NONE) {
+        return status_set_subject(st, STATUS_PRECONDITION, SUBJECT_DOCUMENT, "there is no such document (any more)");
+    }
+    const struct document_row *d = library_document(lib, row);
+    if (version != DOCUMENT_VERSION_ANY &&
+        version != document_version(arena_record(&lib->arena, d->record, d->record_length), living_chunks(lib, row))) {
+        return status_set_subject(st, STATUS_PRECONDITION, SUBJECT_DOCUMENT, "the document has been changed meanwhile");
+    }
+    return true;
+}
+
 bool catalog_check(struct catalog *c, const struct op *op, struct status *st) {
     if (op->type == OP_LIBRARY_CREATE) {
         return check_create(c, op, st);
@@ -329,15 +357,6 @@ bool catalog_check(struct catalog *c, const struct op *op, struct status *st) {
 }
 
 /* --- foreseeing --- */
-
-static uint32_t living_chunks(const struct library *lib, uint32_t row) {
-    const struct document_row *d = library_document(lib, row);
-    uint32_t living = 0;
-    for (uint32_t i = 0; i < d->num_chunks; i++) {
-        living += library_chunk(lib, d->first_chunk + i)->deleted_lsn == 0 ? 1 : 0;
-    }
-    return living;
-}
 
 /* How many chunks there are with one of these ids, each id once. */
 static bool count_chunks(struct catalog *c, struct library *lib, const struct op *op, uint32_t *ret, struct status *st) {

@@ -113,7 +113,7 @@ static bool read_run(struct idempotency_results_reader *r) {
     } else {
         first = read_varint(&r->in);
         now.detail = read_bytes(&r->in);
-        r->in.failed |= first > UINT16_MAX || now.code > STATUS_INTERNAL || now.detail.len >= STATUS_DETAIL_MAX;
+        r->in.failed |= first > UINT16_MAX || now.code > STATUS_LAST || now.detail.len >= STATUS_DETAIL_MAX;
         now.subject = (uint16_t)first;
     }
     r->in.failed |= run == 0 || run > r->left;

@@ -11,6 +11,7 @@
 #include "store/op.h"
 
 #include "base/bytes.h"
+#include "base/hash.h"
 #include "base/utf8.h"
 #include "index/hnsw.h"
 #include "store/op_format.h"
@@ -352,6 +353,16 @@ bool op_document_decode(struct slice record, struct op_document *ret) {
     found.record_length = record.len;
     *ret = found;
     return true;
+}
+
+uint64_t document_version(struct slice record, uint32_t living_chunks) {
+    enum { MODE_AT = 2 + UUID_BYTES, MODE_BITS = PUT_CREATE | PUT_REPLACE };
+    uint8_t begin[sizeof living_chunks + 1];
+    store_u32le(begin, living_chunks);
+    begin[sizeof living_chunks] = record.len > MODE_AT ? (uint8_t)(record.data[MODE_AT] & ~MODE_BITS) : 0;
+    size_t skip = record.len > MODE_AT ? MODE_AT + 1 : record.len;
+    uint64_t version = hash64(hash64(0, begin, sizeof begin), record.data + skip, record.len - skip);
+    return version > DOCUMENT_VERSION_ANY ? version : version + DOCUMENT_VERSION_ANY + 1;
 }
 
 bool op_chunk_decode(struct slice bytes, struct op_chunk *ret) {

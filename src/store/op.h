@@ -170,6 +170,14 @@ bool chunk_walk_next(struct chunk_walk *w, struct op_chunk *ret);
 bool op_chunk_decode(struct slice bytes, struct op_chunk *ret);
 /* Decodes the document part of a record (a DOCUMENT_PUT up to its vectors). */
 bool op_document_decode(struct slice record, struct op_document *ret);
+/*
+ * A number that changes with every change of a document: of its record (created or replaced, which is no difference) and of how many of its chunks still
+ * live. Never 0 or 1. The same after a restart, a compaction and a restore.
+ */
+#define DOCUMENT_VERSION_NONE 0 /* in a condition: there is none */
+#define DOCUMENT_VERSION_ANY 1  /* in a condition: the document must be there */
+uint64_t document_version(struct slice record, uint32_t living_chunks);
+
 /* Walks the encoded ids of a CHUNKS_DELETE. */
 bool chunk_ids_next(struct slice ids, size_t *at, struct slice *ret_id);
 

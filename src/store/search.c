@@ -90,6 +90,10 @@ int search_compare_ids(const struct search *s, uint32_t a, uint32_t b) {
 
 /* --- candidates --- */
 
+bool search_filter(const struct reading *rd, const struct filter *filter, struct search_scratch *scratch, struct slot_set *ret, struct status *st) {
+    return filter_evaluate(scratch->filters, rd, filter, ret, st);
+}
+
 /* What step 3 found: scratch->hits[0, count), best first as far as `ordered` says. */
 struct candidates {
     uint32_t count;

@@ -75,6 +75,8 @@ struct search_result {
 struct search_scratch; /* per process (thread): heaps, visit tags, analyzers, the filter cache */
 struct search_scratch *search_scratch_new(uint64_t filter_cache_bytes);
 void search_scratch_free(struct search_scratch *s);
+/* filter_evaluate with the scratch's cache; *ret holds until the next evaluation. */
+MUST_CHECK bool search_filter(const struct reading *rd, const struct filter *filter, struct search_scratch *scratch, struct slot_set *ret, struct status *st);
 
 /* Never fewer than k hits where k chunks match (dense: chunks with a vector within the threshold; lexical: chunks with one of the terms). */
 MUST_CHECK bool search_library(const struct reading *rd, const struct search_request *request, struct search_scratch *scratch,

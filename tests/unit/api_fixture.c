@@ -25,7 +25,8 @@ static void apply_one(struct server *s, const struct api_submission *submission,
         ret->status = s->op_refused;
         return;
     }
-    if (!op_decode(submission->op, &s->limits, &op, &ret->status) || !catalog_check(s->catalog, &op, &ret->status) ||
+    if (!op_decode(submission->op, &s->limits, &op, &ret->status) ||
+        !catalog_check_version(s->catalog, &op, submission->version, &ret->status) || !catalog_check(s->catalog, &op, &ret->status) ||
         !catalog_reserve(s->catalog, &op, &ret->status)) {
         assert_int_not_equal(ret->status.code, STATUS_OK);
         return;
@@ -102,6 +103,11 @@ static void remember(struct server *s, struct api_keyed *key, const struct api_o
 static bool host_submit(void *ctx, struct api_keyed *key, const struct api_submission *ops, size_t count,
                         struct api_op_result *results, struct status *st) {
     struct server *s = (struct server *)ctx;
+    void (*before)(struct server *) = s->before_submit;
+    s->before_submit = NULL;
+    if (before != NULL) {
+        before(s);
+    }
     s->submits++;
     s->submitted += count;
     if (s->submit_fails.code != STATUS_OK) {
@@ -114,10 +120,10 @@ static bool host_submit(void *ctx, struct api_keyed *key, const struct api_submi
     if (key != NULL && key->known) {
         return true;
     }
-    const uint64_t before = s->lsn;
-    uint64_t last = before;
+    const uint64_t lsn_before = s->lsn;
+    uint64_t last = lsn_before;
     for (size_t i = 0; i < count; i++) {
-        s->lsn = key != NULL ? before : s->lsn; /* one record, one LSN */
+        s->lsn = key != NULL ? lsn_before : s->lsn; /* one record, one LSN */
         apply_one(s, &ops[i], &results[i]);
         last = s->lsn > last ? s->lsn : last;
     }
@@ -348,7 +354,9 @@ int call(struct server *s, const struct call *c) {
                                   .authorization = slice_str(c->authorization),
                                   .x_api_key = slice_str(c->x_api_key),
                                   .request_id = slice_str(c->request_id),
-                                  .idempotency_key = slice_str(c->idempotency_key)};
+                                  .idempotency_key = slice_str(c->idempotency_key),
+                                  .if_match = slice_str(c->if_match),
+                                  .if_none_match = slice_str(c->if_none_match)};
     uint64_t body_max = 0;
     api_response_reset(&s->response);
     if (!api_begin(s->api, &request, &s->response, &body_max)) {

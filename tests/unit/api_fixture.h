@@ -46,6 +46,7 @@ struct server {
     /* requests with an Idempotency-Key, as the supervisor remembers them */
     struct idempotency *keys;
     unsigned recalls;
+    void (*before_submit)(struct server *s); /* what somebody else does just before; called once */
     bool recall_misses; /* recall tells nothing; submit finds it */
     bool undescribed; /* set by tests that make the server answer with what its routes never answer */
     struct json_object *openapi;
@@ -62,6 +63,7 @@ struct call {
     const char *content_type; /* NULL: application/json where there is a body; "": none */
     const char *authorization, *x_api_key, *request_id;
     const char *idempotency_key;
+    const char *if_match, *if_none_match;
 };
 
 void server_start(struct server *s);

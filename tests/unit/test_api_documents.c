@@ -325,7 +325,7 @@ static void test_list(void **state) {
     assert_int_equal(pages, 3);
     expect_error(s, 422, "ValidationError", "GET", join(path, "/documents?cursor=zz"), NULL);
     expect_error(s, 422, "ValidationError", "GET", join(path, "/documents?cursor=ffff-1"), NULL);
-    expect_error(s, 422, "ValidationError", "GET", join(path, "/documents?filter=x"), NULL);
+    expect_error(s, 400, "MalformedRequestError", "GET", join(path, "/documents?filter=x"), NULL);
     expect_error(s, 404, "LibraryNotFoundError", "GET", "/v1/libraries/" NOWHERE "/documents", NULL);
 }
 
