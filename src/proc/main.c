@@ -9,6 +9,7 @@
 
 #include "base/io.h"
 #include "durable/formats.h"
+#include "proc/children.h"
 #include "proc/supervisor.h"
 #include "proc/worker.h"
 
@@ -108,11 +109,28 @@ static int parse_arguments(int argc, char **argv, const char **sets, struct argu
     return -1;
 }
 
+/* What is no error, because it may be meant or be there later, and still not what was written down says. */
+static void tell_notes(const struct config *config) {
+    struct status st;
+    int fd = -1;
+    if (config->archive_dir[0] != '\0' && !io_open_at(AT_FDCWD, config->archive_dir, O_RDONLY | O_DIRECTORY, 0, &fd, &st)) {
+        (void)printf("archive_dir: %s; until that is mended, the log is not archived and its segments stay\n", st.detail);
+    } else if (fd >= 0 && faccessat(fd, ".", W_OK, AT_EACCESS) != 0) {
+        (void)printf("archive_dir: this user may not write to %s; the log would not be archived\n", config->archive_dir);
+    }
+    io_close(&fd);
+    if (config->write_workers > children_writers(config)) {
+        (void)printf("write_workers: %u of %u workers at most are for writes, not %u, so that some are there for searches\n", (unsigned)children_writers(config),
+                     (unsigned)children_wanted(config), (unsigned)config->write_workers);
+    }
+}
+
 /* The configuration is good. What lies in the data directory must be, too, as far as its formats go; a server may be at work there. */
 static int test_data(const struct config *config) {
     struct status st;
     int fd = -1;
     (void)printf("configuration ok\n");
+    tell_notes(config);
     if (!io_open_at(AT_FDCWD, config->data_dir, O_RDONLY | O_DIRECTORY, 0, &fd, &st)) {
         (void)printf("data not looked at: %s\n", st.detail);
         return EX_OK;

@@ -42,6 +42,20 @@ teardown() { remove_instance; }
     [ "$status" = 78 ]
 }
 
+@test "-t says what of archive_dir and write_workers is not as it is written down" {
+    conf=$BATS_TEST_TMPDIR/quire.conf
+    printf 'auth = off\nmodel_dir = %s\nworkers = 4\n' "$root/data/models" >"$conf"
+    run "$quired" -c "$conf" --set archive_dir="$BATS_TEST_TMPDIR" --set write_workers=3 -t
+    [ "$status" = 0 ]
+    [[ $output != *archive_dir* && $output != *write_workers* ]]
+    run "$quired" -c "$conf" --set archive_dir="$BATS_TEST_TMPDIR/none" --set write_workers=4 -t
+    [ "$status" = 0 ]
+    [[ $output == *"archive_dir: cannot open $BATS_TEST_TMPDIR/none"* && $output == *"write_workers: 3 of 4 workers"* ]]
+    run "$quired" -c "$conf" --set archive_dir=archive -t
+    [ "$status" = 78 ]
+    [[ $output == *"archive_dir must be an absolute path"* ]]
+}
+
 @test "a model file that is missing, damaged or not wanted" {
     local conf=$BATS_TEST_TMPDIR/quire.conf models=$BATS_TEST_TMPDIR/models
     mkdir "$models"

@@ -174,6 +174,7 @@ static void keys_together(void **state) {
     expect_together("", NULL);
     expect_together("data_dir = data", "absolute");
     expect_together("log_file = quire.log", "absolute");
+    expect_together("archive_dir = archive", "absolute");
     expect_together("auth = off", NULL);
     expect_together("auth = off\nlisten = [::1]:443", NULL);
     expect_together("auth = off\nlisten = localhost:443", NULL);
