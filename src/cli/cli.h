@@ -14,6 +14,7 @@ struct cli {
     bool json;                                         /* --json: what the server said, for programs */
     bool yes;                                          /* --yes: no questions */
     bool replace;                                      /* import --replace */
+    bool wait;                                         /* snapshot create --wait: until it is on the disk */
     long k;                                            /* search -k; 0: the server's preset */
     long jobs;                                         /* import --jobs */
     const char *type, *model, *description, *language; /* library create */

@@ -234,7 +234,7 @@ void client_reply_error(const struct client_reply *r, struct status *st) {
     status_set(st, STATUS_INVALID, "%s", detail);
 }
 
-static void pause_ms(long ms) {
+void client_pause_ms(long ms) {
     struct timespec t = {.tv_sec = ms / 1000, .tv_nsec = (ms % 1000) * 1000000L};
     while (nanosleep(&t, &t) != 0) {
     }
@@ -264,7 +264,7 @@ bool client_call(struct client *c, const char *method, const char *path, struct 
                 *st = why;
             return false;
         }
-        pause_ms(wait_ms);
+        client_pause_ms(wait_ms);
         wait_ms = wait_ms < 2000 ? wait_ms * 2 : wait_ms;
     }
 }

@@ -46,6 +46,7 @@ void client_reply_fini(struct client_reply *r);
 void client_reply_error(const struct client_reply *r, struct status *st);
 
 /* A path segment, percent-encoded, appended. */
+void client_pause_ms(long ms);
 void client_escape(struct buf *out, struct slice segment);
 
 #endif

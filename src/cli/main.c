@@ -23,7 +23,7 @@ static const char help[] =
     "  quire import LIBRARY FILE|DIRECTORY|- [--replace] [--jobs N]\n"
     "  quire search LIBRARY WORDS... [-k N] [--mode hybrid|dense|lexical] [--filter JSON] [--group] [--exact] [--explain]\n"
     "  quire status\n"
-    "  quire snapshot [create|list]\n"
+    "  quire snapshot [create [--wait]|list]\n"
     "  quire check DATA_DIRECTORY\n"
     "  quire restore SOURCE --into DIRECTORY [--log DIRECTORY]... [--to-time TIME | --to-lsn N] [--library LIBRARY [--as NAME]] [--max-bytes N]\n"
     "  quire restore --undo --into DIRECTORY\n"
@@ -72,7 +72,8 @@ enum {
     OPTION_LIBRARY,
     OPTION_AS,
     OPTION_MAX_BYTES,
-    OPTION_UNDO
+    OPTION_UNDO,
+    OPTION_WAIT
 };
 
 static const struct option options[] = {{"json", no_argument, NULL, OPTION_JSON},
@@ -99,6 +100,7 @@ static const struct option options[] = {{"json", no_argument, NULL, OPTION_JSON}
                                         {"as", required_argument, NULL, OPTION_AS},
                                         {"max-bytes", required_argument, NULL, OPTION_MAX_BYTES},
                                         {"undo", no_argument, NULL, OPTION_UNDO},
+                                        {"wait", no_argument, NULL, OPTION_WAIT},
                                         {"version", no_argument, NULL, 'V'},
                                         {"help", no_argument, NULL, 'h'},
                                         {NULL, 0, NULL, 0}};
@@ -195,6 +197,9 @@ static int parse(struct cli *cli, int argc, char **argv) {
             break;
         case OPTION_YES:
             cli->yes = true;
+            break;
+        case OPTION_WAIT:
+            cli->wait = true;
             break;
         case OPTION_REPLACE:
             cli->replace = true;

@@ -69,19 +69,52 @@ static int list_snapshots(struct cli *cli) {
     return EX_OK;
 }
 
+/* Asks for the task until it is over, more and more seldom; *reply becomes what it is then. */
+static bool wait_for_task(struct cli *cli, struct client_reply *reply, struct status *st) {
+    enum { FIRST_MS = 50, MOST_MS = 1000 };
+    char path[128];
+    snprintf(path, sizeof path, "/v1/tasks/%.64s", member_text(reply->json, "id"));
+    for (long ms = FIRST_MS;; ms = ms < MOST_MS / 2 ? 2 * ms : MOST_MS) {
+        const char *state = member_text(reply->json, "state");
+        if (strcmp(state, "pending") != 0 && strcmp(state, "running") != 0)
+            return true;
+        client_pause_ms(ms);
+        struct client_reply later;
+        if (!client_call(cli->client, "GET", path, slice_of(NULL, 0), true, &later, st))
+            return false;
+        client_reply_fini(reply);
+        *reply = later;
+    }
+}
+
+/* The snapshot's task: begun, or over. */
+static int tell_task(const struct cli *cli, struct json_object *task) {
+    const char *state = member_text(task, "state");
+    bool good = !cli->wait || strcmp(state, "succeeded") == 0;
+    if (cli->json)
+        cli_print_json(task);
+    else if (!cli->wait)
+        printf("a snapshot is being taken (task %s); `quire snapshot list` shows it\n", member_text(task, "id"));
+    else if (good)
+        puts("the snapshot is taken; `quire snapshot list` shows it");
+    if (!good) {
+        fprintf(stderr, "quire: the snapshot has %s: ", state);
+        cli_print_clean(stderr, member_text(task, "error"), 1000);
+        fputc('\n', stderr);
+    }
+    return good ? EX_OK : EX_UNAVAILABLE;
+}
+
 int command_snapshot(struct cli *cli) {
     if (cli->argc == 1 && strcmp(cli->argv[0], "list") == 0)
         return list_snapshots(cli);
     if (cli->argc > 1 || (cli->argc == 1 && strcmp(cli->argv[0], "create") != 0))
-        return cli_usage("snapshot [create|list]");
+        return cli_usage("snapshot [create [--wait]|list]");
     struct status st = {0};
     struct client_reply reply;
     if (!client_call(cli->client, "POST", "/v1/snapshots", slice_of(NULL, 0), false, &reply, &st))
         return cli_fail(&st);
-    if (cli->json)
-        cli_print_json(reply.json);
-    else
-        printf("a snapshot is being taken (task %s); `quire snapshot list` shows it\n", member_text(reply.json, "id"));
+    int rc = cli->wait && !wait_for_task(cli, &reply, &st) ? cli_fail(&st) : tell_task(cli, reply.json);
     client_reply_fini(&reply);
-    return EX_OK;
+    return rc;
 }

@@ -60,6 +60,27 @@ kill_server() {
     until_true 10 no_process
 }
 
+quire() { QUIRE_URL=$url QUIRE_CACERT=$instance/tls/cert.pem "${QUIRE_BUILD_DIR:-$root/.build}/src/quire" "$@"; }
+
+@test "quire snapshot create --wait: it is there, or says why not" {
+    run quire snapshot create --wait
+    echo "$output"
+    [ "$status" = 0 ]
+    [ "$(quire snapshot list --json | jq length)" = 1 ]
+    run quire snapshot list too much
+    [ "$status" = 64 ]
+    stop_instance
+    fault=$BATS_TEST_TMPDIR/fault
+    QUIRE_IO_FAULT="write:errno=EIO,path=/snapshots/,file=$fault" start_instance
+    : >"$fault"
+    run quire snapshot create --wait
+    rm "$fault"
+    echo "$output"
+    [ "$status" = 69 ]
+    [[ $output == *"the snapshot has failed: "* ]]
+    [ "$(quire snapshot list --json | jq length)" = 1 ]
+}
+
 @test "what changed is in the archive, all of it comes back, and chains go on after a restart" {
     three_libraries
     snapshot
