@@ -167,6 +167,7 @@ struct job {
     const char *why;
     long http_status; /* that `why` is about; 0: none */
     bool too_large;   /* of the last call: the provider would take less */
+    bool too_many;    /* and it is about the whole (413), not about one text of several */
     bool alone;       /* the refusal may be about one text of several */
 };
 
@@ -341,7 +342,8 @@ enum {
 static bool refused(struct job *j) {
     const struct remote_answer *a = &j->answer;
     bool about_texts = a->http_status == HTTP_BAD_REQUEST || a->http_status == HTTP_UNPROCESSABLE;
-    j->too_large = a->http_status == HTTP_TOO_LARGE || (about_texts && remote_dialect_complaint(buf_slice(&a->body)) == REMOTE_COMPLAINT_TOO_LARGE);
+    j->too_many = a->http_status == HTTP_TOO_LARGE;
+    j->too_large = j->too_many || (about_texts && remote_dialect_complaint(buf_slice(&a->body)) == REMOTE_COMPLAINT_TOO_LARGE);
     j->alone = about_texts && proven(j->c);
     return fail(j, REMOTE_REFUSED, j->too_large ? "it takes no text of that length" : "it does not take this request", 0);
 }
@@ -377,6 +379,7 @@ static bool judge_status(struct job *j) {
 static bool judge_answer(struct job *j, struct status *why) {
     j->http_status = 0;
     j->too_large = false;
+    j->too_many = false;
     j->alone = false;
     if (j->answer.failure != REMOTE_DONE) {
         return fail(j, j->answer.failure, j->answer.why, 0);
@@ -421,7 +424,7 @@ static bool passes(enum remote_failure failure) {
     return failure == REMOTE_UNREACHABLE || failure == REMOTE_TIMEOUT || failure == REMOTE_THROTTLED || failure == REMOTE_BROKEN;
 }
 
-/* Sleeps before repetition `attempt`. false: there is no time for it; the outcome says how long it would have been. */
+/* Sleeps before repetition `attempt`. false: there are no more, or there is no time for it; the outcome says how long the pause would have been. */
 static bool pause_before(struct job *j, unsigned attempt) {
     struct remote_client *c = j->c;
     const struct remote_settings *s = &c->settings;
@@ -431,7 +434,7 @@ static bool pause_before(struct job *j, unsigned attempt) {
     pause_ms = pause_ms > j->outcome.retry_after_ms ? pause_ms : j->outcome.retry_after_ms;
     int64_t until_us = clock_monotonic_us() + (int64_t)pause_ms * US_PER_MS;
     j->outcome.retry_after_ms = pause_ms;
-    bool worth_it = pause_ms <= s->retry_wait_max_ms && until_us < j->request.deadline_us;
+    bool worth_it = attempt < s->retries && pause_ms <= s->retry_wait_max_ms && until_us < j->request.deadline_us;
     while (worth_it && clock_monotonic_us() < until_us && !__atomic_load_n(&c->cancelled, __ATOMIC_RELAXED)) {
         wait_until_locked(c, until_us);
     }
@@ -451,7 +454,7 @@ static bool call_patiently(struct job *j, struct status *why) {
         if (attempt > 0 && j->outcome.failure == REMOTE_RESTING) {
             return fail(j, before.failure, before_why, j->outcome.retry_after_ms);
         }
-        if (!passes(j->outcome.failure) || attempt == j->c->settings.retries || !pause_before(j, attempt)) {
+        if (!passes(j->outcome.failure) || !pause_before(j, attempt)) {
             return false;
         }
     }
@@ -497,10 +500,10 @@ static bool put_batch(struct job *j, size_t end) {
     return true;
 }
 
-/* After a batch of `texts` that was taken or was too large: what the next ones may be. */
-static void learn(struct remote_client *c, size_t texts, bool too_large) {
+/* After a batch of `texts` that was taken or was too large: what the next ones may be, of all requests. */
+static void learn(struct remote_client *c, size_t texts, bool too_many) {
     (void)pthread_mutex_lock(&c->mutex);
-    if (too_large && texts > 1) {
+    if (too_many && texts > 1) {
         c->most_texts = texts / 2 < c->most_texts ? texts / 2 : c->most_texts;
         c->went_well = 0;
     } else if (texts == c->most_texts && c->most_texts < c->settings.max_batch && ++c->went_well == GROW_AFTER) {
@@ -533,9 +536,17 @@ static bool ask_for_less(struct job *j) {
     return false;
 }
 
+/* After a batch that was taken, larger ones again: what was in the way of them may be behind. */
+static bool go_on(struct job *j, size_t end) {
+    struct remote_bounds whole = remote_bounds_of(&j->c->settings, j->request.role);
+    learn(j->c, j->batch.count, false);
+    j->bounds.texts = j->bounds.texts * 2 < whole.texts ? j->bounds.texts * 2 : whole.texts;
+    j->bounds.text_bytes = whole.text_bytes;
+    return put_batch(j, end);
+}
+
 /* One batch more. false: it is over. */
 static bool step(struct job *j, struct status *why) {
-    struct remote_bounds whole = remote_bounds_of(&j->c->settings, j->request.role);
     size_t learned = most_texts(j->c);
     j->bounds.texts = j->bounds.texts < learned ? j->bounds.texts : learned;
     size_t end = remote_batch_fill(&j->batch, &j->bounds, j->request.texts, j->request.count, j->outcome.done);
@@ -549,14 +560,12 @@ static bool step(struct job *j, struct status *why) {
         return fail(j, REMOTE_OURSELVES, "there is no memory for the request", 0);
     }
     if (call_patiently(j, why)) {
-        learn(j->c, j->batch.count, false);
-        j->bounds.text_bytes = whole.text_bytes;
-        return put_batch(j, end);
+        return go_on(j, end);
     }
     if (j->outcome.failure != REMOTE_REFUSED || !(j->too_large || j->alone)) {
         return false;
     }
-    if (j->too_large) {
+    if (j->too_many) {
         learn(j->c, j->batch.count, true);
     }
     return ask_for_less(j);

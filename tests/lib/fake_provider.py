@@ -183,11 +183,20 @@ ERROR = {"status": "it is told to", "too_many": "batch size {} > maximum allowed
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
+    under_way = False
 
     def log_message(self, *_):
         pass
 
+    def answered(self):
+        """A call counts as under way until its answer begins: a client may make the next one as soon as it has it."""
+        if self.under_way:
+            self.under_way = False
+            with self.server.state.lock:
+                self.server.state.at_once -= 1
+
     def send(self, status, body, headers=()):
+        self.answered()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
@@ -224,6 +233,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if dialect is None:
             return self.send_error_body(404, "status")
         call = Call(dialect, json.loads(body), behaviour or state.next_behaviour(), state)
+        self.under_way = True
         with state.lock:
             state.calls += 1
             state.asked += len(call.texts)
@@ -240,8 +250,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 return self.send_error_body(401, "status")
             return self.behave(call)
         finally:
-            with state.lock:
-                state.at_once -= 1
+            self.answered()
 
     def behave(self, call):
         special = getattr(self, "do_" + call.name, None)

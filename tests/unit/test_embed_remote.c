@@ -96,6 +96,7 @@ static void expect_behaviour(enum remote_dialect dialect, const char *behaviour,
     assert_int_equal(provider_count(&plain, "calls") - before, calls);
     assert_int_equal(outcome.done, 0);
     assert_false(outcome.permanent);
+    assert_int_equal(outcome.retry_after_ms > 0, calls > 1); /* when to ask again, where that is of use */
     remote_state(c, &about);
     assert_int_equal(about.calls, calls);
     assert_int_equal(about.failures[failure], calls);
@@ -439,6 +440,32 @@ static void long_texts_are_cut(void **state) {
     remote_client_free(c);
 }
 
+/* One text that is too long makes small batches only for a while. */
+static void one_long_text_among_many(void **state) {
+    struct remote_settings s = fake_settings(&plain, REMOTE_OPENAI, "too_long~500");
+    struct remote_client *c = fake_client(&s);
+    struct slice kept = texts[20];
+    struct remote_outcome outcome;
+    struct remote_state about;
+    struct status st;
+    char text[900];
+    (void)state;
+    memset(text, 'x', sizeof text);
+    texts[20] = slice_of(text, sizeof text);
+    assert_true(ask_for(c, ROOM, &outcome, &st));
+    for (size_t i = 0; i < ROOM; i++) {
+        expect_vector(out + i * FAKE_DIMENSION, i == 20 ? slice_of(text, 450) : texts[i], "fake");
+    }
+    remote_state(c, &about);
+    assert_true(about.calls < 24);
+    texts[20] = kept;
+    int64_t before = (int64_t)about.calls;
+    expect_texts(c, ROOM);
+    remote_state(c, &about);
+    assert_int_equal((int64_t)about.calls - before, 2);
+    remote_client_free(c);
+}
+
 static void a_text_that_is_refused_is_found(void **state) {
     struct remote_settings s = fake_settings(&plain, REMOTE_OPENAI, "refuse~word7");
     struct remote_client *c = fake_client(&s);
@@ -678,6 +705,7 @@ int main(void) {
         cmocka_unit_test(the_breaker_opens_and_closes),
         cmocka_unit_test(batches_are_halved),
         cmocka_unit_test(long_texts_are_cut),
+        cmocka_unit_test(one_long_text_among_many),
         cmocka_unit_test(a_text_that_is_refused_is_found),
         cmocka_unit_test(what_was_done_is_kept),
         cmocka_unit_test(names_that_lead_where_nobody_pointed),
