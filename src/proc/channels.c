@@ -1,13 +1,17 @@
 /*
  * channels.c - the supervisor's ends of the channels (channels.h).
  *
- * One thread sleeps in epoll on all of them. A frame is read in three steps: 16 bytes of header; the decision whether the queue
- * has room for its payload; the payload, straight into the memory that then travels through the committer. So a worker costs the
- * supervisor no more than what it announced within the bounds of the queue, and a frame that stalls is a broken worker's.
+ * Two threads sleep in epoll on all of them. Whom a frame wakes reads what there is and, when nobody else is at it, commits what waits (committer.c): so
+ * that a lone write meets no other thread on its way from the socket to the disk. While one of them syncs, the other reads; what it reads is the next batch,
+ * and recalls and commands are answered at once. Reading is one thread's at a time (the mutex `reading`), committing, too, and no thread does both.
  *
- * Only this thread closes descriptors, so it may read without the mutex; sending threads hold the mutex and look at the
- * generation, so an answer never reaches the successor of the worker that asked. A new worker's channel arrives through a mailbox
- * per slot.
+ * An event comes once for what is new (EPOLLET), else what one thread is about to read would wake the other; so a channel is read until it is empty.
+ * A frame goes through three steps: 16 bytes of header; the decision whether the queue has room for its payload; the payload, into the memory that then travels
+ * through the committer. So a worker costs the supervisor no more than what it announced within the bounds of the queue, and a frame that stalls is a broken
+ * worker's.
+ *
+ * Who closes descriptors or reads from them holds `reading`; sending threads hold the other mutex and look at the generation, so an answer never reaches the
+ * successor of the worker that asked. A new worker's channel arrives through a mailbox per slot.
  *
  * Answers are sent by the thread that has them, at once: a worker has one frame under way, so its socket is empty and takes any
  * answer but the largest; what it does not take is kept here and sent when it can be. A worker that lets answers pile up is
@@ -45,7 +49,8 @@ enum {
     US_PER_MS = 1000,
     READS_AT_ONCE = 256, /* of one channel, before the others have their turn */
     COMMAND_MAX_BYTES = 128,
-    SKIP_BYTES = 65536
+    AHEAD_BYTES = 16384,
+    THREADS = 2
 };
 
 enum frame_stage { STAGE_HEADER, STAGE_PAYLOAD, STAGE_SKIP };
@@ -58,7 +63,7 @@ struct channel {
     size_t unsent_at;
     int incoming_fd; /* mailbox; -1: empty */
     uint64_t incoming_generation;
-    /* the thread's own */
+    /* under `reading` */
     enum frame_stage stage;
     uint8_t header_bytes[CHANNEL_HEADER_BYTES];
     struct channel_header header;
@@ -70,13 +75,16 @@ struct channel {
 
 struct channels {
     struct supervisor *s;
-    pthread_t thread;
-    bool started;
+    pthread_t threads[THREADS];
+    size_t started;
     uint32_t stopping; /* atomic */
     int epoll_fd;
     int wake_fd;
     uint64_t max_frame;
-    uint64_t looked_us; /* atomic: when the thread last came round */
+    uint64_t looked_us; /* atomic: when one of the threads last came round */
+    struct lock reading;
+    int64_t stalled_us;         /* under `reading`: when frames that do not end were looked for last */
+    uint8_t ahead[AHEAD_BYTES]; /* under `reading` */
     struct lock mutex;
     struct channel channel[CONTROL_MAX_WORKERS];
 };
@@ -86,7 +94,7 @@ struct channels {
 /* --- answering -------------------------------------------------------------------------------------------------------- */
 
 static void want_events(struct channels *c, uint32_t slot, uint32_t events) {
-    struct epoll_event e = {.events = events, .data.u64 = slot};
+    struct epoll_event e = {.events = events | EPOLLET, .data.u64 = slot};
     (void)epoll_ctl(c->epoll_fd, EPOLL_CTL_MOD, c->channel[slot].fd, &e);
 }
 
@@ -410,52 +418,64 @@ static void end_skip(struct channels *c, uint32_t slot) {
     reset_frame(c, ch);
 }
 
-enum progress { PROGRESS_MORE, PROGRESS_EMPTY, PROGRESS_GONE, PROGRESS_BROKEN };
-
-static enum progress read_into(const struct channel *ch, void *to, size_t len, size_t *ret_read) {
-    ssize_t n = recv(ch->fd, to, len, MSG_DONTWAIT);
-    if (n < 0) {
-        bool empty = errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR;
-        return empty ? PROGRESS_EMPTY : PROGRESS_GONE;
-    }
-    *ret_read = (size_t)n;
-    return n == 0 ? PROGRESS_GONE : PROGRESS_MORE;
-}
-
-static enum progress read_header(struct channels *c, uint32_t slot, struct status *st) {
-    struct channel *ch = &c->channel[slot];
-    size_t n = 0;
-    enum progress p = read_into(ch, ch->header_bytes + ch->got, CHANNEL_HEADER_BYTES - ch->got, &n);
-    ch->got += n;
-    if (p == PROGRESS_MORE && ch->got == CHANNEL_HEADER_BYTES && !begin_payload(c, slot, st)) {
-        return PROGRESS_BROKEN;
-    }
-    return p;
-}
-
-static enum progress read_payload(struct channels *c, uint32_t slot, struct status *st) {
-    struct channel *ch = &c->channel[slot];
-    size_t n = 0;
-    enum progress p = read_into(ch, ch->payload + ch->got, ch->header.payload_bytes - ch->got, &n);
-    ch->got += n;
-    if (p == PROGRESS_MORE && ch->got == ch->header.payload_bytes) {
-        /* It waits for the answer now: there is nothing more to read. Should there be, the next wake-up comes at once. */
-        return take_frame(c, slot, st) ? PROGRESS_EMPTY : PROGRESS_BROKEN;
-    }
-    return p;
-}
-
-static enum progress skip_payload(struct channels *c, uint32_t slot) {
-    static uint8_t nowhere[SKIP_BYTES]; /* this thread's alone */
-    struct channel *ch = &c->channel[slot];
-    size_t left = ch->header.payload_bytes - ch->got;
-    size_t n = 0;
-    enum progress p = read_into(ch, nowhere, left < sizeof nowhere ? left : sizeof nowhere, &n);
-    ch->got += n;
-    if (p == PROGRESS_MORE && ch->got == ch->header.payload_bytes) {
+/* The header is there, or the payload, or its end. False: the worker is broken. */
+static bool end_step(struct channels *c, uint32_t slot, struct status *st) {
+    switch (c->channel[slot].stage) {
+    case STAGE_HEADER:
+        return begin_payload(c, slot, st);
+    case STAGE_PAYLOAD:
+        return take_frame(c, slot, st);
+    case STAGE_SKIP:
         end_skip(c, slot);
     }
-    return p;
+    return true;
+}
+
+/* Takes bytes through the steps of frames. False: the worker is broken. */
+static bool consume(struct channels *c, uint32_t slot, const uint8_t *data, size_t len, struct status *st) {
+    struct channel *ch = &c->channel[slot];
+    while (len > 0) {
+        size_t left = (ch->stage == STAGE_HEADER ? CHANNEL_HEADER_BYTES : ch->header.payload_bytes) - ch->got;
+        size_t n = len < left ? len : left;
+        if (ch->stage == STAGE_HEADER) {
+            memcpy(ch->header_bytes + ch->got, data, n);
+        } else if (ch->stage == STAGE_PAYLOAD) {
+            memcpy(ch->payload + ch->got, data, n);
+        }
+        ch->got += n;
+        data += n;
+        len -= n;
+        if (n == left && !end_step(c, slot, st)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+enum progress { PROGRESS_MORE, PROGRESS_EMPTY, PROGRESS_GONE, PROGRESS_BROKEN };
+
+/* Reads once: a long payload straight to where it goes, all else ahead. Less than asked for is all there is. */
+static enum progress read_some(struct channels *c, uint32_t slot, struct status *st) {
+    struct channel *ch = &c->channel[slot];
+    size_t left = ch->stage == STAGE_PAYLOAD ? ch->header.payload_bytes - ch->got : 0;
+    bool direct = left >= sizeof c->ahead;
+    size_t want = direct ? left : sizeof c->ahead;
+    ssize_t n = recv(ch->fd, direct ? ch->payload + ch->got : c->ahead, want, MSG_DONTWAIT);
+    if (n < 0) {
+        bool empty = errno == EAGAIN || errno == EWOULDBLOCK;
+        return empty ? PROGRESS_EMPTY : errno == EINTR ? PROGRESS_MORE : PROGRESS_GONE;
+    }
+    if (n == 0) {
+        return PROGRESS_GONE;
+    }
+    bool ok = true;
+    if (!direct) {
+        ok = consume(c, slot, c->ahead, (size_t)n, st);
+    } else {
+        ch->got += (size_t)n;
+        ok = (size_t)n < left || end_step(c, slot, st);
+    }
+    return !ok ? PROGRESS_BROKEN : (size_t)n < want ? PROGRESS_EMPTY : PROGRESS_MORE;
 }
 
 static void close_channel(struct channels *c, uint32_t slot) {
@@ -476,31 +496,25 @@ static void kill_broken(struct channels *c, uint32_t slot, const char *what) {
     children_kill(c->s->children, slot, generation, why);
 }
 
-static void read_channel(struct channels *c, uint32_t slot) {
-    struct channel *ch = &c->channel[slot];
+/* Until it is empty; of one that was hung up, to its end. */
+static void read_channel(struct channels *c, uint32_t slot, bool hung_up) {
     struct status st;
     enum progress p = PROGRESS_MORE;
-    for (int reads = 0; p == PROGRESS_MORE && reads < READS_AT_ONCE; reads++) {
-        switch (ch->stage) {
-        case STAGE_HEADER:
-            p = read_header(c, slot, &st);
-            break;
-        case STAGE_PAYLOAD:
-            p = read_payload(c, slot, &st);
-            break;
-        case STAGE_SKIP:
-            p = skip_payload(c, slot);
-            break;
-        }
+    for (int reads = 0; (p == PROGRESS_MORE || (hung_up && p == PROGRESS_EMPTY)) && reads < READS_AT_ONCE; reads++) {
+        p = read_some(c, slot, &st);
     }
     if (p == PROGRESS_GONE) {
         close_channel(c, slot);
     } else if (p == PROGRESS_BROKEN) {
         kill_broken(c, slot, st.detail);
+    } else if (p == PROGRESS_MORE) {
+        lock_take(&c->mutex);
+        want_events(c, slot, c->channel[slot].unsent.len > 0 ? EPOLLIN | EPOLLOUT : EPOLLIN); /* so that the event comes again */
+        lock_release(&c->mutex);
     }
 }
 
-/* --- the thread ------------------------------------------------------------------------------------------------------- */
+/* --- the threads ----------------------------------------------------------------------------------------------------- */
 
 /* Takes a new worker's channel out of the mailbox. */
 static void open_mail(struct channels *c, uint32_t slot) {
@@ -514,7 +528,7 @@ static void open_mail(struct channels *c, uint32_t slot) {
         return;
     }
     close_channel(c, slot); /* its predecessor's, where its end was not seen yet */
-    struct epoll_event e = {.events = EPOLLIN, .data.u64 = slot};
+    struct epoll_event e = {.events = EPOLLIN | EPOLLET, .data.u64 = slot};
     lock_take(&c->mutex);
     bool ok = epoll_ctl(c->epoll_fd, EPOLL_CTL_ADD, fd, &e) == 0;
     ch->fd = ok ? fd : -1;
@@ -526,8 +540,12 @@ static void open_mail(struct channels *c, uint32_t slot) {
     }
 }
 
+/* At a stop the wake-up is left there, for the other thread. */
 static void open_all_mail(struct channels *c) {
     uint64_t count;
+    if (load_acquire_u32(&c->stopping) != 0) { /* pairs with: CHANNELS_STOPPING; else the other thread hears of it a second late */
+        return;
+    }
     ssize_t n = read(c->wake_fd, &count, sizeof count);
     (void)n; /* it only wakes */
     for (uint32_t i = 0; i < CONTROL_MAX_WORKERS; i++) {
@@ -558,30 +576,38 @@ static void handle(struct channels *c, const struct epoll_event *event) {
         send_rest(c, slot);
     }
     if ((event->events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0) {
-        read_channel(c, slot);
+        read_channel(c, slot, (event->events & (EPOLLHUP | EPOLLERR)) != 0);
     }
+}
+
+static void handle_all(struct channels *c, const struct epoll_event *events, int count) {
+    int64_t now = clock_monotonic_us();
+    lock_take(&c->reading);
+    for (int i = 0; i < count; i++) {
+        handle(c, &events[i]);
+    }
+    if (now - c->stalled_us >= (int64_t)LOOK_MS * US_PER_MS) {
+        kill_stalled(c, now);
+        c->stalled_us = now;
+    }
+    lock_release(&c->reading);
+    store_relaxed_u64(&c->looked_us, (uint64_t)now);
 }
 
 static void *run(void *arg) {
     struct channels *c = (struct channels *)arg;
     struct epoll_event events[EVENTS_AT_ONCE];
-    int64_t stalled_us = clock_monotonic_us(); /* when such frames were looked for last */
+    int sleep_ms = LOOK_MS;
     while (load_acquire_u32(&c->stopping) == 0) { /* pairs with: CHANNELS_STOPPING; else a stop is seen a wake-up late */
-        int n = epoll_wait(c->epoll_fd, events, EVENTS_AT_ONCE, LOOK_MS);
-        for (int i = 0; i < n; i++) {
-            handle(c, &events[i]);
-        }
-        int64_t now = clock_monotonic_us();
-        if (now - stalled_us >= (int64_t)LOOK_MS * US_PER_MS) {
-            kill_stalled(c, now);
-            stalled_us = now;
-        }
-        store_relaxed_u64(&c->looked_us, (uint64_t)now);
+        int n = epoll_wait(c->epoll_fd, events, EVENTS_AT_ONCE, sleep_ms);
+        handle_all(c, events, n);
+        int quiet_ms = committer_work(c->s->committer);
+        sleep_ms = quiet_ms < LOOK_MS ? quiet_ms : LOOK_MS;
     }
     return NULL;
 }
 
-static void wake(struct channels *c) {
+void channels_wake(struct channels *c) {
     const uint64_t one = 1;
     ssize_t n = write(c->wake_fd, &one, sizeof one);
     (void)n; /* a full counter wakes as well */
@@ -594,7 +620,7 @@ void channels_adopt(struct channels *c, uint32_t slot, uint64_t generation, int 
     ch->incoming_fd = fd;
     ch->incoming_generation = generation;
     lock_release(&c->mutex);
-    wake(c);
+    channels_wake(c);
 }
 
 int64_t channels_quiet_us(const struct channels *c) {
@@ -612,27 +638,38 @@ static bool open_descriptors(struct channels *c, struct status *st) {
     return true;
 }
 
+static bool start_threads(struct channels *c, struct status *st) {
+    for (; c->started < THREADS; c->started++) {
+        if (!thread_start(&c->threads[c->started], "channels", run, c, st)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 bool channels_new(struct supervisor *s, struct channels **ret, struct status *st) {
     struct channels *c = (struct channels *)calloc(1, sizeof *c);
     if (c == NULL) {
         return status_no_memory(st);
     }
+    lock_init(&c->reading, LOCK_READING);
     lock_init(&c->mutex, LOCK_CHANNELS);
     c->s = s;
     c->epoll_fd = -1;
     c->wake_fd = -1;
-    c->looked_us = (uint64_t)clock_monotonic_us();
+    c->stalled_us = clock_monotonic_us();
+    c->looked_us = (uint64_t)c->stalled_us;
     c->max_frame = channel_max_bytes(&s->config.limits);
     for (uint32_t i = 0; i < CONTROL_MAX_WORKERS; i++) {
         c->channel[i].fd = -1;
         c->channel[i].incoming_fd = -1;
     }
-    if (!open_descriptors(c, st) || !thread_start(&c->thread, "channels", run, c, st)) {
+    if (!open_descriptors(c, st) || !start_threads(c, st)) {
         channels_free(c);
         return false;
     }
-    c->started = true;
     *ret = c;
+    committer_serve(s->committer);
     return true;
 }
 
@@ -640,10 +677,10 @@ void channels_free(struct channels *c) {
     if (c == NULL) {
         return;
     }
-    if (c->started) {
-        store_release_u32(&c->stopping, 1); /* pairs with: CHANNELS_STOPPING */
-        wake(c);
-        (void)pthread_join(c->thread, NULL);
+    store_release_u32(&c->stopping, 1); /* pairs with: CHANNELS_STOPPING */
+    channels_wake(c);
+    for (size_t i = 0; i < c->started; i++) {
+        (void)pthread_join(c->threads[i], NULL);
     }
     for (uint32_t i = 0; i < CONTROL_MAX_WORKERS; i++) {
         close_channel(c, i);
@@ -651,6 +688,7 @@ void channels_free(struct channels *c) {
     }
     io_close(&c->epoll_fd);
     io_close(&c->wake_fd);
+    lock_fini(&c->reading);
     lock_fini(&c->mutex);
     free(c);
 }

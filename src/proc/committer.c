@@ -1,5 +1,9 @@
 /*
- * committer.c - group commit: the one thread that changes libraries.
+ * committer.c - group commit: whoever is the committer changes libraries, and nobody else.
+ *
+ * It is a part that threads take, one at a time: those of channels.c after they have read, when something waits and nobody else is at it
+ * (committer_work). Who has it keeps it until nothing waits any more. What one had written the next one sees, because the part changes hands under the
+ * mutex. So a lone write is committed by the thread that read it, and while a batch is synced the other thread reads the next one.
  *
  * A batch is everything that waits, in order of arrival, up to the first op that depends on another of the batch, and up to
  * batch_max_bytes. There is no timer: while one batch is synced the next one gathers.
@@ -22,7 +26,8 @@
  * Requests with an Idempotency-Key go the same way, but as a whole (committer_keyed.c).
  *
  * Other threads get work done between two batches by committer_call (the cut of a snapshot, the switch to a rebuilt graph), so
- * that the catalog has one writer without a lock of its own.
+ * that the catalog has one writer without a lock of its own. They do not take the part for it, as they are background work, unless the channels do not
+ * serve yet or any more.
  */
 #include "proc/committer_internal.h"
 
@@ -35,9 +40,9 @@
 #include "proc/children.h"
 #include "proc/keyed.h"
 #include "proc/snapshotter.h"
-#include "proc/thread.h"
 #include "shm/atomics.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -84,7 +89,6 @@ void committer_release(struct committer *c, uint64_t bytes) {
 
 bool committer_enqueue(struct committer *c, struct submission *s, struct status *st) {
     bool ok = true;
-    bool wake = false;
     lock_take(&c->mutex);
     if (c->stopping) {
         ok = status_set(st, STATUS_NOT_READY, "the server is stopping");
@@ -97,29 +101,9 @@ bool committer_enqueue(struct committer *c, struct submission *s, struct status 
         c->waiting_end = &s->next;
         c->queue_ops += s->count;
         show_queue_locked(c);
-        wake = c->waits;
     }
     lock_release(&c->mutex);
-    if (wake) {
-        (void)pthread_cond_signal(&c->work); /* not under the mutex, on which the thread would only sleep again */
-    }
     return ok;
-}
-
-bool committer_call(struct committer *c, committer_fn fn, void *ctx, struct status *st) {
-    struct call call = {.fn = fn, .ctx = ctx, .st = st};
-    lock_take(&c->mutex);
-    bool inline_call = c->stopped;
-    if (!inline_call) {
-        *c->calls_end = &call;
-        c->calls_end = &call.next;
-        (void)pthread_cond_signal(&c->work);
-        while (!call.done) {
-            lock_wait(&c->mutex, &c->call_done);
-        }
-    }
-    lock_release(&c->mutex);
-    return inline_call ? fn(ctx, st) : call.ok;
 }
 
 static void run_calls(struct committer *c, struct call *call) {
@@ -129,7 +113,7 @@ static void run_calls(struct committer *c, struct call *call) {
         lock_take(&c->mutex);
         call->ok = ok;
         call->done = true;
-        (void)pthread_cond_broadcast(&c->call_done);
+        (void)pthread_cond_broadcast(&c->changed);
         lock_release(&c->mutex);
         call = next;
     }
@@ -144,42 +128,22 @@ static void guard_log(struct committer *c) {
     }
 }
 
-/* Waits until there may be work. */
-static void await_work_locked(struct committer *c) {
-    bool quiet = false;
-    c->waits = true;
-    if (!c->unguarded) {
-        lock_wait(&c->mutex, &c->work);
-    } else {
-        quiet = !lock_wait_until(&c->mutex, &c->work, clock_monotonic_us() + QUIET_US);
-    }
-    c->waits = false;
-    if (quiet) {
-        lock_release(&c->mutex);
-        guard_log(c);
-        lock_take(&c->mutex);
-    }
-}
-
-/* Waits for work and takes all of it. False: told to stop, and nothing is left. */
-static bool take_work(struct committer *c, struct call **ret_calls) {
-    lock_take(&c->mutex);
-    while (c->waiting == NULL && c->calls == NULL && c->taken == NULL && !c->stopping) {
-        store_relaxed_u64(&c->busy_since_us, 0);
-        await_work_locked(c);
-    }
-    store_relaxed_u64(&c->busy_since_us, now_us());
+/* Takes all that waits. */
+static struct call *take_all_locked(struct committer *c) {
+    struct call *calls = c->calls;
+    c->calls = NULL;
+    c->calls_end = &c->calls;
     if (c->waiting != NULL) {
         *c->taken_end = c->waiting;
         c->taken_end = c->waiting_end;
         c->waiting = NULL;
         c->waiting_end = &c->waiting;
     }
-    *ret_calls = c->calls;
-    c->calls = NULL;
-    c->calls_end = &c->calls;
-    lock_release(&c->mutex);
-    return c->taken != NULL || *ret_calls != NULL;
+    return calls;
+}
+
+static bool something_waits(const struct committer *c) {
+    return c->waiting != NULL || c->calls != NULL || c->taken != NULL;
 }
 
 /* --- answers ---------------------------------------------------------------------------------------------------------- */
@@ -397,6 +361,7 @@ static bool log_batch(struct committer *c) {
     control_histogram_add(&c->s->figures->sync_time, clock_monotonic_us() - begun);
     if (ok) {
         c->unguarded = true;
+        c->logged_us = clock_monotonic_us();
         note_room(c);
         return true;
     }
@@ -508,20 +473,97 @@ static void refuse_taken(struct committer *c) {
     answer(c);
 }
 
-static void *run(void *arg) {
-    struct committer *c = (struct committer *)arg;
-    struct call *calls;
-    while (take_work(c, &calls)) {
+/* --- who does it ------------------------------------------------------------------------------------------------------ */
+
+static void begin_part_locked(struct committer *c) {
+    c->busy = true;
+    store_relaxed_u64(&c->busy_since_us, now_us());
+}
+
+static void end_part_locked(struct committer *c) {
+    c->busy = false;
+    store_relaxed_u64(&c->busy_since_us, 0);
+    (void)pthread_cond_broadcast(&c->changed);
+}
+
+/* By whoever has the part: until nothing waits. */
+static void work_locked(struct committer *c) {
+    while (something_waits(c)) {
+        struct call *calls = take_all_locked(c);
+        lock_release(&c->mutex);
+        store_relaxed_u64(&c->busy_since_us, now_us());
         run_calls(c, calls);
-        if (c->taken != NULL) {
-            if (c->log_failed) {
-                refuse_taken(c);
-            } else {
-                commit_taken(c);
-            }
+        if (c->taken != NULL && c->log_failed) {
+            refuse_taken(c);
+        } else if (c->taken != NULL) {
+            commit_taken(c);
         }
+        lock_take(&c->mutex);
     }
-    return NULL;
+}
+
+static bool needs_guard(const struct committer *c) {
+    return c->unguarded && !c->log_failed;
+}
+
+static bool is_quiet(const struct committer *c) {
+    return clock_monotonic_us() - c->logged_us >= QUIET_US;
+}
+
+int committer_work(struct committer *c) {
+    int ms = INT_MAX;
+    lock_take(&c->mutex);
+    if (c->served && !c->busy && (something_waits(c) || (needs_guard(c) && is_quiet(c)))) {
+        begin_part_locked(c);
+        if (!something_waits(c)) {
+            lock_release(&c->mutex);
+            guard_log(c);
+            lock_take(&c->mutex);
+        }
+        work_locked(c);
+        end_part_locked(c);
+    }
+    if (!c->busy && needs_guard(c)) { /* who is at work comes by here later, and sees to it */
+        ms = QUIET_US / US_PER_MS;
+    }
+    lock_release(&c->mutex);
+    return ms;
+}
+
+/* While nobody serves. */
+static bool call_alone_locked(struct committer *c, committer_fn fn, void *ctx, struct status *st) {
+    while (c->busy) {
+        lock_wait(&c->mutex, &c->changed);
+    }
+    begin_part_locked(c);
+    lock_release(&c->mutex);
+    bool ok = fn(ctx, st);
+    lock_take(&c->mutex);
+    end_part_locked(c);
+    return ok;
+}
+
+bool committer_call(struct committer *c, committer_fn fn, void *ctx, struct status *st) {
+    struct call call = {.fn = fn, .ctx = ctx, .st = st};
+    lock_take(&c->mutex);
+    if (!c->served) {
+        call.ok = call_alone_locked(c, fn, ctx, st);
+        lock_release(&c->mutex);
+        return call.ok;
+    }
+    *c->calls_end = &call;
+    c->calls_end = &call.next;
+    bool wake = !c->busy;
+    lock_release(&c->mutex);
+    if (wake) {
+        channels_wake(c->s->channels);
+    }
+    lock_take(&c->mutex);
+    while (!call.done) {
+        lock_wait(&c->mutex, &c->changed);
+    }
+    lock_release(&c->mutex);
+    return call.ok;
 }
 
 /* --- begin and end ---------------------------------------------------------------------------------------------------- */
@@ -537,43 +579,37 @@ bool committer_new(struct supervisor *s, uint64_t last_lsn, struct committer **r
     c->taken_end = &c->taken;
     c->last_lsn = last_lsn;
     c->unguarded = true; /* as far as is known */
-    c->stopped = true;
-    if (!thread_cond_init(&c->work, st)) {
-        free(c);
-        return false;
-    }
     lock_init(&c->mutex, LOCK_COMMITTER);
-    (void)pthread_cond_init(&c->call_done, NULL);
+    (void)pthread_cond_init(&c->changed, NULL);
     c->touched = op_set_new();
     if (c->touched == NULL || !committer_room(&c->batch, 1)) {
         committer_free(c);
         return status_no_memory(st);
     }
-    if (!thread_start(&c->thread, "committer", run, c, st)) {
-        committer_free(c);
-        return false;
-    }
-    c->stopped = false;
     *ret = c;
     return true;
 }
 
+void committer_serve(struct committer *c) {
+    lock_take(&c->mutex);
+    c->served = true;
+    lock_release(&c->mutex);
+}
+
 void committer_stop(struct committer *c) {
-    if (c == NULL || c->stopped) {
+    if (c == NULL) {
         return;
     }
     lock_take(&c->mutex);
     c->stopping = true;
-    (void)pthread_cond_signal(&c->work);
+    while (c->busy) {
+        lock_wait(&c->mutex, &c->changed);
+    }
+    begin_part_locked(c);
+    work_locked(c);
+    c->served = false;
+    end_part_locked(c);
     lock_release(&c->mutex);
-    (void)pthread_join(c->thread, NULL);
-    lock_take(&c->mutex);
-    struct call *late = c->calls; /* came after the thread's last look */
-    c->calls = NULL;
-    c->calls_end = &c->calls;
-    c->stopped = true;
-    lock_release(&c->mutex);
-    run_calls(c, late);
 }
 
 void committer_free(struct committer *c) {
@@ -585,8 +621,7 @@ void committer_free(struct committer *c) {
     free(c->batch.items);
     free(c->batch.records);
     lock_fini(&c->mutex);
-    (void)pthread_cond_destroy(&c->work);
-    (void)pthread_cond_destroy(&c->call_done);
+    (void)pthread_cond_destroy(&c->changed);
     free(c);
 }
 

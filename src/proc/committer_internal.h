@@ -1,6 +1,6 @@
 /*
- * committer_internal.h - what committer.c and committer_keyed.c share; nobody else includes this. All of it is the committer
- * thread's own, but what stands under the mutex.
+ * committer_internal.h - what committer.c and committer_keyed.c share; nobody else includes this. All of it is the committer's
+ * own, whichever thread that is at the time, but what stands under the mutex.
  */
 #ifndef QUIRE_PROC_COMMITTER_INTERNAL_H
 #define QUIRE_PROC_COMMITTER_INTERNAL_H
@@ -26,7 +26,7 @@ struct batch_item {
     size_t record;
 };
 
-/* The thread's own. items and records grow together, before anything is appended. */
+/* The committer's own. items and records grow together, before anything is appended. */
 struct batch {
     struct batch_item *items;
     struct oplog_record *records;
@@ -43,22 +43,21 @@ struct batch {
 
 struct committer {
     struct supervisor *s;
-    pthread_t thread;
     struct lock mutex;
-    pthread_cond_t work;
-    pthread_cond_t call_done;
+    pthread_cond_t changed; /* a call is done, or nobody is at work any more */
     /* under the mutex */
     struct submission *waiting, **waiting_end;
     struct call *calls, **calls_end;
-    uint64_t queue_ops, queue_bytes; /* not answered yet, those in the thread's hands included */
-    bool waits; /* the thread sleeps on `work` */
-    bool stopping;
-    bool stopped; /* the thread has ended: calls run on their caller's thread */
-    /* the thread's own */
+    uint64_t queue_ops, queue_bytes; /* not answered yet, those in the committer's hands included */
+    bool busy;     /* somebody is the committer */
+    bool served;   /* threads call committer_work */
+    bool stopping; /* nothing more is taken */
+    /* the committer's own */
     struct submission *taken, **taken_end;
     struct batch batch;
     struct op_set *touched;
     uint64_t last_lsn;
+    int64_t logged_us; /* when the last batch was */
     bool unguarded; /* the last batch may have no guard behind it in the log */
     bool log_failed;
     bool disk_full;

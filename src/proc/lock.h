@@ -12,6 +12,7 @@
 #include <pthread.h>
 
 enum lock_rank {
+    LOCK_READING = 0,
     LOCK_COMMITTER = 1,
     LOCK_SNAPSHOTTER = 2,
     LOCK_BACKGROUND = 3,

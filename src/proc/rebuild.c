@@ -4,9 +4,9 @@
  *
  *   begin   backlog_rebuild_begin with the library's settings as they stand (a change of settings is an op before it)
  *   wait    progress into the task; a cancelled task, a deleted library or a stop gives it up
- *   switch  backlog_rebuild_switch and a publication, on the committer's thread
+ *   switch  backlog_rebuild_switch and a publication, by the committer
  *
- * Optimizing is a compaction (store/compact.h): this thread copies what lives, linkers link it, and the committer's thread switches. It is asked for by
+ * Optimizing is a compaction (store/compact.h): this thread copies what lives, linkers link it, and the committer switches. It is asked for by
  * clients, or by this thread itself, which looks every few seconds for a library with more than its share of deleted chunks.
  */
 #include "proc/rebuild.h"

@@ -5,7 +5,7 @@
  * last cut, when anything was committed since. After a failure the next try waits, so that a full disk is not filled again and
  * again.
  *
- * A snapshot is cut on the committer's thread, between two batches, so it holds one LSN wholly; the counts of what is new begin
+ * A snapshot is cut by the committer, between two batches, so it holds one LSN wholly; the counts of what is new begin
  * again there. It is written here while commits go on, and at nice 10, since packing keeps a core busy. Only when it is durable may older records of the log
  * go (log_floor.h).
  *

@@ -3,8 +3,9 @@
  *
  *   thread          does                                                            file
  *   main            starts, signals, spawns and watches workers, stops              supervisor.c, children.c
- *   channels        reads the workers' frames, checks them, queues them             channels.c
- *   committer       checks, reserves, logs, applies and publishes ops; answers      committer.c
+ *   channels, two   read the workers' frames, check them, queue them                channels.c
+ *   one of them     is the committer: checks, reserves, logs, applies and           committer.c
+ *                   publishes ops; answers
  *   embed N         makes missing vectors                                           background.c
  *   link N          links chunks into the graphs                                    background.c
  *   rebuild         carries the rebuilding of an index from begin to switch         rebuild.c
@@ -18,8 +19,9 @@
  * short work in memory; none while a file is synced or a text embedded.
  *
  *   rank  lock                    guards                                                   taken by
- *    1    committer.mutex         the queue of submissions and calls                       channels, committer, snapshot,
- *                                                                                          rebuild, embed
+ *    0    channels.reading        frames under way, closing of channels                    channels
+ *    1    committer.mutex         who is the committer, the queue of submissions and       channels, committer, snapshot,
+ *                                 calls                                                    rebuild, embed
  *    2    snapshotter.mutex       what is due and why                                      committer, channels, snapshot, stop
  *         checkpointer.mutex      the same; never held with the one above                  committer, checkpoint, rebuild, stop
  *         archiver.mutex          likewise                                                 committer, archive, snapshot, stop
