@@ -7,6 +7,9 @@
  * room on the disk. When finished segments of more than archive_max_lag_bytes wait, writes are refused as on a full disk, until copies go through again:
  * the alternative would be to lose the only way back to a point in time, without a word, or to run the disk full.
  *
+ * The first time takes what there is of the last segment, too: a server that was killed could not. So does the last time, at an orderly stop. That waits for it
+ * as long as stop_timeout_ms says: a mount may hang. Then the thread is left where it is, and with it all that it works on, until the process ends.
+ *
  * A copy goes when it is older than archive_keep_days, by the clock of snapshots/record, and holds nothing above the LSN of the oldest snapshot that is kept:
  * each of those can be rolled forward to now. Before this process has looked at the snapshots, no copy goes.
  */
@@ -16,28 +19,35 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "durable/snapshot_record.h"
+#include "durable/wal_format.h"
 #include "proc/lock.h"
 #include "proc/log_floor.h"
 #include "proc/thread.h"
 #include "shm/atomics.h"
 
 #include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 enum { RETRY_FIRST_SECONDS = 1, RETRY_MOST_SECONDS = 60, LOOK_SECONDS = 3600, NICE = 10 };
 #define US_PER_SECOND INT64_C(1000000)
+#define US_PER_MS INT64_C(1000)
 
 struct archiver {
     struct supervisor *s;
     pthread_t thread;
     bool started;
+    bool hangs; /* it did not end in time */
     struct lock mutex;
     pthread_cond_t wake;
     /* under the mutex */
     bool due;
     bool stopping;
+    bool final;          /* when it stops: once more, with the last segment */
+    bool over;           /* the thread has ended */
     uint64_t oldest_lsn; /* of the snapshots that are kept; 0: not known yet */
-    /* of the thread, then of the stop */
+    /* of the thread */
     struct oplog_archived archived;
     int64_t retry_seconds; /* 0: the last time went well */
     /* of the committer */
@@ -135,19 +145,20 @@ static bool work(struct archiver *a, bool with_last, struct status *st) {
     return ok;
 }
 
-static void work_and_tell(struct archiver *a, bool with_last) {
+static bool work_and_tell(struct archiver *a, bool with_last) {
     struct status st = {0};
     if (work(a, with_last, &st)) {
         if (a->retry_seconds > 0) {
             log_info("the log is archived again, up to LSN %llu", (unsigned long long)a->archived.lsn);
         }
         a->retry_seconds = 0;
-        return;
+        return true;
     }
     (void)add_relaxed_u64(&a->s->figures->archive_failures, 1);
     log_status(LOG_LEVEL_ERROR, "the log is not archived; its segments stay and wait", &st);
     a->retry_seconds = a->retry_seconds == 0 ? RETRY_FIRST_SECONDS : 2 * a->retry_seconds;
     a->retry_seconds = a->retry_seconds > RETRY_MOST_SECONDS ? RETRY_MOST_SECONDS : a->retry_seconds;
+    return false;
 }
 
 /* --- the thread ------------------------------------------------------------------------------------------------------- */
@@ -175,10 +186,21 @@ static bool wait_until_due(struct archiver *a) {
 
 static void *run(void *arg) {
     struct archiver *a = (struct archiver *)arg;
+    bool caught_up = false;
     thread_set_nice(NICE);
     do {
-        work_and_tell(a, false);
+        caught_up = work_and_tell(a, !caught_up) || caught_up;
     } while (wait_until_due(a));
+    lock_take(&a->mutex);
+    bool final = a->final;
+    lock_release(&a->mutex);
+    if (final) {
+        (void)!work_and_tell(a, true);
+    }
+    lock_take(&a->mutex);
+    a->over = true;
+    (void)pthread_cond_broadcast(&a->wake);
+    lock_release(&a->mutex);
     return NULL;
 }
 
@@ -206,29 +228,89 @@ bool archiver_new(struct supervisor *s, struct archiver **ret, struct status *st
     return true;
 }
 
-void archiver_stop(struct archiver *a) {
-    if (!a->started) {
-        return;
+/* --- the end ---------------------------------------------------------------------------------------------------------- */
+
+struct unarchived {
+    uint64_t lsn; /* archived up to there */
+    uint64_t first_lsn;
+    char first[WAL_NAME_MAX];
+    unsigned count;
+};
+
+/* The segment that holds the first record which is not archived. */
+static bool find_first(int dir_fd, const char *name, void *ctx, struct status *st) {
+    struct unarchived *u = (struct unarchived *)ctx;
+    uint64_t first_lsn = 0;
+    (void)dir_fd;
+    (void)st;
+    if (wal_name_parse(name, &first_lsn) && first_lsn <= u->lsn + 1 && first_lsn > u->first_lsn) {
+        u->first_lsn = first_lsn;
+        (void)snprintf(u->first, sizeof u->first, "%s", name);
     }
-    lock_take(&a->mutex);
-    a->stopping = true;
-    (void)pthread_cond_broadcast(&a->wake);
-    lock_release(&a->mutex);
-    (void)pthread_join(a->thread, NULL);
-    a->started = false;
+    return true;
 }
 
-void archiver_final(struct archiver *a) {
-    if (is_on(a)) {
-        work_and_tell(a, true);
+static bool count_those_behind(int dir_fd, const char *name, void *ctx, struct status *st) {
+    struct unarchived *u = (struct unarchived *)ctx;
+    uint64_t first_lsn = 0;
+    (void)dir_fd;
+    (void)st;
+    u->count += wal_name_parse(name, &first_lsn) && first_lsn > u->first_lsn ? 1 : 0;
+    return true;
+}
+
+static void tell_unarchived(const struct archiver *a) {
+    struct unarchived u = {.lsn = load_relaxed_u64(&a->s->figures->archive_lsn)};
+    struct status st;
+    int fd = -1;
+    bool ok = io_open_at(a->s->data_dir_fd, "wal", O_RDONLY | O_DIRECTORY, 0, &fd, &st) && io_each_entry(fd, "the log", find_first, &u, &st) &&
+              io_each_entry(fd, "the log", count_those_behind, &u, &st);
+    io_close(&fd);
+    if (ok) {
+        log_error("archive_dir does not answer, and the stop goes on without it: wal/%s and %u segments behind it are not archived; the next start goes on there", u.first,
+                  u.count);
+    } else {
+        log_status(LOG_LEVEL_ERROR, "archive_dir does not answer, and the stop goes on without it", &st);
     }
+}
+
+/* Ends the thread, when it does what it has in hand before the deadline. */
+static bool end_thread(struct archiver *a, bool final) {
+    int64_t deadline = clock_monotonic_us() + (int64_t)a->s->config.stop_timeout_ms * US_PER_MS;
+    bool in_time = true;
+    lock_take(&a->mutex);
+    a->stopping = true;
+    a->final = final;
+    (void)pthread_cond_broadcast(&a->wake);
+    while (!a->over && in_time) {
+        in_time = lock_wait_until(&a->mutex, &a->wake, deadline);
+    }
+    bool over = a->over;
+    lock_release(&a->mutex);
+    if (over) {
+        (void)pthread_join(a->thread, NULL);
+        a->started = false;
+    }
+    return over;
+}
+
+bool archiver_stop(struct archiver *a, bool final) {
+    if (a == NULL || !a->started) {
+        return true;
+    }
+    if (a->hangs || !end_thread(a, final)) {
+        if (!a->hangs) {
+            tell_unarchived(a);
+        }
+        a->hangs = true;
+    }
+    return !a->hangs;
 }
 
 void archiver_free(struct archiver *a) {
-    if (a == NULL) {
+    if (a == NULL || !archiver_stop(a, false)) {
         return;
     }
-    archiver_stop(a);
     (void)pthread_cond_destroy(&a->wake);
     lock_fini(&a->mutex);
     free(a);

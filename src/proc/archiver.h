@@ -12,10 +12,9 @@ void archiver_note(struct archiver *a, uint64_t place);
 MUST_CHECK bool archiver_admits(struct archiver *a, struct status *st);
 /* What is kept as snapshots can be rolled forward from that LSN on. Any thread. */
 void archiver_set_oldest(struct archiver *a, uint64_t lsn);
-/* Ends the thread. */
-void archiver_stop(struct archiver *a);
-/* At an orderly stop, when the log is closed: copies what there is, the last segment included. */
-void archiver_final(struct archiver *a);
-void archiver_free(struct archiver *a); /* stops first; takes NULL */
+/* Ends the thread. final: at an orderly stop, when the log is closed; it copies what there is, the last segment included, before. False: it hangs in archive_dir, and
+ * has been told of in the log. It may go on at any moment, so what it works on (the log, the catalog, the record of snapshots) has to stay until the process ends. */
+bool archiver_stop(struct archiver *a, bool final);
+void archiver_free(struct archiver *a); /* stops first; takes NULL; frees nothing where it hangs */
 
 #endif

@@ -475,6 +475,10 @@ void supervisor_tear_down(struct run *r) {
     if (s->committer != NULL) {
         supervisor_stop_threads(s);
     }
+    if (!archiver_stop(s->archiver, false)) {
+        supervisor_remove_files(s); /* a thread that cannot be ended works on all the rest; the end of the process, or the successor's exec, ends it */
+        return;
+    }
     reembed_free(r->reembed);
     rebuilder_free(s->rebuilder);
     verifier_free(s->verifier);

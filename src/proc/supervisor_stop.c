@@ -2,7 +2,7 @@
  * supervisor_stop.c - the ends of the process.
  *
  *   in order     nobody new can connect; workers finish what they have in hand and what stands in the socket's queue; what
- *                waits is committed; final snapshot, unless it would be large, LOG_CLOSE, the archive of the log, checkpoint of the arenas.
+ *                waits is committed; final snapshot, unless it would be large, LOG_CLOSE, checkpoint of the arenas, the archive of the log.
  *                Where the sockets stay, held by the service manager or kept for a successor (supervisor_upgrade.c), who connects
  *                waits in their queues for the next server, and no request fails
  *   at once      QUIT, or a second TERM: nothing is saved, because everything that was acknowledged is in the log
@@ -86,7 +86,6 @@ static bool save_all(struct run *r, struct status *st) {
     if (!committer_close_log(s->committer, st)) {
         return false;
     }
-    archiver_final(s->archiver);
     int64_t closed = clock_monotonic_us();
     uint64_t lsn = committer_last_lsn(s->committer);
     log_info("log closed at LSN %llu; snapshot and log took %.1f ms", (unsigned long long)lsn,
@@ -98,6 +97,7 @@ static bool save_all(struct run *r, struct status *st) {
         return false;
     }
     log_info("vector stores saved in %.1f ms", (double)(clock_monotonic_us() - closed) / US_PER_MS);
+    (void)archiver_stop(s->archiver, true); /* the last thing: it may take its time */
     return true;
 }
 
@@ -111,9 +111,6 @@ void supervisor_stop_threads(struct supervisor *s) {
     }
     if (s->snapshotter != NULL) {
         snapshotter_stop(s->snapshotter);
-    }
-    if (s->archiver != NULL) {
-        archiver_stop(s->archiver);
     }
     if (s->checkpointer != NULL) {
         checkpointer_stop(s->checkpointer);

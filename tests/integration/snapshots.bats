@@ -281,6 +281,29 @@ quire() { QUIRE_URL=$url QUIRE_CACERT=$instance/tls/cert.pem "${QUIRE_BUILD_DIR:
     done
 }
 
+@test "an archive that hangs does not keep a stop, and gets at the next start what it lacks, also after a kill" {
+    mkdir "$instance/tmp/archive"
+    stop_instance
+    fault=$BATS_TEST_TMPDIR/fault
+    QUIRE_IO_FAULT="open:delay=600000,path=/tmp/archive,file=$fault" start_instance --set archive_dir="$instance/tmp/archive" --set stop_timeout_ms=300
+    three_libraries
+    put "${libraries[0]}" d1 "Herons stand in the reeds."
+    : >"$fault"
+    timeout 60 "$root/scripts/serve" "$instance" stop
+    rm "$fault"
+    grep -q "archive_dir does not answer, and the stop goes on without it: wal/wal_[0-9_]*.log and 0 segments behind it" "$instance/logs/quired.log"
+    grep -q "vector stores saved" "$instance/logs/quired.log"
+    archived() { cat "$instance"/tmp/archive/wal_* 2>/dev/null | grep -q "$1"; }
+    run ! archived Herons
+    start_instance --set archive_dir="$instance/tmp/archive"
+    until_true 20 archived Herons
+    put "${libraries[0]}" d2 "Kingfishers dive."
+    kill_server
+    run ! archived Kingfishers
+    start_instance --set archive_dir="$instance/tmp/archive"
+    until_true 20 archived Kingfishers
+}
+
 @test "an archive that is too far behind holds writes back, and lets them go on" {
     mkdir "$instance/tmp/archive"
     stop_instance
