@@ -16,6 +16,7 @@ struct cli {
     bool replace;                                      /* import --replace */
     bool wait;                                         /* snapshot create --wait: until it is on the disk */
     long k;                                            /* search -k; 0: the server's preset */
+    bool stream;                                       /* import --stream */
     long jobs;                                         /* import --jobs */
     const char *type, *model, *description, *language; /* library create */
     const char *mode, *filter;                         /* search; NULL: the server's preset, no filter */
@@ -31,6 +32,7 @@ struct cli {
 /* Commands return an exit code of sysexits.h; on failure they have said why on standard error. */
 int command_library(struct cli *cli);
 int command_import(struct cli *cli);
+int command_export(struct cli *cli);
 int command_search(struct cli *cli);
 int command_status(struct cli *cli);
 int command_snapshot(struct cli *cli);

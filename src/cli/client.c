@@ -10,6 +10,7 @@
 #define CLIENT_MAX_REPLY (1024L * 1024 * 1024)
 #define CLIENT_RETRY_SECONDS 60
 #define CLIENT_CONNECT_MS 10000L
+#define CLIENT_STILL_SECONDS 120L
 
 struct client {
     CURL *curl;
@@ -232,6 +233,101 @@ void client_reply_error(const struct client_reply *r, struct status *st) {
         return;
     }
     status_set(st, STATUS_INVALID, "%s", detail);
+}
+
+/* --- streams --- */
+
+struct streaming {
+    struct client *client;
+    const struct client_stream *stream;
+    struct client_reply refusal; /* what came in place of a 200 */
+    bool stopped;                /* by stream->write */
+};
+
+static size_t on_stream_read(char *to, size_t size, size_t count, void *ctx) {
+    struct streaming *s = ctx;
+    return s->stream->read(s->stream->ctx, to, size * count);
+}
+
+static size_t on_stream_write(char *data, size_t size, size_t count, void *ctx) {
+    struct streaming *s = ctx;
+    long status = 0;
+    curl_easy_getinfo(s->client->curl, CURLINFO_RESPONSE_CODE, &status);
+    if (status != 200)
+        return on_body(data, size, count, &s->refusal);
+    s->stopped = !s->stream->write(s->stream->ctx, data, size * count);
+    return s->stopped ? 0 : size * count;
+}
+
+/* The client's headers, but for the type of the body. */
+static bool stream_headers(struct client *c, struct curl_slist **ret) {
+    struct curl_slist *longer = NULL;
+    for (const struct curl_slist *h = c->headers; h != NULL; h = h->next) {
+        const char *line = strncasecmp(h->data, "content-type:", 13) == 0 ? "Content-Type: application/x-ndjson" : h->data;
+        longer = curl_slist_append(*ret, line);
+        if (longer == NULL)
+            return false;
+        *ret = longer;
+    }
+    return true;
+}
+
+/* HTTP/1.1: an upload by HTTP/2 keeps libcurl busy. No time for the whole, but a stream that stands still ends. */
+static void set_up_stream(struct streaming *s, struct curl_slist *headers) {
+    CURL *curl = s->client->curl;
+    curl_easy_setopt(curl, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1);
+    curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, 0L);
+    curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
+    curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_stream_write);
+    curl_easy_setopt(curl, CURLOPT_WRITEDATA, s);
+    curl_easy_setopt(curl, CURLOPT_HEADERDATA, &s->refusal);
+    if (s->stream->read != NULL) {
+        curl_easy_setopt(curl, CURLOPT_UPLOAD, 1L);
+        curl_easy_setopt(curl, CURLOPT_READFUNCTION, on_stream_read);
+        curl_easy_setopt(curl, CURLOPT_READDATA, s);
+    } else {
+        curl_easy_setopt(curl, CURLOPT_HTTPGET, 1L);
+        curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
+        curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, CLIENT_STILL_SECONDS);
+    }
+    curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, s->stream->method);
+}
+
+static bool stream_outcome(struct streaming *s, CURLcode code, struct status *st) {
+    const char *error = s->client->error;
+    curl_easy_getinfo(s->client->curl, CURLINFO_RESPONSE_CODE, &s->refusal.status);
+    if (s->refusal.status >= 400) {
+        buf_put_u8(&s->refusal.body, 0);
+        if (buf_ok(&s->refusal.body))
+            s->refusal.json = json_tokener_parse((const char *)s->refusal.body.data);
+        client_reply_error(&s->refusal, st);
+        return false;
+    }
+    if (code != CURLE_OK && !s->stopped)
+        return status_set(st, STATUS_IO, "%s: %s%s", s->client->url, error[0] != '\0' ? error : curl_easy_strerror(code), help_for(code));
+    return true;
+}
+
+bool client_run_stream(struct client *c, const struct client_stream *stream, struct status *st) {
+    struct streaming s = {.client = c, .stream = stream, .refusal = {.retry_after = -1}};
+    struct curl_slist *headers = NULL;
+    struct buf url;
+    buf_init(&url);
+    buf_put_str(&url, c->url);
+    buf_put_str(&url, stream->path);
+    buf_put_u8(&url, 0);
+    bool ok = buf_check(&url, st) && (stream_headers(c, &headers) || status_no_memory(st));
+    if (ok) {
+        c->error[0] = '\0';
+        set_up_stream(&s, headers);
+        curl_easy_setopt(c->curl, CURLOPT_URL, (const char *)url.data);
+        ok = stream_outcome(&s, curl_easy_perform(c->curl), st);
+        curl_easy_setopt(c->curl, CURLOPT_HTTPHEADER, NULL);
+    }
+    curl_slist_free_all(headers);
+    client_reply_fini(&s.refusal);
+    buf_fini(&url);
+    return ok;
 }
 
 void client_pause_ms(long ms) {

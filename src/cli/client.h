@@ -42,6 +42,20 @@ MUST_CHECK bool client_call(struct client *c, const char *method, const char *pa
                             struct client_reply *ret, struct status *st);
 void client_reply_fini(struct client_reply *r);
 
+/* A call whose body or reply is of any length. */
+struct client_stream {
+    const char *method;
+    const char *path;
+    /* Puts at most `room` bytes of the body; 0: it is complete. NULL: there is none. May wait. */
+    size_t (*read)(void *ctx, char *to, size_t room);
+    /* What came of a reply of 200. False: enough. */
+    bool (*write)(void *ctx, const char *bytes, size_t len);
+    void *ctx;
+};
+/* One attempt. True: answered with 200, to the end. STATUS_IO: the connection broke, or the server is busy or away: it can be tried again. The client is good for streams
+ * alone from then on. */
+MUST_CHECK bool client_run_stream(struct client *c, const struct client_stream *s, struct status *st);
+
 /* The server's words of an error reply: "detail", with the first of "errors". */
 void client_reply_error(const struct client_reply *r, struct status *st);
 

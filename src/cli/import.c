@@ -1,17 +1,17 @@
 /*
  * import.c - quire import: reads documents, sends them in batches over several connections, shows how far it is.
  *
+ * With --stream they go through one connection instead (import_stream.c).
+ *
  * One thread (the caller's) reads the source and fills batches; `--jobs` threads send them. Running it again doubles nothing: ids
  * are the same on every run, so what is there already comes back as a conflict, which is counted and not an error; a file whose
  * content has changed is replaced.
  */
-#include "cli/cli.h"
-#include "cli/import_source.h"
+#include "cli/import.h"
 
 #include "base/clock.h"
 #include "base/json_out.h"
 
-#include <pthread.h>
 #include <stdlib.h>
 #include <sysexits.h>
 #include <unistd.h>
@@ -23,28 +23,13 @@
 #define PROGRESS_TERMINAL_US 100000
 #define PROGRESS_PLAIN_US 5000000
 
-struct batch {
+struct import_batch {
     struct import_document document[BATCH_DOCUMENTS];
     size_t count;
     size_t bytes;
 };
 
-struct import {
-    struct cli *cli;
-    char library[64];
-    pthread_mutex_t mutex;
-    pthread_cond_t filled, emptied;
-    struct batch *waiting; /* one at most: readers and senders stay close together */
-    bool finished;         /* no more will come */
-    bool failed;           /* stop: the server cannot be used */
-    struct status why;
-    uint64_t added, replaced, present, refused, chunks, documents_read;
-    unsigned shown;
-    int64_t began, last_line;
-    bool terminal;
-};
-
-static void batch_free(struct batch *b) {
+static void batch_free(struct import_batch *b) {
     if (b == NULL)
         return;
     for (size_t i = 0; i < b->count; i++)
@@ -52,7 +37,7 @@ static void batch_free(struct batch *b) {
     free(b);
 }
 
-static void complain_locked(struct import *im, const char *where, const char *detail) {
+void import_complain(struct import *im, const char *where, const char *detail) {
     im->refused++;
     if (im->shown++ == MESSAGES_SHOWN)
         fputs("quire: further messages of this kind are left out\n", stderr);
@@ -106,7 +91,7 @@ static void settle_conflict(struct import *im, struct client *client, const stru
     }
     pthread_mutex_lock(&im->mutex);
     if (!done)
-        complain_locked(im, d->where, st.detail);
+        import_complain(im, d->where, st.detail);
     else if (replace)
         im->replaced++;
     else
@@ -114,7 +99,7 @@ static void settle_conflict(struct import *im, struct client *client, const stru
     pthread_mutex_unlock(&im->mutex);
 }
 
-static void take_results(struct import *im, struct client *client, const struct batch *b, struct json_object *reply) {
+static void take_results(struct import *im, struct client *client, const struct import_batch *b, struct json_object *reply) {
     struct json_object *results = member(reply, "results");
     size_t count = json_object_is_type(results, json_type_array) ? json_object_array_length(results) : 0;
     for (size_t i = 0; i < b->count; i++) {
@@ -129,7 +114,7 @@ static void take_results(struct import *im, struct client *client, const struct 
         if (success)
             im->added++;
         else
-            complain_locked(im, b->document[i].where, error != NULL ? member_text(error, "detail") : "the server gave no result");
+            import_complain(im, b->document[i].where, error != NULL ? member_text(error, "detail") : "the server gave no result");
         pthread_mutex_unlock(&im->mutex);
     }
     pthread_mutex_lock(&im->mutex);
@@ -137,7 +122,7 @@ static void take_results(struct import *im, struct client *client, const struct 
     pthread_mutex_unlock(&im->mutex);
 }
 
-static bool send_batch(struct import *im, struct client *client, const struct batch *b, struct status *st) {
+static bool send_batch(struct import *im, struct client *client, const struct import_batch *b, struct status *st) {
     struct buf body;
     char path[128];
     struct client_reply reply;
@@ -161,26 +146,26 @@ static bool send_batch(struct import *im, struct client *client, const struct ba
 }
 
 /* A batch that is refused as a whole (one line is not what the server takes) is sent one document at a time. */
-static bool send_one_by_one(struct import *im, struct client *client, struct batch *b, struct status *st) {
+static bool send_one_by_one(struct import *im, struct client *client, struct import_batch *b, struct status *st) {
     for (size_t i = 0; i < b->count; i++) {
-        struct batch one = {.count = 1};
+        struct import_batch one = {.count = 1};
         one.document[0] = b->document[i];
         if (send_batch(im, client, &one, st))
             continue;
         if (st->code == STATUS_IO)
             return false;
         pthread_mutex_lock(&im->mutex);
-        complain_locked(im, b->document[i].where, st->detail);
+        import_complain(im, b->document[i].where, st->detail);
         pthread_mutex_unlock(&im->mutex);
     }
     return true;
 }
 
-static struct batch *take_batch(struct import *im) {
+static struct import_batch *take_batch(struct import *im) {
     pthread_mutex_lock(&im->mutex);
     while (im->waiting == NULL && !im->finished && !im->failed)
         pthread_cond_wait(&im->filled, &im->mutex);
-    struct batch *b = im->failed ? NULL : im->waiting;
+    struct import_batch *b = im->failed ? NULL : im->waiting;
     if (b != NULL)
         im->waiting = NULL;
     pthread_cond_signal(&im->emptied);
@@ -193,7 +178,7 @@ static void *sender(void *ctx) {
     struct client *client = NULL;
     struct status st = {0};
     bool ok = client_new(&im->cli->server, &client, &st);
-    for (struct batch *b; ok && (b = take_batch(im)) != NULL; batch_free(b)) {
+    for (struct import_batch *b; ok && (b = take_batch(im)) != NULL; batch_free(b)) {
         ok = send_batch(im, client, b, &st);
         if (!ok && st.code != STATUS_IO)
             ok = send_one_by_one(im, client, b, &st);
@@ -212,7 +197,7 @@ static void *sender(void *ctx) {
 }
 
 /* Hands a batch to the senders; false when they have given up. */
-static bool give_batch(struct import *im, struct batch *b) {
+static bool give_batch(struct import *im, struct import_batch *b) {
     pthread_mutex_lock(&im->mutex);
     while (im->waiting != NULL && !im->failed)
         pthread_cond_wait(&im->emptied, &im->mutex);
@@ -232,7 +217,7 @@ static void draw_bar(double share, char bar[31]) {
     bar[30] = '\0';
 }
 
-static void show_progress(struct import *im, const struct import_source *source, bool last) {
+void import_progress(struct import *im, const struct import_source *source, bool last) {
     int64_t now = clock_monotonic_us();
     if (im->cli->json || (!last && now - im->last_line < (im->terminal ? PROGRESS_TERMINAL_US : PROGRESS_PLAIN_US)))
         return;
@@ -268,7 +253,7 @@ static void show_progress(struct import *im, const struct import_source *source,
 
 /* Reads everything and hands it out. False: stopped early (im->why, or *st). */
 static bool feed(struct import *im, struct import_source *source, struct status *st) {
-    struct batch *b = NULL;
+    struct import_batch *b = NULL;
     for (;;) {
         struct import_document d;
         int got = import_source_next(source, &d, st);
@@ -280,7 +265,7 @@ static bool feed(struct import *im, struct import_source *source, struct status 
             break;
         if (got < 0) {
             pthread_mutex_lock(&im->mutex);
-            complain_locked(im, "", st->detail);
+            import_complain(im, "", st->detail);
             pthread_mutex_unlock(&im->mutex);
             continue;
         }
@@ -303,7 +288,7 @@ static bool feed(struct import *im, struct import_source *source, struct status 
                 return false;
             b = NULL;
         }
-        show_progress(im, source, false);
+        import_progress(im, source, false);
     }
     return b == NULL || give_batch(im, b);
 }
@@ -367,7 +352,7 @@ static bool run(struct import *im, struct import_source *source, struct status *
 
 int command_import(struct cli *cli) {
     if (cli->argc != 2)
-        return cli_usage("import LIBRARY FILE|DIRECTORY|- [--replace] [--jobs N]");
+        return cli_usage("import LIBRARY FILE|DIRECTORY|- [--replace] [--jobs N | --stream]");
     struct status st = {0};
     struct import_source *source = NULL;
     struct import im = {.cli = cli, .began = clock_monotonic_us(), .terminal = isatty(STDERR_FILENO) != 0};
@@ -381,9 +366,9 @@ int command_import(struct cli *cli) {
     pthread_mutex_init(&im.mutex, NULL);
     pthread_cond_init(&im.filled, NULL);
     pthread_cond_init(&im.emptied, NULL);
-    bool ok = run(&im, source, &st);
+    bool ok = cli->stream ? import_stream(&im, source, &st) : run(&im, source, &st);
     if (ok)
-        show_progress(&im, source, true);
+        import_progress(&im, source, true);
     print_summary(&im, source);
     pthread_cond_destroy(&im.emptied);
     pthread_cond_destroy(&im.filled);

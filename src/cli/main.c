@@ -20,7 +20,8 @@ static const char help[] =
     "  quire library list\n"
     "  quire library show LIBRARY\n"
     "  quire library delete LIBRARY [--yes]\n"
-    "  quire import LIBRARY FILE|DIRECTORY|- [--replace] [--jobs N]\n"
+    "  quire import LIBRARY FILE|DIRECTORY|- [--replace] [--jobs N | --stream]\n"
+    "  quire export LIBRARY > FILE\n"
     "  quire search LIBRARY WORDS... [-k N] [--mode hybrid|dense|lexical] [--filter JSON] [--group] [--exact] [--explain]\n"
     "  quire status\n"
     "  quire snapshot [create [--wait]|list]\n"
@@ -31,6 +32,8 @@ static const char help[] =
     "A LIBRARY is its name or its id. import takes NDJSON (one document a line, as POST /v1/libraries/{id}/documents takes it), "
     "text and\n"
     "Markdown files, a directory of them, or NDJSON from standard input; what is there already is not imported twice.\n"
+    "--stream sends NDJSON of any length through one connection.\n"
+    "export writes all documents as NDJSON, as import takes it.\n"
     "search looks by meaning and by words at once; --mode takes one of them alone. --filter takes what the interface takes, as\n"
     "'{\"field\": \"author\", \"operator\": \"eq\", \"value\": \"Ida\"}'; --group shows the best of each document; --explain how "
     "each hit came to its place.\n"
@@ -55,6 +58,7 @@ enum {
     OPTION_CACERT,
     OPTION_YES,
     OPTION_REPLACE,
+    OPTION_STREAM,
     OPTION_JOBS,
     OPTION_TYPE,
     OPTION_MODEL,
@@ -82,6 +86,7 @@ static const struct option options[] = {{"json", no_argument, NULL, OPTION_JSON}
                                         {"cacert", required_argument, NULL, OPTION_CACERT},
                                         {"yes", no_argument, NULL, OPTION_YES},
                                         {"replace", no_argument, NULL, OPTION_REPLACE},
+                                        {"stream", no_argument, NULL, OPTION_STREAM},
                                         {"jobs", required_argument, NULL, OPTION_JOBS},
                                         {"type", required_argument, NULL, OPTION_TYPE},
                                         {"model", required_argument, NULL, OPTION_MODEL},
@@ -111,6 +116,7 @@ static const struct {
     bool offline; /* without a server */
 } commands[] = {{"library", command_library, false},
                 {"import", command_import, false},
+                {"export", command_export, false},
                 {"search", command_search, false},
                 {"status", command_status, false},
                 {"snapshot", command_snapshot, false},
@@ -203,6 +209,9 @@ static int parse(struct cli *cli, int argc, char **argv) {
             break;
         case OPTION_REPLACE:
             cli->replace = true;
+            break;
+        case OPTION_STREAM:
+            cli->stream = true;
             break;
         case OPTION_TYPE:
             cli->type = optarg;

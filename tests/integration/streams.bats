@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # Documents in and out as streams, through nginx and TLS: both ways at once, broken, slow, rude, killed.
+# shellcheck disable=SC2154 # common.bash sets instance, url, library
 
 bats_require_minimum_version 1.5.0
 load common
@@ -55,6 +56,35 @@ streaming() { python3 "$root/tests/lib/streaming.py" "$instance" "$url" "$librar
     api DELETE "/v1/libraries/$library/documents/stream"
     expect 204
 }
+
+@test "quire import --stream and quire export, whose workers are killed" {
+    # shellcheck disable=SC1091
+    . "$instance/env"
+    local in=$BATS_TEST_TMPDIR/in.ndjson
+    for i in $(seq 6000); do printf '{"id":"d%d","title":"t %d","texts":["words of %d"]}\n' "$i" "$i" "$i"; done >"$in"
+    quire import many - --stream <"$in" >"$BATS_TEST_TMPDIR/out" 2>&1 &
+    local importer=$!
+    for _ in 1 2 3; do
+        sleep 0.3
+        workers | xargs kill -9 || true
+    done
+    wait "$importer"
+    grep -q ' 0 failed' "$BATS_TEST_TMPDIR/out"
+    quire export many | jq -c '{id, title, texts}' | sort | cmp - <(sort "$in")
+    (
+        sleep 0.1
+        workers | xargs kill -9 || true
+    ) &
+    quire export many | jq -c '{id, title, texts}' | sort | cmp - <(sort "$in")
+    wait $!
+    [ "$(quire import many "$in" --stream --json | jq .already_there)" = 6000 ]
+    run quire import other "$root/README.md" --stream
+    [ "$status" != 0 ]
+    run quire export nothing-of-this-name
+    [ "$status" != 0 ]
+}
+
+@test "the server is killed, and the stream sent again: nothing lost, nothing doubled" { streaming server_killed; }
 
 @test "replacing workers and a stop end a stream with a clear last line" {
     stop_instance
