@@ -13,7 +13,7 @@
  * | refuses all it is asked (401, 402, 403, 404; 400 from the beginning), or leads elsewhere | pass it on; the breaker opens at once |
  * | answers what is no answer | pass it on, not to pay twice for the same; a failure for the breaker |
  *
- * One lock, held for arithmetic only. Of the places for calls, one is kept for queries where there are several.
+ * One lock, held for arithmetic, and for making a connection's object. Of the places for calls, one is kept for queries where there are several.
  */
 #include "embed/remote.h"
 

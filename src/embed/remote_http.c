@@ -6,6 +6,9 @@
  *
  * A transfer is driven by a loop of ours (curl_multi), because libcurl's own timeouts do not know what we want of a reply that has begun: at least a kilobyte in
  * every stall_timeout_ms. The loop looks at least every TICK_MS, so that a deadline or a cancellation is late by that at most.
+ *
+ * Names are resolved by a thread of libcurl's, since getaddrinfo knows no deadline. A call that ends before that thread does would wait for it after all, for as long as
+ * /etc/resolv.conf says, but for CURLOPT_QUICK_EXIT (libcurl 7.87): the thread is let go and cleans up behind itself.
  */
 #include "embed/remote_http.h"
 
@@ -234,18 +237,11 @@ static size_t take_body(char *data, size_t size, size_t count, void *ctx) {
 
 /* --- a line ------------------------------------------------------------------------------------------------------------- */
 
-static bool set_protocol(CURL *easy, bool https) {
-#if CURL_AT_LEAST_VERSION(7, 85, 0)
-    return curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, https ? "https" : "http") == CURLE_OK;
-#else
-    return curl_easy_setopt(easy, CURLOPT_PROTOCOLS, https ? (long)CURLPROTO_HTTPS : (long)CURLPROTO_HTTP) == CURLE_OK;
-#endif
-}
-
 static bool set_options(struct remote_line *l) {
     const struct remote_endpoint *e = l->endpoint;
     CURL *c = l->easy;
-    bool ok = set_protocol(c, e->parts.https) && curl_easy_setopt(c, CURLOPT_URL, e->url) == CURLE_OK &&
+    bool ok = curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, e->parts.https ? "https" : "http") == CURLE_OK && curl_easy_setopt(c, CURLOPT_QUICK_EXIT, 1L) == CURLE_OK &&
+              curl_easy_setopt(c, CURLOPT_URL, e->url) == CURLE_OK &&
               curl_easy_setopt(c, CURLOPT_FOLLOWLOCATION, 0L) == CURLE_OK && curl_easy_setopt(c, CURLOPT_PROXY, "") == CURLE_OK &&
               curl_easy_setopt(c, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED) == CURLE_OK && curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L) == CURLE_OK &&
               curl_easy_setopt(c, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1) == CURLE_OK &&

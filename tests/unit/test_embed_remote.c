@@ -8,6 +8,8 @@
 #include "base/clock.h"
 #include "embed/remote_client.h"
 
+#include <netdb.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -22,6 +24,30 @@
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 enum { TEXTS = 10, ROOM = 64 };
+
+/* In the place of libc's, for libcurl as well: names resolve to nothing, and only when the test lets them. Numbers, "localhost" and what
+ * remote_client_resolve says never come here. */
+static pthread_mutex_t names_mutex = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t names_changed = PTHREAD_COND_INITIALIZER;
+static bool names_hang;
+static unsigned names_asked;
+static unsigned names_answered;
+
+int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **ret) {
+    (void)node;
+    (void)service;
+    (void)hints;
+    *ret = NULL;
+    (void)pthread_mutex_lock(&names_mutex);
+    names_asked++;
+    while (names_hang) {
+        (void)pthread_cond_wait(&names_changed, &names_mutex);
+    }
+    names_answered++;
+    (void)pthread_cond_broadcast(&names_changed);
+    (void)pthread_mutex_unlock(&names_mutex);
+    return EAI_NONAME;
+}
 
 static struct provider plain;
 static struct slice texts[ROOM];
@@ -327,6 +353,53 @@ static void hangs_and_drips_end_by_their_deadlines(void **state) {
     c = fake_client(&s);
     expect_failure(c, 1, REMOTE_TIMEOUT, "too slowly", &outcome);
     remote_client_free(c);
+}
+
+static void a_resolver_that_hangs(void **state) {
+    struct remote_settings s = fake_settings(&plain, REMOTE_TEI, NULL);
+    struct remote_outcome outcome;
+    (void)state;
+    (void)snprintf(s.url, sizeof s.url, "https://embeddings.example.org");
+    s.timeout_ms = 50;
+    s.connect_timeout_ms = 50;
+    s.retries = 0;
+    struct remote_client *c = fake_client(&s);
+    names_hang = true;
+    expect_failure(c, 1, REMOTE_TIMEOUT, "in time", &outcome); /* though getaddrinfo has not returned */
+    assert_int_equal(names_answered, 0);
+    remote_client_free(c);
+    (void)pthread_mutex_lock(&names_mutex);
+    names_hang = false;
+    (void)pthread_cond_broadcast(&names_changed);
+    while (names_answered < names_asked) {
+        (void)pthread_cond_wait(&names_changed, &names_mutex);
+    }
+    (void)pthread_mutex_unlock(&names_mutex);
+    c = fake_client(&s);
+    expect_failure(c, 1, REMOTE_UNREACHABLE, "resolve", &outcome);
+    remote_client_free(c);
+}
+
+/* It takes connections, and that is all: the handshake of TLS never ends. */
+static void a_handshake_that_hangs(void **state) {
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    socklen_t len = sizeof address;
+    struct provider silent = {0};
+    struct remote_outcome outcome;
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    (void)state;
+    assert_int_equal(bind(fd, (struct sockaddr *)(void *)&address, len), 0);
+    assert_int_equal(listen(fd, 1), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)(void *)&address, &len), 0);
+    silent.port = ntohs(address.sin_port);
+    struct remote_settings s = fake_settings(&silent, REMOTE_TEI, NULL);
+    (void)snprintf(s.url, sizeof s.url, "https://127.0.0.1:%u", silent.port);
+    s.connect_timeout_ms = 50;
+    s.retries = 0;
+    struct remote_client *c = fake_client(&s);
+    expect_failure(c, 1, REMOTE_TIMEOUT, "no connection", &outcome);
+    remote_client_free(c);
+    assert_int_equal(close(fd), 0);
 }
 
 static void retry_after_is_kept_by_all(void **state) {
@@ -700,6 +773,8 @@ int main(void) {
         cmocka_unit_test(what_is_no_answer_is_refused),
         cmocka_unit_test(a_reply_of_a_gigabyte),
         cmocka_unit_test(hangs_and_drips_end_by_their_deadlines),
+        cmocka_unit_test(a_resolver_that_hangs),
+        cmocka_unit_test(a_handshake_that_hangs),
         cmocka_unit_test(retry_after_is_kept_by_all),
         cmocka_unit_test(the_pace_of_the_settings),
         cmocka_unit_test(the_breaker_opens_and_closes),
