@@ -137,21 +137,38 @@ static void measure_length(const struct embedder *model, size_t length, size_t c
     buf_fini(&text);
 }
 
-static void measure_chunker(void) {
+/* A line break for every 14th blank, a paragraph for every 100th, with a heading before it: as Markdown has them. */
+static void put_lines(struct buf *text) {
+    for (size_t i = 0, blanks = 0; i + 3 < text->len; i++) {
+        blanks += text->data[i] == ' ';
+        if (text->data[i] == ' ' && blanks % 14 == 0) {
+            memcpy(text->data + i, blanks % 98 == 0 ? "\n\n# " : "\n", blanks % 98 == 0 ? 4 : 1);
+        }
+    }
+}
+
+static void measure_chunker(const struct embedder *model) {
     const size_t length = (size_t)1 << 20;
+    static const char *const formats[] = {"text", "Markdown"};
     struct buf text;
+    struct status st;
     buf_init(&text);
     put_text(&text, length);
-    struct chunk_span *spans = NULL;
-    size_t count = 0;
-    struct status st;
-    int64_t begin = clock_monotonic_ns();
-    if (!buf_check(&text, &st) ||
-        !chunker_cut(buf_slice(&text), CHUNKER_DEFAULT_MAX_TOKENS, CHUNKER_DEFAULT_OVERLAP, SIZE_MAX, &spans, &count, &st)) {
+    if (!buf_check(&text, &st)) {
         die(st.detail);
     }
-    printf("\nchunker: 1 MiB in %.1f ms, %zu chunks\n", (double)(clock_monotonic_ns() - begin) / 1e6, count);
-    free(spans);
+    put_lines(&text);
+    for (int format = TEXT_PLAIN; format <= TEXT_MARKDOWN; format++) {
+        const struct chunking how = {256, 32, (enum text_format)format, model->vocabulary, SIZE_MAX};
+        struct chunk_list list;
+        int64_t begin = clock_monotonic_ns();
+        if (!chunker_cut(buf_slice(&text), &how, &list, &st)) {
+            die(st.detail);
+        }
+        printf("%schunker: 1 MiB of %s in %.1f ms, %zu chunks\n", format == TEXT_PLAIN ? "\n" : "", formats[format],
+               (double)(clock_monotonic_ns() - begin) / 1e6, list.count);
+        chunk_list_fini(&list);
+    }
     buf_fini(&text);
 }
 
@@ -162,7 +179,7 @@ static void speed(const struct embedder *model, size_t cpus) {
     for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
         measure_length(model, lengths[i], cpus);
     }
-    measure_chunker();
+    measure_chunker(model);
 }
 
 /* --- pairs ---------------------------------------------------------------------------------------------------------- */

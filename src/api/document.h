@@ -15,6 +15,8 @@ struct chunk_input {
     struct slice metadata; /* JSON object, or empty */
     int64_t page_number;   /* -1: none */
     const float *vector;   /* the caller's, unit length; NULL: none */
+    size_t source_begin;   /* of a chunk that was cut here: its text's place in the source, in bytes */
+    struct slice section;  /* and the headings above it */
 };
 
 struct document_input {

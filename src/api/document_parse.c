@@ -150,6 +150,9 @@ static bool read_texts(struct parsing *p, struct status *st) {
 }
 
 static void read_chunking(struct parsing *p, uint32_t *max_tokens, uint32_t *overlap) {
+    const struct limits *l = p->x->api->host.limits;
+    *max_tokens = (uint32_t)l->chunk_max_tokens;
+    *overlap = (uint32_t)l->chunk_overlap < *max_tokens ? (uint32_t)l->chunk_overlap : *max_tokens / OVERLAP_SHARE;
     struct json_object *tokens = NULL, *over = NULL;
     const struct member members[] = {{"max_tokens", &tokens}, {"overlap", &over}};
     struct place at = place_member(p->at, "chunking");
@@ -166,28 +169,48 @@ static void read_chunking(struct parsing *p, uint32_t *max_tokens, uint32_t *ove
     (void)json_in_uint(p->x, &over_at, over, 0, *max_tokens - 1, overlap);
 }
 
+static bool is_markdown(struct slice document_type) {
+    return slice_is(document_type, "markdown") || slice_is(document_type, "text/markdown");
+}
+
+/* One chunk of the input for each span. */
+static bool take_spans(struct parsing *p, struct slice text, const struct chunk_list *list, struct status *st) {
+    struct slice sections = {NULL, 0};
+    if (!take_chunks(p, list->count, st)) {
+        return false;
+    }
+    if (list->sections.len > 0 && !pool_copy(&p->x->pool, buf_slice(&list->sections), &sections)) {
+        return status_no_memory(st);
+    }
+    for (size_t i = 0; i < list->count; i++) {
+        const struct chunk_span *span = &list->spans[i];
+        struct chunk_input *c = &p->out->chunks[i];
+        c->source_begin = span->begin - span->overlap;
+        c->text = slice_of(text.data + c->source_begin, span->end - c->source_begin);
+        c->section = slice_of(sections.data == NULL ? NULL : sections.data + span->section_at, span->section_len);
+    }
+    return true;
+}
+
 static bool cut_text(struct parsing *p, struct status *st) {
     struct exchange *x = p->x;
     const struct limits *l = x->api->host.limits;
     struct place at = place_member(p->at, "text");
     struct slice text;
-    uint32_t max_tokens = CHUNKER_DEFAULT_MAX_TOKENS, overlap = CHUNKER_DEFAULT_OVERLAP;
+    struct chunking how = {.format = is_markdown(p->out->fields.document_type) ? TEXT_MARKDOWN : TEXT_PLAIN,
+                           .vocabulary = p->model->model == NULL ? NULL : p->model->model->vocabulary,
+                           .max_chunks = l->max_chunks_per_document};
     unsigned before = x->problems.count;
-    read_chunking(p, &max_tokens, &overlap);
+    read_chunking(p, &how.max_tokens, &how.overlap);
     if (!json_in_text(x, &at, p->m.text, 1, l->max_text_bytes, &text) || x->problems.count > before) {
         return true;
     }
-    struct chunk_span *spans = NULL;
-    size_t count = 0;
-    if (!chunker_cut(text, max_tokens, overlap, l->max_chunks_per_document, &spans, &count, st)) {
+    struct chunk_list list;
+    if (!chunker_cut(text, &how, &list, st)) {
         return false;
     }
-    bool good = take_chunks(p, count, st);
-    for (size_t i = 0; good && i < count; i++) {
-        p->out->chunks[i].text =
-            slice_of(text.data + spans[i].begin - spans[i].overlap, spans[i].end - spans[i].begin + spans[i].overlap);
-    }
-    free(spans);
+    bool good = take_spans(p, text, &list, st);
+    chunk_list_fini(&list);
     return good;
 }
 
@@ -310,6 +333,42 @@ static bool read_embedded_chunks(struct parsing *p, struct status *st) {
     return true;
 }
 
+/* Where in the source a chunk stands, before the caller's own metadata; what that has under the same name stays the caller's. */
+static void write_place(struct json_out *j, const struct chunk_input *c, struct json_object *own) {
+    json_begin_object(j);
+    if (c->section.len > 0 && !json_object_object_get_ex(own, "section", NULL)) {
+        json_member_string(j, "section", c->section);
+    }
+    if (!json_object_object_get_ex(own, "start", NULL)) {
+        json_member_uint(j, "start", c->source_begin);
+    }
+    if (!json_object_object_get_ex(own, "end", NULL)) {
+        json_member_uint(j, "end", c->source_begin + c->text.len);
+    }
+    json_splice_members(j, c->metadata);
+    json_end_object(j);
+}
+
+/* Puts section, start and end into the metadata of chunks that were cut here. */
+static bool place_chunks(struct parsing *p, struct status *st) {
+    struct buf metadata;
+    bool good = true;
+    buf_init(&metadata);
+    for (uint32_t i = 0; good && i < p->out->num_chunks; i++) {
+        struct chunk_input *c = &p->out->chunks[i];
+        struct json_object *own = p->m.chunk_metadata == NULL ? NULL : json_object_array_get_idx(p->m.chunk_metadata, i);
+        buf_reset(&metadata);
+        struct json_out j = json_out_to(&metadata);
+        write_place(&j, c, own);
+        if (metadata.len > p->x->api->host.limits->max_metadata_bytes) {
+            continue; /* the caller's own goes first */
+        }
+        good = buf_check(&metadata, st) && (pool_copy(&p->x->pool, buf_slice(&metadata), &c->metadata) || status_no_memory(st));
+    }
+    buf_fini(&metadata);
+    return good;
+}
+
 static bool read_plain_chunks(struct parsing *p, struct status *st) {
     if ((p->m.texts == NULL) == (p->m.text == NULL)) {
         struct place at = place_member(p->at, "texts");
@@ -323,7 +382,8 @@ static bool read_plain_chunks(struct parsing *p, struct status *st) {
     if (p->out->num_chunks == 0) {
         return true; /* a problem is noted already */
     }
-    return read_per_chunk(p, st);
+    unsigned before = p->x->problems.count;
+    return read_per_chunk(p, st) && (p->m.text == NULL || p->x->problems.count > before || place_chunks(p, st));
 }
 
 static int compare_ids(const void *a, const void *b) {
@@ -365,11 +425,11 @@ static bool finish_chunks(struct parsing *p, struct status *st) {
         if (d->chunks[i].id.len == 0) {
             return status_no_memory(st);
         }
-        d->text_bytes += d->chunks[i].text.len;
+        d->text_bytes += d->chunks[i].text.len + d->chunks[i].metadata.len;
     }
     if (d->text_bytes > p->x->api->host.limits->max_op_bytes) {
         return status_set(st, STATUS_TOO_LARGE,
-                          "the chunks of a document have %zu bytes of text, overlaps counted; at most %" PRIu64
+                          "the chunks of a document have %zu bytes of text and metadata, overlaps counted; at most %" PRIu64
                           " can be written at once",
                           d->text_bytes, p->x->api->host.limits->max_op_bytes);
     }

@@ -13,6 +13,8 @@
 #define EMBED_MAX_DIMENSION 4096
 #define EMBED_MODELS_MAX 16
 
+struct wordpiece;
+
 enum embed_role { EMBED_QUERY, EMBED_DOCUMENT };
 
 struct embedder {
@@ -28,6 +30,7 @@ struct embedder {
                   struct status *st);
     void (*fini)(struct embedder *e); /* NULL: there is nothing to free */
     void *state;                      /* the model's own, read-only after setup */
+    const struct wordpiece *vocabulary; /* what its tokens are; NULL: they are not known here, and estimated */
 };
 
 /* hash-384: signed feature hashing (Weinberger et al. 2009) of words and character n-grams with sublinear term frequency. No weights. */

@@ -332,7 +332,8 @@ bool static_model_init(struct embedder *out, int fd, const char *path, enum mode
                              .dense_weight = (float)header.dense_permille / PERMILLE,
                              .embed = embed_static,
                              .fini = static_model_fini,
-                             .state = m};
+                             .state = m,
+                             .vocabulary = &m->vocabulary};
     memcpy(out->name, header.name, sizeof header.name);
     out->fingerprint = hash64(STATIC_MODEL_VERSION, (const uint8_t *)m->map + m->map_len - DIGEST_BYTES, DIGEST_BYTES);
     return true;

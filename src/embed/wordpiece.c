@@ -348,6 +348,9 @@ static bool read_word(struct wordpiece_cursor *c) {
     c->length = 0;
     c->bytes = 0;
     for (;;) {
+        if (c->length == 0) {
+            c->begin = c->at;
+        }
         read_ascii(c);
         if (c->at == c->text.len) {
             return c->length > 0;

@@ -36,7 +36,8 @@ void wordpiece_fini(struct wordpiece *w); /* takes NULL and a zeroed one */
 struct wordpiece_cursor {
     const struct wordpiece *vocabulary;
     struct slice text;
-    size_t at;
+    size_t at;       /* behind the word */
+    size_t begin;    /* of its first character */
     uint32_t length; /* of the word, in characters */
     uint32_t bytes;  /* of it */
     uint8_t word[(WORDPIECE_WORD_MAX + 1) * 4];

@@ -91,6 +91,55 @@ static void test_chunking(void **state) {
                  "{\"title\":\"T\",\"text\":\"a b c d e\",\"chunking\":{\"max_tokens\":1}}");
 }
 
+/* What is cut says where it stood; own metadata goes first, and filters find by section. */
+static void test_chunk_places(void **state) {
+    struct server *s = (struct server *)*state;
+    char path[64];
+    (void)make_library(s, "a", "", path);
+    (void)expect(s, 201, "POST", join(path, "/documents"),
+                 "{\"id\":\"guide\",\"title\":\"T\",\"document_type\":\"markdown\",\"text\":\"Caf\u00e9.\\n\\n# Guide\\n\\n## *Install*\\n\\nRun it at once.\\n\","
+                 "\"chunking\":{\"max_tokens\":12,\"overlap\":0}}");
+    assert_int_equal(json_object_array_length(at(s->json, "/chunks")), 2);
+    assert_false(has(s->json, "/chunks/0/metadata/section"));
+    assert_int_equal(json_object_get_int(at(s->json, "/chunks/0/metadata/start")), 0);
+    assert_int_equal(json_object_get_int(at(s->json, "/chunks/0/metadata/end")), 8); /* bytes, not characters */
+    assert_string_equal(text_at(s->json, "/chunks/1/metadata/section"), "Guide > Install");
+    assert_int_equal(json_object_get_int(at(s->json, "/chunks/1/metadata/start")), 8);
+    assert_int_equal(json_object_get_int(at(s->json, "/chunks/1/metadata/end")), 47);
+    (void)expect(s, 200, "GET", join(path, "/documents/guide"), NULL);
+    assert_string_equal(text_at(s->json, "/chunks/1/metadata/section"), "Guide > Install");
+
+    (void)expect(s, 200, "POST", join(path, "/search"),
+                 "{\"query\":\"run\",\"filter\":{\"field\":\"section\",\"operator\":\"eq\",\"value\":\"Guide > Install\"}}");
+    assert_int_equal(json_object_array_length(at(s->json, "/results")), 1);
+    assert_string_equal(text_at(s->json, "/results/0/chunk/metadata/section"), "Guide > Install");
+
+    (void)expect(s, 201, "POST", join(path, "/documents"),
+                 "{\"title\":\"T\",\"document_type\":\"text/markdown\",\"text\":\"# A\\n\\nb\",\"chunk_metadata\":[{\"section\":7,\"own\":true}]}");
+    assert_int_equal(json_object_get_int(at(s->json, "/chunks/0/metadata/section")), 7);
+    assert_true(json_object_get_boolean(at(s->json, "/chunks/0/metadata/own")));
+    assert_int_equal(json_object_get_int(at(s->json, "/chunks/0/metadata/end")), 6);
+
+    (void)expect(s, 201, "POST", join(path, "/documents"), "{\"title\":\"T\",\"text\":\"# A\\n\\nb\"}");
+    assert_false(has(s->json, "/chunks/0/metadata/section"));
+    (void)expect(s, 201, "POST", join(path, "/documents"), "{\"title\":\"T\",\"texts\":[\"# A\"]}");
+    assert_false(has(s->json, "/chunks/0/metadata/start"));
+}
+
+/* Presets are limits, so an administrator may set them; small room for metadata leaves out the place. */
+static void test_chunking_presets(void **state) {
+    struct server *s = (struct server *)*state;
+    char path[64];
+    (void)make_library(s, "a", "", path);
+    s->limits.chunk_max_tokens = 2;
+    (void)expect(s, 201, "POST", join(path, "/documents"), "{\"title\":\"T\",\"text\":\"a b c d\"}");
+    assert_int_equal(json_object_array_length(at(s->json, "/chunks")), 2);
+    s->limits.max_metadata_bytes = 20;
+    (void)expect(s, 201, "POST", join(path, "/documents"), "{\"title\":\"T\",\"text\":\"a b\",\"chunk_metadata\":[{\"own\":1}]}");
+    assert_false(has(s->json, "/chunks/0/metadata/start"));
+    assert_int_equal(json_object_get_int(at(s->json, "/chunks/0/metadata/own")), 1);
+}
+
 static void test_refusals(void **state) {
     struct server *s = (struct server *)*state;
     static const struct {
@@ -469,11 +518,11 @@ static void test_amplification(void **state) {
     struct buf body;
     (void)make_library(s, "a", "", path);
     buf_init(&body);
-    buf_put_str(&body, "{\"title\":\"t\",\"text\":\"");
+    buf_put_str(&body, "{\"title\":\"t\",\"document_type\":\"markdown\",\"text\":\"# The title of all the chunks that are cut from this text goes with each");
     for (int i = 0; i < 9000; i++) {
-        buf_put_str(&body, "word ");
+        buf_put_str(&body, i == 0 ? "\\n" : "word ");
     }
-    buf_put_str(&body, "\",\"chunking\":{\"max_tokens\":4000,\"overlap\":3999}}");
+    buf_put_str(&body, "\",\"chunking\":{\"max_tokens\":1}}");
     buf_put_u8(&body, 0);
     s->limits.max_op_bytes = 1 << 20;
     expect_error(s, 413, "PayloadTooLargeError", "POST", join(path, "/documents"), (const char *)body.data);
@@ -493,6 +542,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_create, server_setup, server_teardown),
         cmocka_unit_test_setup_teardown(test_own_ids, server_setup, server_teardown),
         cmocka_unit_test_setup_teardown(test_chunking, server_setup, server_teardown),
+        cmocka_unit_test_setup_teardown(test_chunk_places, server_setup, server_teardown),
+        cmocka_unit_test_setup_teardown(test_chunking_presets, server_setup, server_teardown),
         cmocka_unit_test_setup_teardown(test_refusals, server_setup, server_teardown),
         cmocka_unit_test_setup_teardown(test_own_vectors, server_setup, server_teardown),
         cmocka_unit_test_setup_teardown(test_with_embeddings, server_setup, server_teardown),
