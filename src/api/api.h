@@ -79,6 +79,7 @@ struct api_host {
     const struct embed_registry *models;
     int snapshots_dir_fd;
     uint32_t min_lsn_wait_ms; /* how long a search waits for its min_lsn */
+    uint32_t slot;            /* of the worker, who waits then */
     bool auth_on;
     bool has_admin_key;
     uint8_t admin_key_sha256[32];

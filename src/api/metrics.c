@@ -163,7 +163,7 @@ static void put_histogram(struct buf *b, const char *name, const char *help, con
 /* --- workers --- */
 
 struct worker_sums {
-    uint64_t requests, searches, candidates, embedded, overdue, alive, with_write, with_stream, streamed_in, streamed_out;
+    uint64_t requests, searches, candidates, embedded, overdue, alive, with_write, with_stream, awaiting, streamed_in, streamed_out;
     uint64_t by_class[6];
     uint64_t by_route[CONTROL_ROUTES];
     struct control_histogram request_time, search_time, write_time;
@@ -172,6 +172,7 @@ struct worker_sums {
 static void sum_workers(const struct control *c, struct worker_sums *s) {
     s->with_write = places_taken(&c->writers);
     s->with_stream = places_taken(&c->streams);
+    s->awaiting = places_taken(&c->awaiting);
     uint32_t slots = c->workers < CONTROL_MAX_WORKERS ? c->workers : CONTROL_MAX_WORKERS;
     for (uint32_t i = 0; i < slots; i++) {
         const struct control_worker *w = &c->worker[i];
@@ -203,6 +204,7 @@ static void put_single(struct buf *b, const char *name, const char *type, const 
 static void put_workers(struct buf *b, const struct worker_sums *s) {
     put_single(b, "quire_workers", "gauge", "Workers alive.", s->alive);
     put_single(b, "quire_workers_writing", "gauge", "Workers that have a request of the socket for writes.", s->with_write);
+    put_single(b, "quire_min_lsn_waits", "gauge", "Searches that wait for their min_lsn.", s->awaiting);
     put_single(b, "quire_streams", "gauge", "Streams and exports under way.", s->with_stream);
     put_single(b, "quire_streamed_documents_total", "counter", "Documents that came by streams and were submitted.", s->streamed_in);
     put_single(b, "quire_exported_documents_total", "counter", "Documents sent by exports.", s->streamed_out);

@@ -217,14 +217,24 @@ static void read_min_lsn(struct exchange *x, const struct place *at, struct json
     }
 }
 
+/* Who waits keeps a worker, so only some may: what never comes must not stop the searches that need not wait. */
 bool search_await(struct exchange *x, struct status *st) {
-    struct control *control = x->api->host.control;
-    int64_t deadline_us = clock_monotonic_us() + (int64_t)x->api->host.min_lsn_wait_ms * 1000;
-    if (x->min_lsn == 0 || control_await_lsn(control, x->min_lsn, deadline_us)) {
+    const struct api_host *host = &x->api->host;
+    struct control *control = host->control;
+    int64_t now_us = clock_monotonic_us();
+    if (x->min_lsn == 0 || control_await_lsn(control, x->min_lsn, now_us)) {
+        return true;
+    }
+    if (!places_take(&control->awaiting, host->slot)) {
+        return status_set(st, STATUS_BUSY, "LSN %" PRIu64 " is not there yet, and as many searches as may wait for theirs already", x->min_lsn);
+    }
+    bool there = control_await_lsn(control, x->min_lsn, now_us + (int64_t)host->min_lsn_wait_ms * 1000);
+    places_leave(&control->awaiting, host->slot);
+    if (there) {
         return true;
     }
     return status_set(st, STATUS_NOT_READY, "LSN %" PRIu64 " is not there within %u ms; the newest that is visible is %" PRIu64,
-                      x->min_lsn, x->api->host.min_lsn_wait_ms, load_relaxed_u64(&control->published_lsn));
+                      x->min_lsn, host->min_lsn_wait_ms, load_relaxed_u64(&control->published_lsn));
 }
 
 bool search_read(struct exchange *x, const struct place *at, struct json_object *object, enum search_shape shape,

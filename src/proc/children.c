@@ -42,6 +42,7 @@ enum {
     READERS_PER_CORE = 4,
     READERS_PRESET_MOST = 16,
     SPARE_SHARE = 4, /* a spare slot for so many workers */
+    AWAITING_PART = 2, /* one in so many of those may wait for a min_lsn */
     STREAMS_PART = 4,  /* one in so many of those that may have requests of the main socket may have a stream */
     WRITERS_SHARE = 3, /* three of four workers may have a write */
     WRITERS_OF = 4,
@@ -100,6 +101,13 @@ uint32_t children_readers(const struct config *c) {
     readers = readers < READERS_PRESET_MOST ? readers : READERS_PRESET_MOST;
     readers = c->read_workers > 0 ? c->read_workers : readers;
     return readers < workers ? (uint32_t)readers : workers;
+}
+
+uint32_t children_awaiting(const struct config *c) {
+    uint32_t readers = children_readers(c);
+    uint32_t awaiting = c->max_min_lsn_waits > 0 ? (uint32_t)c->max_min_lsn_waits : readers / AWAITING_PART;
+    awaiting = awaiting < readers ? awaiting : readers - 1;
+    return awaiting > 0 ? awaiting : 1;
 }
 
 uint32_t children_streams(const struct config *c) {
@@ -484,6 +492,7 @@ static void bury(struct children *ch, uint32_t slot, siginfo_t *info) {
     places_leave(&ch->s->control->writers, slot);
     places_leave(&ch->s->control->readers, slot);
     places_leave(&ch->s->control->streams, slot);
+    places_leave(&ch->s->control->awaiting, slot);
     log_death(&dead, slot, info);
     plan_successor(ch, &dead, clock_monotonic_us());
 }

@@ -17,6 +17,8 @@ uint32_t children_wanted(const struct config *c);
 uint32_t children_writers(const struct config *c);
 /* How many may have a request of the main socket at a time. */
 uint32_t children_readers(const struct config *c);
+/* How many of the latter may wait for a min_lsn at a time. */
+uint32_t children_awaiting(const struct config *c);
 /* How many of both may have a stream or an export at a time. */
 uint32_t children_streams(const struct config *c);
 

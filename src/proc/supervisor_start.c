@@ -403,6 +403,7 @@ static bool make_control(struct supervisor *s, struct status *st) {
     places_init(&s->control->writers, children_writers(&s->config));
     places_init(&s->control->readers, children_readers(&s->config));
     places_init(&s->control->streams, children_streams(&s->config));
+    places_init(&s->control->awaiting, children_awaiting(&s->config));
     f->started_at = clock_wall_us();
     f->started_us = clock_monotonic_us();
     f->auth_on = s->config.auth == CONFIG_AUTH_OFF ? 0 : 1;

@@ -482,6 +482,7 @@ static bool open_api(struct worker *w, struct status *st) {
                             .models = &w->models,
                             .snapshots_dir_fd = w->snapshots_fd,
                             .min_lsn_wait_ms = (uint32_t)w->config.min_lsn_wait_ms,
+                            .slot = w->slot,
                             .auth_on = w->config.auth != CONFIG_AUTH_OFF,
                             .has_admin_key = w->config.has_admin_key,
                             .submit = worker_link_submit,

@@ -79,6 +79,8 @@ struct control {
     struct places writers, readers;
     /* those of them whose request is a stream or an export */
     struct places streams;
+    /* those whose search waits for its min_lsn */
+    struct places awaiting;
     struct rwlock lock;
     struct control_worker worker[CONTROL_MAX_WORKERS];
 };

@@ -286,3 +286,29 @@ one='{"title":"t","texts":["the one and only"]}'
     expect 503 NotReadyError
     grep -qi '^retry-after:' "$headers"
 }
+
+@test "searches that wait for their min_lsn leave workers to the others: over max_min_lsn_waits 503 at once" {
+    make_library
+    post k "/v1/libraries/$library/documents" "$one"
+    lsn=$(grep -i '^quire-lsn:' "$headers" | tr -dc 0-9)
+    stop_instance
+    start_instance --set workers=3 --set read_workers=2 --set min_lsn_wait_ms=20000
+    later="{\"query\":\"only\",\"min_lsn\":$((lsn + 3))}" # the restart has two of its own at most
+    curl -sS --cacert "$instance/tls/cert.pem" -H 'Content-Type: application/json' -d "$later" -o "$BATS_TEST_TMPDIR/waited" \
+        "$url/v1/libraries/$library/search" &
+    waiter=$!
+    waits() { curl -sS --cacert "$instance/tls/cert.pem" "$url/metrics" | grep -q '^quire_min_lsn_waits 1$'; }
+    until_true 20 waits
+    api POST "/v1/libraries/$library/search" "$later"
+    expect 503 OverloadedError
+    grep -qi '^retry-after:' "$headers"
+    api POST "/v1/libraries/$library/search" '{"query":"only"}'
+    expect 200
+    for _ in 1 2 3; do
+        api POST "/v1/libraries/$library/documents" "$one"
+        expect 201
+    done
+    wait "$waiter"
+    [ "$(jq '.results | length' "$BATS_TEST_TMPDIR/waited")" -ge 1 ]
+    until_true 20 eval '! waits'
+}
