@@ -137,10 +137,11 @@ void reply_lsn(struct exchange *x, uint64_t lsn) {
     buf_printf(&x->response->headers, "Quire-LSN: %" PRIu64 "\r\n", lsn);
 }
 
-bool library_param(const struct exchange *x, struct uuid *ret, struct status *st) {
+bool library_param(struct exchange *x, struct uuid *ret, struct status *st) {
     if (!uuid_parse(x->param[0], ret)) {
         return status_set_subject(st, STATUS_NOT_FOUND, SUBJECT_LIBRARY, "a library's id is a UUID in its canonical form");
     }
+    access_narrow(x, ret);
     return true;
 }
 
@@ -172,6 +173,9 @@ static void exchange_end(struct exchange *x) {
     x->stream = NULL;
     x->streaming = false;
     x->route = NULL;
+    x->open = false;
+    x->who = (struct access){0};
+    x->has_library = false;
 }
 
 static void exchange_begin(struct api *a, const struct api_request *request, struct api_response *response) {
@@ -271,8 +275,8 @@ static bool choose_route(struct exchange *x, bool *ret_answered, struct status *
     struct route_match match;
     route_find(method, request->path, &match);
     x->response->route = match.number;
-    bool open = match.methods != 0 && match.open;
-    if (!open && !auth_check(x->api, request, st)) {
+    x->open = auth_open(x, &match);
+    if (!x->open && !auth_check(x, st)) {
         return false;
     }
     if (match.methods == 0) {
@@ -294,11 +298,15 @@ static bool choose_route(struct exchange *x, bool *ret_answered, struct status *
     x->route = match.route;
     x->response->is_write = (match.route->flags & ROUTE_WRITE) != 0;
     x->response->is_search = (match.route->flags & ROUTE_SEARCH) != 0;
+    if (!access_check(x, st)) {
+        return false;
+    }
     for (size_t i = 0; i < ROUTE_MAX_PARAMS; i++) {
         if (!percent_decode(x, match.param[i], false, &x->param[i], st)) {
             return false;
         }
     }
+    x->has_library = match.route->reach == REACH_PATH && uuid_parse(x->param[0], &x->library);
     return true;
 }
 

@@ -12,6 +12,7 @@
 #include "api/figures.h"
 #include "embed/embedder.h"
 #include "store/idempotency.h"
+#include "store/key_page.h"
 #include "store/reading.h"
 #include "store/search.h"
 
@@ -25,6 +26,7 @@ struct api_request {
     struct slice idempotency_key; /* empty: none */
     struct slice if_match, if_none_match; /* empty: none */
     struct slice host;
+    struct slice remote_address; /* as nginx says */
     struct slice body;         /* set for api_finish */
 };
 
@@ -83,6 +85,8 @@ struct api_host {
     bool auth_on;
     bool has_admin_key;
     uint8_t admin_key_sha256[32];
+    const struct key_page *keys; /* the others; NULL: none */
+    bool open_metrics;           /* /metrics needs no key from a loopback address */
     /* Ops are durable and visible when it returns true; each has its own result. False: nothing is known of any of them (deadline, supervisor gone).
      * With a key (else NULL) those that are done and what is remembered of them are durable together. When key->known is true then, another request with this
      * key was done meanwhile, and nothing of this one. */
@@ -93,6 +97,9 @@ struct api_host {
      * does the same. With a key (else NULL) it is a new one under the id *ret_task, given by the caller, and is remembered when this returns; key->known as in
      * submit. */
     bool (*command)(void *ctx, struct api_keyed *key, enum api_command command, const struct uuid *argument, struct uuid *ret_task, struct status *st);
+    /* A KEY_ADD or KEY_REMOVE, durable and in force everywhere when it returns true. credential: the key that the request came with; the supervisor looks
+     * at it itself, so that nobody can change keys who has not been given one for that. */
+    bool (*change_keys)(void *ctx, struct slice credential, struct slice op, uint64_t *ret_lsn, struct status *st);
     void *ctx;
 };
 

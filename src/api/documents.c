@@ -173,6 +173,9 @@ static bool find_anywhere(struct exchange *x, struct slice id, struct reading *r
     bool found = false;
     for (size_t i = 0; i < count && !found; i++) {
         struct status each;
+        if (!access_sees(x, &views[i].id)) {
+            continue;
+        }
         if (!reading_begin(x->api->host.reader, &views[i].id, ret, &each)) {
             if (each.code != STATUS_NOT_FOUND) {
                 *st = each;

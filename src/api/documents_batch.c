@@ -301,6 +301,9 @@ bool handle_document_batch_delete_anywhere(struct exchange *x, struct status *st
     bool good = true;
     for (size_t i = 0; good && i < libraries; i++) {
         struct reading rd;
+        if (!access_sees(x, &views[i].id)) {
+            continue;
+        }
         if (reading_begin(x->api->host.reader, &views[i].id, &rd, st)) {
             mark_in_library(x, &rd, items, where, count);
             reading_end(&rd);

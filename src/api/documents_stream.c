@@ -184,7 +184,7 @@ static bool commit(struct ingest *in, struct status *st) {
         return true;
     }
     struct api_op_result *results = (struct api_op_result *)pool_take_array(&x->pool, ops, sizeof *results);
-    bool good = results != NULL || status_no_memory(st);
+    bool good = access_holds(x, st) && (results != NULL || status_no_memory(st));
     good = good && document_batch_embed(&in->target.batch, x, &in->target.model, st) &&
            (ops == 0 || document_batch_submit(&in->target.batch, x, DOCUMENT_VERSION_NONE, results, st));
     if (good) {

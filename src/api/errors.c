@@ -25,6 +25,8 @@ static struct http_error not_found_error(uint16_t subject) {
         return (struct http_error){404, "TaskNotFoundError", "There is no such task"};
     case SUBJECT_SNAPSHOT:
         return (struct http_error){404, "SnapshotNotFoundError", "There is no such snapshot"};
+    case SUBJECT_KEY:
+        return (struct http_error){404, "KeyNotFoundError", "There is no such key"};
     case SUBJECT_ROUTE:
     case SUBJECT_NONE:
         break;

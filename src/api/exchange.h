@@ -27,7 +27,19 @@ enum method { METHOD_GET, METHOD_POST, METHOD_PUT, METHOD_PATCH, METHOD_DELETE, 
 
 enum body_rule { BODY_NONE, BODY_OPTIONAL, BODY_REQUIRED };
 
-#define ROUTE_OPEN 1u  /* answered without a key */
+/* What a key must have been given for. Zero, a line that says nothing, is for nobody. */
+enum route_scope { SCOPE_NOBODY, SCOPE_OPEN /* no key needed */, SCOPE_ANY /* any valid key */, SCOPE_READ, SCOPE_WRITE, SCOPE_ADMIN };
+
+/* Where the library stands that a call is about. Zero: it may be called by nobody. */
+enum route_reach {
+    REACH_NOWHERE,
+    REACH_NONE,   /* it is about no library, and tells nothing of any */
+    REACH_ALL,    /* of the whole server: the key must be for all */
+    REACH_PATH,   /* the first parameter of the path: library_param asks */
+    REACH_INSIDE, /* in the body, in what is listed, or where a document or task is: the handler asks for each (access_sees, access_narrow) */
+};
+
+#define ROUTE_METRICS 1u /* open_metrics may make it open */
 #define ROUTE_DATA 2u  /* needs the libraries: NotReadyError until they are back */
 #define ROUTE_WRITE 4u /* changes something: refused while stopping */
 #define ROUTE_SEARCH 8u
@@ -53,6 +65,8 @@ struct route {
     enum body_rule body;
     unsigned flags; /* ROUTE_ */
     unsigned query; /* QUERY_ */
+    enum route_scope scope;
+    enum route_reach reach;
 };
 
 struct route_match {
@@ -64,6 +78,8 @@ struct route_match {
 };
 enum method method_of(struct slice text);
 void route_find(enum method method, struct slice path, struct route_match *ret);
+/* For tests: NULL past the last. */
+const struct route *route_at(unsigned index);
 /* "GET, HEAD, OPTIONS" */
 void route_allow(unsigned methods, struct buf *out);
 
@@ -113,12 +129,23 @@ struct api {
     float *query; /* EMBED_MAX_DIMENSION floats */
 };
 
+/* Who calls. */
+struct access {
+    struct key_entry entry; /* scopes, libraries, name; all rights where no key is needed */
+    bool has_id;            /* it is a key with an id, not the configured one */
+    uint32_t slot;          /* then: its place in the page of keys */
+};
+
 struct exchange {
     struct api *api;
     const struct api_request *request;
     struct api_response *response;
     bool begun;
     const struct route *route;
+    bool open;             /* the path needs no key */
+    struct access who;     /* scopes 0: nobody who is known */
+    bool has_library;      /* for the audit log: the library of the path, as it was asked for */
+    struct uuid library;
     char request_id[REQUEST_ID_MAX + 1];
     int64_t begun_ns; /* monotonic */
     struct pool pool;
@@ -159,8 +186,18 @@ void percent_encode(struct slice text, struct buf *out);
 /* Reads the query string; what the route does not know is a problem. */
 MUST_CHECK bool query_read(struct exchange *x, unsigned allowed, struct status *st);
 
-/* auth.c. STATUS_UNAUTHENTICATED */
-MUST_CHECK bool auth_check(const struct api *a, const struct api_request *request, struct status *st);
+/* auth.c. Sets x->who. STATUS_UNAUTHENTICATED */
+MUST_CHECK bool auth_check(struct exchange *x, struct status *st);
+/* Whether the path may be asked for without a key. */
+bool auth_open(const struct exchange *x, const struct route_match *match);
+/* Whether who calls may call x->route. STATUS_DENIED */
+MUST_CHECK bool access_check(const struct exchange *x, struct status *st);
+/* Asked again and again by what goes on for long: whether the key is still one. STATUS_UNAUTHENTICATED */
+MUST_CHECK bool access_holds(const struct exchange *x, struct status *st);
+/* Whether the library is there for who calls. */
+bool access_sees(const struct exchange *x, const struct uuid *library);
+/* One that is not becomes one that does not exist. */
+void access_narrow(const struct exchange *x, struct uuid *library);
 /* The key that came with the request, or empty. */
 struct slice auth_key(const struct api_request *request);
 
@@ -197,7 +234,7 @@ MUST_CHECK bool submit_ops(struct exchange *x, const struct api_submission *ops,
 /* Submits one; its refusal becomes the status. */
 MUST_CHECK bool submit_one(struct exchange *x, const struct api_submission *op, struct api_op_result *ret, struct status *st);
 /* The library named by the first path parameter. */
-MUST_CHECK bool library_param(const struct exchange *x, struct uuid *ret, struct status *st);
+MUST_CHECK bool library_param(struct exchange *x, struct uuid *ret, struct status *st);
 
 /* --- handlers --- */
 
@@ -249,5 +286,9 @@ bool handle_search_embedding(struct exchange *x, struct status *st);
 bool handle_search_filtered(struct exchange *x, struct status *st);
 bool handle_search_batch(struct exchange *x, struct status *st);
 bool handle_search_libraries(struct exchange *x, struct status *st);
+
+bool handle_key_create(struct exchange *x, struct status *st);
+bool handle_key_list(struct exchange *x, struct status *st);
+bool handle_key_delete(struct exchange *x, struct status *st);
 
 #endif

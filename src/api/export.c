@@ -220,7 +220,7 @@ static bool write_piece(struct export *e, const struct reading *rd, struct statu
 
 static bool next_piece(struct export *e, struct status *st) {
     struct reading rd;
-    if (!reading_begin(e->x->api->host.reader, &e->library, &rd, st)) {
+    if (!access_holds(e->x, st) || !reading_begin(e->x->api->host.reader, &e->library, &rd, st)) {
         return false;
     }
     bool good = (e->begun && e->generation == rd.view.arena_generation) || find_place(e, &rd, st);

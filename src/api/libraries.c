@@ -271,6 +271,17 @@ bool handle_library_get(struct exchange *x, struct status *st) {
     return library_param(x, &id, st) && reply_library(x, 200, &id, st);
 }
 
+/* Moves those that who calls may see to the front; returns how many they are. */
+static size_t seen_only(const struct exchange *x, struct library_view *views, size_t count) {
+    size_t seen = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (access_sees(x, &views[i].id)) {
+            views[seen++] = views[i];
+        }
+    }
+    return seen;
+}
+
 bool handle_library_list(struct exchange *x, struct status *st) {
     struct uuid after = {{0}};
     if (x->query.cursor.len > 0 && !uuid_parse(x->query.cursor, &after)) {
@@ -282,6 +293,7 @@ bool handle_library_list(struct exchange *x, struct status *st) {
     if (!store_list_libraries(x->api->host.reader, &views, &count, st)) {
         return false;
     }
+    count = seen_only(x, views, count);
     struct json_out j = reply_json(x, 200);
     bool good = true;
     uint32_t written = 0;

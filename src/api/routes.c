@@ -15,55 +15,58 @@
 
 /* The order is that of the counters in the control segment: new lines go to the end. */
 static const struct route table[] = {
-    {METHOD_GET, "GET /health", handle_health, BODY_NONE, ROUTE_OPEN, 0},
-    {METHOD_GET, "GET /liveness", handle_health, BODY_NONE, ROUTE_OPEN, 0},
-    {METHOD_GET, "GET /readiness", handle_readiness, BODY_NONE, ROUTE_OPEN, 0},
-    {METHOD_GET, "GET /health/detailed", handle_health_detailed, BODY_NONE, 0, 0},
-    {METHOD_GET, "GET /metrics", handle_metrics, BODY_NONE, 0, 0},
-    {METHOD_GET, "GET /openapi.json", handle_openapi, BODY_NONE, 0, 0},
-    {METHOD_GET, "GET /v1/models", handle_models, BODY_NONE, 0, 0},
-    {METHOD_POST, "POST /v1/embeddings", handle_embeddings, BODY_REQUIRED, 0, 0},
-    {METHOD_GET, "GET /v1/tasks", handle_task_list, BODY_NONE, 0, 0},
-    {METHOD_GET, "GET /v1/tasks/{id}", handle_task_get, BODY_NONE, 0, 0},
-    {METHOD_DELETE, "DELETE /v1/tasks/{id}", handle_task_cancel, BODY_NONE, 0, 0},
-    {METHOD_GET, "GET /v1/snapshots", handle_snapshot_list, BODY_NONE, 0, 0},
-    {METHOD_POST, "POST /v1/snapshots", handle_snapshot_take, BODY_OPTIONAL, ROUTE_DATA | ROUTE_KEYED, 0},
-    {METHOD_POST, "POST /v1/libraries", handle_library_create, BODY_REQUIRED, POST_FLAGS, 0},
-    {METHOD_GET, "GET /v1/libraries", handle_library_list, BODY_NONE, ROUTE_DATA, PAGING},
-    {METHOD_GET, "GET /v1/libraries/{id}", handle_library_get, BODY_NONE, ROUTE_DATA, 0},
-    {METHOD_PATCH, "PATCH /v1/libraries/{id}", handle_library_patch, BODY_REQUIRED, WRITE_FLAGS, 0},
-    {METHOD_DELETE, "DELETE /v1/libraries/{id}", handle_library_delete, BODY_NONE, WRITE_FLAGS, 0},
-    {METHOD_GET, "GET /v1/libraries/{id}/statistics", handle_library_statistics, BODY_NONE, ROUTE_DATA, 0},
-    {METHOD_POST, "POST /v1/libraries/{id}/index/rebuild", handle_index_rebuild, BODY_OPTIONAL, POST_FLAGS, 0},
-    {METHOD_POST, "POST /v1/libraries/{id}/index/optimize", handle_index_optimize, BODY_OPTIONAL, POST_FLAGS, 0},
-    {METHOD_GET, "GET /v1/libraries/{id}/index/statistics", handle_index_statistics, BODY_NONE, ROUTE_DATA, 0},
-    {METHOD_POST, "POST /v1/libraries/{id}/documents", handle_document_create, BODY_REQUIRED, POST_FLAGS, VECTORS},
-    {METHOD_GET, "GET /v1/libraries/{id}/documents", handle_document_list, BODY_NONE, ROUTE_DATA, PAGING | QUERY_FILTER},
+    {METHOD_GET, "GET /health", handle_health, BODY_NONE, 0, 0, SCOPE_OPEN, REACH_NONE},
+    {METHOD_GET, "GET /liveness", handle_health, BODY_NONE, 0, 0, SCOPE_OPEN, REACH_NONE},
+    {METHOD_GET, "GET /readiness", handle_readiness, BODY_NONE, 0, 0, SCOPE_OPEN, REACH_NONE},
+    {METHOD_GET, "GET /health/detailed", handle_health_detailed, BODY_NONE, 0, 0, SCOPE_ADMIN, REACH_ALL},
+    {METHOD_GET, "GET /metrics", handle_metrics, BODY_NONE, ROUTE_METRICS, 0, SCOPE_ADMIN, REACH_ALL},
+    {METHOD_GET, "GET /openapi.json", handle_openapi, BODY_NONE, 0, 0, SCOPE_ANY, REACH_NONE},
+    {METHOD_GET, "GET /v1/models", handle_models, BODY_NONE, 0, 0, SCOPE_READ, REACH_NONE},
+    {METHOD_POST, "POST /v1/embeddings", handle_embeddings, BODY_REQUIRED, 0, 0, SCOPE_READ, REACH_NONE},
+    {METHOD_GET, "GET /v1/tasks", handle_task_list, BODY_NONE, 0, 0, SCOPE_READ, REACH_INSIDE},
+    {METHOD_GET, "GET /v1/tasks/{id}", handle_task_get, BODY_NONE, 0, 0, SCOPE_READ, REACH_INSIDE},
+    {METHOD_DELETE, "DELETE /v1/tasks/{id}", handle_task_cancel, BODY_NONE, 0, 0, SCOPE_ADMIN, REACH_INSIDE},
+    {METHOD_GET, "GET /v1/snapshots", handle_snapshot_list, BODY_NONE, 0, 0, SCOPE_ADMIN, REACH_ALL},
+    {METHOD_POST, "POST /v1/snapshots", handle_snapshot_take, BODY_OPTIONAL, ROUTE_DATA | ROUTE_KEYED, 0, SCOPE_ADMIN, REACH_ALL},
+    {METHOD_POST, "POST /v1/libraries", handle_library_create, BODY_REQUIRED, POST_FLAGS, 0, SCOPE_WRITE, REACH_ALL},
+    {METHOD_GET, "GET /v1/libraries", handle_library_list, BODY_NONE, ROUTE_DATA, PAGING, SCOPE_READ, REACH_INSIDE},
+    {METHOD_GET, "GET /v1/libraries/{id}", handle_library_get, BODY_NONE, ROUTE_DATA, 0, SCOPE_READ, REACH_PATH},
+    {METHOD_PATCH, "PATCH /v1/libraries/{id}", handle_library_patch, BODY_REQUIRED, WRITE_FLAGS, 0, SCOPE_ADMIN, REACH_PATH},
+    {METHOD_DELETE, "DELETE /v1/libraries/{id}", handle_library_delete, BODY_NONE, WRITE_FLAGS, 0, SCOPE_ADMIN, REACH_PATH},
+    {METHOD_GET, "GET /v1/libraries/{id}/statistics", handle_library_statistics, BODY_NONE, ROUTE_DATA, 0, SCOPE_READ, REACH_PATH},
+    {METHOD_POST, "POST /v1/libraries/{id}/index/rebuild", handle_index_rebuild, BODY_OPTIONAL, POST_FLAGS, 0, SCOPE_ADMIN, REACH_PATH},
+    {METHOD_POST, "POST /v1/libraries/{id}/index/optimize", handle_index_optimize, BODY_OPTIONAL, POST_FLAGS, 0, SCOPE_ADMIN, REACH_PATH},
+    {METHOD_GET, "GET /v1/libraries/{id}/index/statistics", handle_index_statistics, BODY_NONE, ROUTE_DATA, 0, SCOPE_READ, REACH_PATH},
+    {METHOD_POST, "POST /v1/libraries/{id}/documents", handle_document_create, BODY_REQUIRED, POST_FLAGS, VECTORS, SCOPE_WRITE, REACH_PATH},
+    {METHOD_GET, "GET /v1/libraries/{id}/documents", handle_document_list, BODY_NONE, ROUTE_DATA, PAGING | QUERY_FILTER, SCOPE_READ, REACH_PATH},
     {METHOD_POST, "POST /v1/libraries/{id}/documents/with-embeddings", handle_document_create_embedded, BODY_REQUIRED,
-     POST_FLAGS, VECTORS},
-    {METHOD_POST, "POST /v1/libraries/{id}/documents/batch", handle_document_batch, BODY_REQUIRED, POST_FLAGS, 0},
-    {METHOD_POST, "POST /v1/libraries/{id}/documents/batch-delete", handle_document_batch_delete, BODY_REQUIRED, POST_FLAGS, 0},
-    {METHOD_GET, "GET /v1/libraries/{id}/documents/{doc}", handle_document_get, BODY_NONE, ROUTE_DATA, VECTORS},
-    {METHOD_PUT, "PUT /v1/libraries/{id}/documents/{doc}", handle_document_put, BODY_REQUIRED, WRITE_FLAGS, VECTORS},
-    {METHOD_DELETE, "DELETE /v1/libraries/{id}/documents/{doc}", handle_document_delete, BODY_NONE, WRITE_FLAGS, 0},
-    {METHOD_DELETE, "DELETE /v1/documents/batch", handle_document_batch_delete_anywhere, BODY_REQUIRED, WRITE_FLAGS, 0},
-    {METHOD_GET, "GET /v1/documents/{doc}", handle_document_get_anywhere, BODY_NONE, ROUTE_DATA, VECTORS},
-    {METHOD_DELETE, "DELETE /v1/documents/{doc}", handle_document_delete_anywhere, BODY_NONE, WRITE_FLAGS, 0},
-    {METHOD_POST, "POST /v1/libraries/{id}/chunks/get", handle_chunks_get, BODY_REQUIRED, ROUTE_DATA, VECTORS},
-    {METHOD_POST, "POST /v1/libraries/{id}/chunks/delete", handle_chunks_delete, BODY_REQUIRED, POST_FLAGS, 0},
-    {METHOD_POST, "POST /v1/libraries/{id}/search", handle_search, BODY_REQUIRED, SEARCH_FLAGS, QUERY_ENCODING},
+     POST_FLAGS, VECTORS, SCOPE_WRITE, REACH_PATH},
+    {METHOD_POST, "POST /v1/libraries/{id}/documents/batch", handle_document_batch, BODY_REQUIRED, POST_FLAGS, 0, SCOPE_WRITE, REACH_PATH},
+    {METHOD_POST, "POST /v1/libraries/{id}/documents/batch-delete", handle_document_batch_delete, BODY_REQUIRED, POST_FLAGS, 0, SCOPE_WRITE, REACH_PATH},
+    {METHOD_GET, "GET /v1/libraries/{id}/documents/{doc}", handle_document_get, BODY_NONE, ROUTE_DATA, VECTORS, SCOPE_READ, REACH_PATH},
+    {METHOD_PUT, "PUT /v1/libraries/{id}/documents/{doc}", handle_document_put, BODY_REQUIRED, WRITE_FLAGS, VECTORS, SCOPE_WRITE, REACH_PATH},
+    {METHOD_DELETE, "DELETE /v1/libraries/{id}/documents/{doc}", handle_document_delete, BODY_NONE, WRITE_FLAGS, 0, SCOPE_WRITE, REACH_PATH},
+    {METHOD_DELETE, "DELETE /v1/documents/batch", handle_document_batch_delete_anywhere, BODY_REQUIRED, WRITE_FLAGS, 0, SCOPE_WRITE, REACH_INSIDE},
+    {METHOD_GET, "GET /v1/documents/{doc}", handle_document_get_anywhere, BODY_NONE, ROUTE_DATA, VECTORS, SCOPE_READ, REACH_INSIDE},
+    {METHOD_DELETE, "DELETE /v1/documents/{doc}", handle_document_delete_anywhere, BODY_NONE, WRITE_FLAGS, 0, SCOPE_WRITE, REACH_INSIDE},
+    {METHOD_POST, "POST /v1/libraries/{id}/chunks/get", handle_chunks_get, BODY_REQUIRED, ROUTE_DATA, VECTORS, SCOPE_READ, REACH_PATH},
+    {METHOD_POST, "POST /v1/libraries/{id}/chunks/delete", handle_chunks_delete, BODY_REQUIRED, POST_FLAGS, 0, SCOPE_WRITE, REACH_PATH},
+    {METHOD_POST, "POST /v1/libraries/{id}/search", handle_search, BODY_REQUIRED, SEARCH_FLAGS, QUERY_ENCODING, SCOPE_READ, REACH_PATH},
     {METHOD_POST, "POST /v1/libraries/{id}/search/embedding", handle_search_embedding, BODY_REQUIRED, SEARCH_FLAGS,
-     QUERY_ENCODING},
-    {METHOD_POST, "POST /v1/libraries/{id}/search/filtered", handle_search_filtered, BODY_REQUIRED, SEARCH_FLAGS, QUERY_ENCODING},
-    {METHOD_POST, "POST /v1/libraries/{id}/search/batch", handle_search_batch, BODY_REQUIRED, SEARCH_FLAGS, QUERY_ENCODING},
-    {METHOD_POST, "POST /v1/search", handle_search_libraries, BODY_REQUIRED, SEARCH_FLAGS, QUERY_ENCODING},
-    {METHOD_GET, "GET /v1/snapshots/{name}", handle_snapshot_get, BODY_NONE, 0, 0},
-    {METHOD_POST, "POST /v1/snapshots/{name}/verify", handle_snapshot_verify, BODY_OPTIONAL, ROUTE_DATA | ROUTE_KEYED, 0},
+     QUERY_ENCODING, SCOPE_READ, REACH_PATH},
+    {METHOD_POST, "POST /v1/libraries/{id}/search/filtered", handle_search_filtered, BODY_REQUIRED, SEARCH_FLAGS, QUERY_ENCODING, SCOPE_READ, REACH_PATH},
+    {METHOD_POST, "POST /v1/libraries/{id}/search/batch", handle_search_batch, BODY_REQUIRED, SEARCH_FLAGS, QUERY_ENCODING, SCOPE_READ, REACH_PATH},
+    {METHOD_POST, "POST /v1/search", handle_search_libraries, BODY_REQUIRED, SEARCH_FLAGS, QUERY_ENCODING, SCOPE_READ, REACH_INSIDE},
+    {METHOD_GET, "GET /v1/snapshots/{name}", handle_snapshot_get, BODY_NONE, 0, 0, SCOPE_ADMIN, REACH_ALL},
+    {METHOD_POST, "POST /v1/snapshots/{name}/verify", handle_snapshot_verify, BODY_OPTIONAL, ROUTE_DATA | ROUTE_KEYED, 0, SCOPE_ADMIN, REACH_ALL},
     {METHOD_POST, "POST /v1/libraries/{id}/documents/stream", handle_document_stream, BODY_REQUIRED, WRITE_FLAGS | ROUTE_STREAM,
-     QUERY_ON_CONFLICT | QUERY_RESULTS},
-    {METHOD_GET, "GET /v1/libraries/{id}/export", handle_export, BODY_NONE, ROUTE_DATA | ROUTE_STREAM, QUERY_AFTER | VECTORS},
-    {METHOD_PATCH, "PATCH /v1/libraries/{id}/documents/{doc}", handle_document_patch, BODY_REQUIRED, WRITE_FLAGS, VECTORS},
-    {METHOD_POST, "POST /v1/libraries/{id}/documents/batch-with-embeddings", handle_document_batch_embedded, BODY_REQUIRED, POST_FLAGS, 0},
+     QUERY_ON_CONFLICT | QUERY_RESULTS, SCOPE_WRITE, REACH_PATH},
+    {METHOD_GET, "GET /v1/libraries/{id}/export", handle_export, BODY_NONE, ROUTE_DATA | ROUTE_STREAM, QUERY_AFTER | VECTORS, SCOPE_READ, REACH_PATH},
+    {METHOD_PATCH, "PATCH /v1/libraries/{id}/documents/{doc}", handle_document_patch, BODY_REQUIRED, WRITE_FLAGS, VECTORS, SCOPE_WRITE, REACH_PATH},
+    {METHOD_POST, "POST /v1/libraries/{id}/documents/batch-with-embeddings", handle_document_batch_embedded, BODY_REQUIRED, POST_FLAGS, 0, SCOPE_WRITE, REACH_PATH},
+    {METHOD_POST, "POST /v1/keys", handle_key_create, BODY_REQUIRED, WRITE_FLAGS, 0, SCOPE_ADMIN, REACH_ALL},
+    {METHOD_GET, "GET /v1/keys", handle_key_list, BODY_NONE, ROUTE_DATA, 0, SCOPE_ADMIN, REACH_ALL},
+    {METHOD_DELETE, "DELETE /v1/keys/{id}", handle_key_delete, BODY_NONE, WRITE_FLAGS, 0, SCOPE_ADMIN, REACH_ALL},
 };
 #define ROUTES (sizeof table / sizeof table[0])
 _Static_assert(ROUTES + 1 <= CONTROL_ROUTES, "every route has a counter in the control segment");
@@ -73,6 +76,10 @@ const char *api_route_name(unsigned route) {
         return "none";
     }
     return route <= ROUTES ? table[route - 1].name : NULL;
+}
+
+const struct route *route_at(unsigned index) {
+    return index < ROUTES ? &table[index] : NULL;
 }
 
 enum method method_of(struct slice text) {
@@ -139,7 +146,7 @@ void route_find(enum method method, struct slice path, struct route_match *ret) 
             continue;
         }
         ret->methods |= 1u << table[i].method;
-        ret->open = ret->open && (table[i].flags & ROUTE_OPEN) != 0;
+        ret->open = ret->open && table[i].scope == SCOPE_OPEN;
         if (table[i].method == method && found < best_params) {
             best_params = found;
             ret->route = &table[i];

@@ -523,7 +523,10 @@ bool handle_search_libraries(struct exchange *x, struct status *st) {
         struct uuid id;
         good = uuid_parse(slice_of(json_object_get_string(v), (size_t)json_object_get_string_len(v)), &id) ||
                status_set_subject(st, STATUS_NOT_FOUND, SUBJECT_LIBRARY, "a library's id is a UUID in its canonical form");
-        good = good && collect_library(x, &id, &in, &m, st);
+        if (good) {
+            access_narrow(x, &id);
+            good = collect_library(x, &id, &in, &m, st);
+        }
     }
     good = good && buf_check(&m.json, st) && buf_check(&m.hits, st);
     if (good) {

@@ -98,6 +98,12 @@ static void task_write(struct json_out *j, const struct figures_task *t) {
     json_end_object(j);
 }
 
+/* Tasks of one library are for who may see it; those of the server, snapshots above all, for who may see all. */
+static bool task_is_seen(const struct exchange *x, const struct figures_task *t) {
+    bool of_library = t->kind == TASK_REBUILD || t->kind == TASK_OPTIMIZE || t->kind == TASK_REEMBED;
+    return x->who.entry.all || (of_library && access_sees(x, &t->library));
+}
+
 static bool task_find(const struct exchange *x, const struct uuid *id, struct figures_task *ret) {
     for (unsigned i = 0; i < FIGURES_TASKS; i++) {
         if (task_copy(x, i, ret) && uuid_equal(&ret->id, id)) {
@@ -166,7 +172,7 @@ bool handle_task_list(struct exchange *x, struct status *st) {
     }
     size_t count = 0;
     for (unsigned i = 0; i < FIGURES_TASKS; i++) {
-        count += task_copy(x, i, &tasks[count]) ? 1 : 0;
+        count += task_copy(x, i, &tasks[count]) && task_is_seen(x, &tasks[count]) ? 1 : 0;
     }
     qsort(tasks, count, sizeof *tasks, newest_first);
     struct json_out j = reply_json(x, 200);
@@ -180,7 +186,7 @@ bool handle_task_list(struct exchange *x, struct status *st) {
 
 static bool task_param(const struct exchange *x, struct figures_task *ret, struct status *st) {
     struct uuid id;
-    if (!uuid_parse(x->param[0], &id) || !task_find(x, &id, ret)) {
+    if (!uuid_parse(x->param[0], &id) || !task_find(x, &id, ret) || !task_is_seen(x, ret)) {
         return status_set_subject(st, STATUS_NOT_FOUND, SUBJECT_TASK,
                                   "there is no task with this id (finished ones are forgotten in time)");
     }

@@ -2,10 +2,11 @@
  * checkpoint.c - the arenas as an orderly stop left them, in a form that the next start can check and take as they are.
  *
  *   vectors/checkpoint, little-endian
- *     u64 magic "QUIRECKP", u32 format (3), u32 bytes of a library_view, u64 LSN, i64 time (us), u32 number of libraries
+ *     u64 magic "QUIRECKP", u32 format (4; 3 where there are no API keys, so that a program that knows of none may go on from it), u32 bytes of a library_view, u64 LSN, i64 time (us), u32 number of libraries
  *     per library:  its library_view as it stands in memory, u32 number of files, and
  *        per file:  varint length and name, u64 bytes in use, CRC-32C of each 16 MiB of them (u32, as many as it takes)
  *     what is remembered of requests with an Idempotency-Key (store/idempotency.h), varint length + bytes
+ *     format 4: the API keys (store/key_table.h), varint length + bytes
  *     u32 CRC-32C of all before it
  *
  * It is valid only while nothing has changed since: a start that takes the arenas removes it, durably, before it lets anybody
@@ -54,6 +55,7 @@ void checkpoint_fini(struct checkpoint *c) {
     }
     free(c->libraries);
     buf_fini(&c->keys);
+    buf_fini(&c->api_keys);
     *c = (struct checkpoint){0};
 }
 
@@ -289,7 +291,7 @@ static bool take_library(struct library *lib, struct checkpoint_library *ret, st
 
 static void encode(const struct checkpoint *c, struct buf *out) {
     buf_put_u64le(out, CHECKPOINT_MAGIC);
-    buf_put_u32le(out, CHECKPOINT_FORMAT);
+    buf_put_u32le(out, c->api_keys.len > 0 ? CHECKPOINT_FORMAT : CHECKPOINT_FORMAT_WITHOUT_KEYS);
     buf_put_u32le(out, sizeof(struct library_view));
     buf_put_u64le(out, c->lsn);
     buf_put_u64le(out, (uint64_t)clock_wall_us());
@@ -307,6 +309,9 @@ static void encode(const struct checkpoint *c, struct buf *out) {
         }
     }
     buf_put_bytes(out, buf_slice(&c->keys));
+    if (c->api_keys.len > 0) {
+        buf_put_bytes(out, buf_slice(&c->api_keys));
+    }
     if (buf_ok(out)) {
         buf_put_u32le(out, crc32c(0, out->data, out->len));
     }
@@ -329,7 +334,7 @@ static bool write_checkpoint(int data_dir_fd, struct checkpoint *c, struct libra
     return ok;
 }
 
-bool checkpoint_write(int data_dir_fd, struct catalog *c, struct idempotency *keys, uint64_t lsn, struct status *st) {
+bool checkpoint_write(int data_dir_fd, struct catalog *c, struct idempotency *keys, struct key_table *api_keys, uint64_t lsn, struct status *st) {
     struct library **libraries = NULL;
     struct checkpoint checkpoint = {.lsn = lsn};
     size_t count = 0;
@@ -341,7 +346,10 @@ bool checkpoint_write(int data_dir_fd, struct catalog *c, struct idempotency *ke
     if (keys != NULL) {
         idempotency_encode(keys, lsn, &checkpoint.keys);
     }
-    bool ok = checkpoint.libraries != NULL && buf_ok(&checkpoint.keys)
+    if (api_keys != NULL) {
+        key_table_encode(api_keys, &checkpoint.api_keys);
+    }
+    bool ok = checkpoint.libraries != NULL && buf_ok(&checkpoint.keys) && buf_ok(&checkpoint.api_keys)
                   ? write_checkpoint(data_dir_fd, &checkpoint, libraries, st)
                   : status_no_memory(st);
     checkpoint_fini(&checkpoint);
@@ -435,7 +443,7 @@ static bool decode(struct slice content, struct checkpoint *c, const char **ret_
     uint32_t view_bytes = read_u32le(&r);
     c->lsn = read_u64le(&r);
     (void)read_u64le(&r);
-    if (magic != CHECKPOINT_MAGIC || format != CHECKPOINT_FORMAT || view_bytes != sizeof(struct library_view)) {
+    if (magic != CHECKPOINT_MAGIC || format < CHECKPOINT_FORMAT_WITHOUT_KEYS || format > CHECKPOINT_FORMAT || view_bytes != sizeof(struct library_view)) {
         *ret_why = "the checkpoint was written by another version";
         return true;
     }
@@ -443,7 +451,10 @@ static bool decode(struct slice content, struct checkpoint *c, const char **ret_
         return false;
     }
     buf_put_slice(&c->keys, read_bytes(&r));
-    if (!buf_check(&c->keys, st)) {
+    if (format != CHECKPOINT_FORMAT_WITHOUT_KEYS) {
+        buf_put_slice(&c->api_keys, read_bytes(&r));
+    }
+    if (!buf_check(&c->keys, st) || !buf_check(&c->api_keys, st)) {
         return false;
     }
     if (reader_done(&r)) {

@@ -7,7 +7,8 @@
 
 #define CHECKPOINT_PATH "vectors/checkpoint"
 #define CHECKPOINT_MAGIC 0x504b434552495551ULL /* "QUIRECKP" */
-#define CHECKPOINT_FORMAT 3 /* raised with that of any file of an arena, too: formats.c */
+#define CHECKPOINT_FORMAT_WITHOUT_KEYS 3
+#define CHECKPOINT_FORMAT 4 /* raised with that of any file of an arena, too: formats.c */
 #define CHECKPOINT_BYTES_MAX ((size_t)1 << 28)
 #define CHECKPOINT_WHY_MAX 200
 
@@ -28,6 +29,7 @@ struct checkpoint {
     struct checkpoint_library *libraries;
     size_t library_count;
     struct buf keys; /* idempotency_encode's, or empty */
+    struct buf api_keys; /* key_table_encode's, or empty: then the format is the one before */
 };
 
 /* *ret_there false: there is none, or none that can be used; `why` says so ("" when there is none at all). false: out of memory.

@@ -313,7 +313,10 @@ static bool publish(struct live_checkpointer *k, struct status *st) {
     if (k->options.extra != NULL) {
         k->options.extra(k->options.host, k->made.lsn, &k->made.extra);
     }
-    bool ok = buf_check(&k->made.extra, st);
+    if (k->options.api_keys != NULL) {
+        k->options.api_keys(k->options.host, &k->made.api_keys);
+    }
+    bool ok = buf_check(&k->made.extra, st) && buf_check(&k->made.api_keys, st);
     if (ok) {
         live_checkpoint_encode(&k->made, &content);
         ok = buf_check(&content, st);

@@ -45,7 +45,8 @@ struct live_checkpoint {
     uint64_t number; /* ascending; that of the page files written for it */
     struct live_library *libraries;
     size_t library_count;
-    struct buf extra; /* what others put there (live_options.extra) */
+    struct buf extra;    /* what is remembered of requests (live_options.extra) */
+    struct buf api_keys; /* live_options.api_keys; empty: the format is the one before */
 };
 
 /* --- reading --- */
@@ -70,6 +71,8 @@ struct live_options {
     bool (*cancelled)(void *host);
     /* After the cut, while commits go on: what else belongs to its LSN. May be NULL. */
     void (*extra)(void *host, uint64_t lsn, struct buf *out);
+    /* The API keys (key_table_encode): of that LSN or a later one. May be NULL. */
+    void (*api_keys)(void *host, struct buf *out);
     void *host;
 };
 struct live_checkpointer;

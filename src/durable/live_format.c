@@ -2,7 +2,7 @@
  * live_format.c - the bytes of a live checkpoint, and the sums in it.
  *
  *   vectors/checkpoint.live, little-endian
- *     u64 magic "QUIRELIV", u32 format (1), u32 bytes of a library_view, u64 LSN, u64 place in the log, u64 number, i64 time (us), varint length and bytes of `extra`,
+ *     u64 magic "QUIRELIV", u32 format (2; 1 where there are no API keys), u32 bytes of a library_view, u64 LSN, u64 place in the log, u64 number, i64 time (us), varint length and bytes of `extra`, format 2: of the API keys,
  *     u32 number of libraries
  *     per library:  its library_view as it stands in memory, u64 chunks without a vector, the sums (u32 each) of chunk rows, document rows and records (as many
  *        as the view's counts take), u32 number of page files and, per page file, u64 number of its name, u64 bytes, u32 CRC-32C
@@ -59,6 +59,7 @@ void live_checkpoint_fini(struct live_checkpoint *c) {
     }
     free(c->libraries);
     buf_fini(&c->extra);
+    buf_fini(&c->api_keys);
     *c = (struct live_checkpoint){0};
 }
 
@@ -142,13 +143,16 @@ static void put_library(struct buf *out, const struct live_library *l) {
 
 void live_checkpoint_encode(const struct live_checkpoint *c, struct buf *out) {
     buf_put_u64le(out, LIVE_MAGIC);
-    buf_put_u32le(out, LIVE_FORMAT);
+    buf_put_u32le(out, c->api_keys.len > 0 ? LIVE_FORMAT : LIVE_FORMAT_WITHOUT_KEYS);
     buf_put_u32le(out, sizeof(struct library_view));
     buf_put_u64le(out, c->lsn);
     buf_put_u64le(out, c->place);
     buf_put_u64le(out, c->number);
     buf_put_u64le(out, (uint64_t)clock_wall_us());
     buf_put_bytes(out, buf_slice(&c->extra));
+    if (c->api_keys.len > 0) {
+        buf_put_bytes(out, buf_slice(&c->api_keys));
+    }
     buf_put_u32le(out, (uint32_t)c->library_count);
     for (size_t i = 0; i < c->library_count; i++) {
         put_library(out, &c->libraries[i]);
@@ -230,13 +234,16 @@ static bool decode(struct slice content, struct live_checkpoint *c, const char *
     c->place = read_u64le(&r);
     c->number = read_u64le(&r);
     (void)read_u64le(&r);
-    if (magic != LIVE_MAGIC || format != LIVE_FORMAT || view_bytes != sizeof(struct library_view)) {
+    if (magic != LIVE_MAGIC || format < LIVE_FORMAT_WITHOUT_KEYS || format > LIVE_FORMAT || view_bytes != sizeof(struct library_view)) {
         *ret_why = "the checkpoint was written by another version";
         return true;
     }
     struct slice extra = read_bytes(&r);
     buf_put_slice(&c->extra, extra);
-    if (!buf_check(&c->extra, st) || !decode_libraries(&r, c, st)) {
+    if (format != LIVE_FORMAT_WITHOUT_KEYS) {
+        buf_put_slice(&c->api_keys, read_bytes(&r));
+    }
+    if (!buf_check(&c->extra, st) || !buf_check(&c->api_keys, st) || !decode_libraries(&r, c, st)) {
         return false;
     }
     if (reader_done(&r)) {

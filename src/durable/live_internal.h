@@ -8,7 +8,8 @@
 enum { LIVE_NAME_BYTES = 48, LIVE_PATH_BYTES = ARENA_DIRECTORY_MAX + LIVE_NAME_BYTES + 16 };
 
 #define LIVE_MAGIC 0x56494c4552495551ULL /* "QUIRELIV" */
-#define LIVE_FORMAT 1 /* raised with that of any file of an arena, too: formats.c */
+#define LIVE_FORMAT_WITHOUT_KEYS 1
+#define LIVE_FORMAT 2 /* raised with that of any file of an arena, too: formats.c */
 
 /* A page file: a head, then records of file (u32, enum arena_text_file), page (u32) and DIRTY_PAGE_BYTES. */
 #define LIVE_PAGES_MAGIC 0x5345474150495551ULL /* "QUIPAGES" */

@@ -284,7 +284,8 @@ static bool load(struct recovery *r, const struct snapshot_chain *chain, bool *r
         memcpy(r->report.snapshot, info->name, sizeof r->report.snapshot);
         r->report.snapshot_lsn = info->lsn;
         *ret_loaded = true;
-        return recovered_keys_of_snapshot(r->options->idempotency, snapshot_chain_keys(chain), st);
+        return recovered_keys_of_snapshot(r->options->idempotency, snapshot_chain_keys(chain), st) &&
+               (r->from_live || recovered_api_keys_of_snapshot(r->options->keys, snapshot_chain_api_keys(chain), info->lsn, st));
     }
     if (hopeless(r, &failed)) {
         if (st != NULL) {
@@ -365,6 +366,13 @@ static uint64_t all_covered_lsn(const struct recovery *r) {
     return r->report.rebuilt == 0 || r->live.lsn < snapshot ? r->live.lsn : snapshot;
 }
 
+/* The table knows up to where it has all of them. */
+static void replay_key_op(struct recovery *r, const struct op *op, uint64_t lsn) {
+    if (r->options->keys != NULL && key_table_apply(r->options->keys, op, lsn)) {
+        r->report.replayed_ops++;
+    }
+}
+
 static bool replay_record(const struct oplog_record *record, void *ctx, struct status *st) {
     struct recovery *r = (struct recovery *)ctx;
     struct idempotency *keys = r->options->idempotency;
@@ -376,6 +384,10 @@ static bool replay_record(const struct oplog_record *record, void *ctx, struct s
         return bad_record(record, &failed, st);
     }
     while (op_walk_next(&walk, &op)) {
+        if (op_is_of_keys(&op)) {
+            replay_key_op(r, &op, record->lsn);
+            continue;
+        }
         if (op.type == OP_LOG_CLOSE || record->lsn <= covered_lsn(r, &op.library)) {
             continue;
         }

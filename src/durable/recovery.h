@@ -20,6 +20,7 @@
 #include "durable/oplog.h"
 #include "durable/snapshot.h"
 #include "store/idempotency.h"
+#include "store/key_table.h"
 
 struct recovery_options {
     int data_dir_fd;
@@ -27,6 +28,7 @@ struct recovery_options {
     uint64_t max_record_bytes;
     const struct limits *limits;
     bool repair;
+    struct key_table *keys;          /* takes the API keys; NULL: nobody wants to know */
     struct idempotency *idempotency; /* takes what is remembered of requests; NULL: nobody wants to know */
     /* Called now and then with a line of progress and a fraction 0..1; may be NULL. */
     void (*progress)(void *ctx, const char *what, double fraction);
@@ -69,7 +71,7 @@ void recovery_report_fini(struct recovery_report *r);
 
 /* At an orderly stop, with no commits, indexers or re-embedders at work: sync all arenas, then write the checkpoint. keys may be
  * NULL. */
-MUST_CHECK bool checkpoint_write(int data_dir_fd, struct catalog *c, struct idempotency *keys, uint64_t lsn, struct status *st);
+MUST_CHECK bool checkpoint_write(int data_dir_fd, struct catalog *c, struct idempotency *keys, struct key_table *api_keys, uint64_t lsn, struct status *st);
 
 /* The LOCK file of a data directory: held (flock, and the pid within) until the descriptor is closed. STATUS_CONFLICT names the
  * holder. */

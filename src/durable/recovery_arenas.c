@@ -109,7 +109,8 @@ static bool adopt_all(struct recovery *r, struct status *st) {
         }
     }
     r->report.from_checkpoint = true;
-    return recovered_keys(r->options->idempotency, &r->checkpoint.keys, st) && checkpoint_remove(r->options->data_dir_fd, st);
+    return recovered_keys(r->options->idempotency, &r->checkpoint.keys, st) &&
+           recovered_api_keys(r->options->keys, &r->checkpoint.api_keys, r->checkpoint.lsn, st) && checkpoint_remove(r->options->data_dir_fd, st);
 }
 
 /* Its place is in this log, or a repair has begun the log anew behind it. */
@@ -225,7 +226,7 @@ static bool resume_libraries(struct recovery *r, struct status *st) {
             return false;
         }
     }
-    if (!recovered_keys(r->options->idempotency, &r->live.extra, st)) {
+    if (!recovered_keys(r->options->idempotency, &r->live.extra, st) || !recovered_api_keys(r->options->keys, &r->live.api_keys, r->live.lsn, st)) {
         return false;
     }
     r->from_live = true;

@@ -186,8 +186,8 @@ static bool take_op(struct restoring *r, const struct op *op, int64_t time_us, s
     if (r->survey != NULL) {
         return restore_state_apply(r->survey, op, st);
     }
-    if (r->only && !uuid_equal(&op->library, &r->library)) {
-        return true;
+    if (r->only && (op_is_of_keys(op) || !uuid_equal(&op->library, &r->library))) {
+        return true; /* one library comes without the keys of the server that it was on */
     }
     if (r->only && r->options->as != NULL) {
         if (!move_op(r, op, st) || !op_decode(buf_slice(&r->rewritten), NULL, &moved, st)) {

@@ -13,6 +13,7 @@
 #include "base/confine.h"
 #include "base/hash.h"
 #include "base/io.h"
+#include "durable/snapshot_api_keys.h"
 #include "durable/snapshot_read.h"
 #include "store/op_group.h"
 
@@ -191,6 +192,16 @@ static bool send_keys(struct sending *s, const struct buf *lines, struct status 
     return true;
 }
 
+static bool send_api_key(const struct op_key *key, int64_t last_used_at, void *ctx, struct status *st) {
+    const struct sending *s = (const struct sending *)ctx;
+    struct buf op = {0};
+    (void)last_used_at;
+    op_encode_key_add(&op, key);
+    bool ok = buf_check(&op, st) && restore_send(s->reader, FRAME_OP, s->lsn, s->time_us, 0, buf_slice(&op), st);
+    buf_fini(&op);
+    return ok;
+}
+
 static const char *shown_name(const struct restore_source *s, const char *name) {
     return s->archive[0] != '\0' ? s->archive_given : name;
 }
@@ -222,7 +233,8 @@ static bool send_archive(struct restore_reader *r, const char *name, bool *ret_f
         r->place = info->log_place;
         (void)snprintf(r->base, sizeof r->base, "%s", shown_name(r->source, name));
         ok = restore_send(r, FRAME_BASE, info->lsn, info->created_at, info->documents, slice_str(shown_name(r->source, name)), st) &&
-             snapshot_load_verified(chain, &limits, send_op, &sending, st) && send_keys(&sending, snapshot_chain_keys(chain), st);
+             snapshot_load_verified(chain, &limits, send_op, &sending, st) && send_keys(&sending, snapshot_chain_keys(chain), st) &&
+             snapshot_each_api_key(buf_slice(snapshot_chain_api_keys(chain)), send_api_key, &sending, st);
     }
     snapshot_chain_free(chain);
     return ok;

@@ -45,6 +45,7 @@ struct snapshot_cut {
     struct reading *readings;
     uint64_t *changed; /* LSN of each library's last change: text, deletion or definition */
     size_t count;
+    struct buf api_keys; /* api_keys.jsonl as of the LSN; the caller fills it in */
     struct idempotency *keys; /* what of it belongs to the LSN is written, too; the caller sets it. NULL: none */
 };
 MUST_CHECK bool snapshot_cut_take(struct catalog *c, struct snapshot_cut *ret, struct status *st);

@@ -244,6 +244,12 @@ static bool note_library(struct verifying *v, const struct uuid *id, struct slic
     return buf_check(&v->found.libraries, st);
 }
 
+static bool keep(struct buf *to, struct slice content, struct status *st) {
+    buf_reset(to);
+    buf_put_slice(to, content);
+    return buf_check(to, st);
+}
+
 static bool note(struct verifying *v, const struct unpacked_entry *entry, struct slice content, struct status *st) {
     switch (entry->what.kind) {
     case ENTRY_SUMS:
@@ -263,9 +269,12 @@ static bool note(struct verifying *v, const struct unpacked_entry *entry, struct
         }
         break;
     case ENTRY_KEYS:
-        buf_reset(&v->found.keys);
-        buf_put_slice(&v->found.keys, content);
-        if (!buf_check(&v->found.keys, st)) {
+        if (!keep(&v->found.keys, content, st)) {
+            return false;
+        }
+        break;
+    case ENTRY_API_KEYS:
+        if (!keep(&v->found.api_keys, content, st)) {
             return false;
         }
         break;
@@ -410,6 +419,7 @@ void verified_fini(struct verified *v) {
     free(v->library);
     buf_fini(&v->libraries);
     buf_fini(&v->keys);
+    buf_fini(&v->api_keys);
     *v = (struct verified){0};
 }
 

@@ -72,6 +72,7 @@ struct verified {
     } * library; /* ascending by id */
     size_t library_count;
     struct buf keys; /* idempotency.jsonl */
+    struct buf api_keys; /* api_keys.jsonl */
 };
 
 /* One archive, whatever it rests on. */

@@ -195,6 +195,10 @@ const struct buf *snapshot_chain_keys(const struct snapshot_chain *c) {
     return &c->links[0].v.keys;
 }
 
+const struct buf *snapshot_chain_api_keys(const struct snapshot_chain *c) {
+    return &c->links[0].v.api_keys;
+}
+
 bool snapshot_open_verified(int snapshots_dir_fd, const char *name, const struct limits *limits, struct snapshot_chain **ret,
                             struct status *st) {
     return snapshot_open_until(snapshots_dir_fd, name, limits, NULL, ret, st);

@@ -54,6 +54,8 @@ void snapshot_entry_parse(const char *name, struct snapshot_entry_name *ret) {
         ret->kind = ENTRY_SUMS;
     } else if (strcmp(name, SNAPSHOT_KEYS) == 0) {
         ret->kind = ENTRY_KEYS;
+    } else if (strcmp(name, SNAPSHOT_API_KEYS) == 0) {
+        ret->kind = ENTRY_API_KEYS;
     } else if (strcmp(name, "") == 0 || strcmp(name, ".") == 0 || strcmp(name, LIBRARIES) == 0) {
         ret->kind = ENTRY_DIRECTORY;
     } else if (strncmp(name, LIBRARIES, sizeof LIBRARIES - 1) == 0) {

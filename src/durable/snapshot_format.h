@@ -12,6 +12,7 @@
 #define SNAPSHOT_MANIFEST "manifest.json"
 #define SNAPSHOT_SUMS "SHA256SUMS"
 #define SNAPSHOT_KEYS "idempotency.jsonl"
+#define SNAPSHOT_API_KEYS "api_keys.jsonl"
 #define SNAPSHOT_TEMPORARY_PREFIX ".snapshot_"
 #define SNAPSHOT_TEMPORARY_SUFFIX ".tmp"
 #define SNAPSHOT_KIND "quire snapshot"
@@ -24,7 +25,7 @@
 /* "libraries/", a UUID, "/documents-000001.jsonl" */
 #define SNAPSHOT_ENTRY_MAX 80
 
-enum snapshot_entry_kind { ENTRY_MANIFEST, ENTRY_SUMS, ENTRY_LIBRARY, ENTRY_DOCUMENTS, ENTRY_KEYS, ENTRY_DIRECTORY, ENTRY_UNKNOWN };
+enum snapshot_entry_kind { ENTRY_MANIFEST, ENTRY_SUMS, ENTRY_LIBRARY, ENTRY_DOCUMENTS, ENTRY_KEYS, ENTRY_API_KEYS, ENTRY_DIRECTORY, ENTRY_UNKNOWN };
 
 struct snapshot_entry_name {
     enum snapshot_entry_kind kind;

@@ -26,6 +26,7 @@ MUST_CHECK bool snapshot_open_until(int snapshots_dir_fd, const char *name, cons
                                     struct status *st);
 const struct snapshot_info *snapshot_chain_info(const struct snapshot_chain *c); /* of the newest */
 const struct buf *snapshot_chain_keys(const struct snapshot_chain *c);           /* its idempotency.jsonl; those of older links are history */
+const struct buf *snapshot_chain_api_keys(const struct snapshot_chain *c);       /* its api_keys.jsonl, likewise */
 /* Hands the libraries out, each from where it is, the oldest archive first. */
 MUST_CHECK bool snapshot_load_verified(const struct snapshot_chain *c, const struct limits *limits, snapshot_op_fn fn, void *ctx,
                                        struct status *st);

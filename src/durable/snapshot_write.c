@@ -7,6 +7,7 @@
  *   libraries/<id>/documents-000001.jsonl ...     a document with its chunks a line, in the order of writing; closed at 8 MiB
  *   idempotency.jsonl                             what is remembered of requests with an Idempotency-Key, one a line; left out when
  *                                                 there is none (store/idempotency.h)
+ *   api_keys.jsonl                                the API keys, without their secrets (snapshot_api_keys.h); left out when there is none
  *   SHA256SUMS                                    of all the others, in the form of `sha256sum -c`
  *
  * The archive is tar (pax), as it is or compressed by gzip, zstd or xz. So `tar --zstd -xf` unpacks it, `sha256sum -c SHA256SUMS` checks it,
@@ -103,6 +104,7 @@ void snapshot_cut_release(struct catalog *c, struct snapshot_cut *cut) {
     free(cut->libraries);
     free(cut->readings);
     free(cut->changed);
+    buf_fini(&cut->api_keys);
     *cut = (struct snapshot_cut){0};
 }
 
@@ -312,13 +314,17 @@ static bool write_keys(struct packing *p, const struct snapshot_cut *cut, struct
     return buf_check(content, st) && (content->len == 0 || add_entry(p, SNAPSHOT_KEYS, buf_slice(content), st));
 }
 
+static bool write_api_keys(struct packing *p, const struct snapshot_cut *cut, struct status *st) {
+    return buf_check(&cut->api_keys, st) && (cut->api_keys.len == 0 || add_entry(p, SNAPSHOT_API_KEYS, buf_slice(&cut->api_keys), st));
+}
+
 static bool write_content(struct packing *p, const struct snapshot_cut *cut, const bool *cancel, struct status *st) {
     struct buf content = {0};
     bool ok = add_entry(p, SNAPSHOT_MANIFEST, buf_slice(&p->manifest), st);
     for (size_t i = 0; ok && i < cut->count; i++) {
         ok = p->plan->where[i] != NULL || write_library(p, &cut->readings[i], p->plan->vectors[i], cancel, &content, st);
     }
-    ok = ok && write_keys(p, cut, &content, st);
+    ok = ok && write_keys(p, cut, &content, st) && write_api_keys(p, cut, st);
     buf_fini(&content);
     return ok && write_entry(p, SNAPSHOT_SUMS, buf_slice(&p->sums), st) &&
            archive_went(p, archive_write_close(p->archive) == ARCHIVE_OK, st);

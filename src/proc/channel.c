@@ -73,6 +73,8 @@ bool channel_frame_parse(struct slice bytes, uint64_t max_bytes, struct channel_
 
 /* --- SUBMIT ----------------------------------------------------------------------------------------------------------- */
 
+#define CHANGES_KEYS 2 /* as `keyed` of a SUBMIT */
+
 static void put_id(struct buf *out, const struct idempotency_id *id) {
     buf_put(out, id->scope, sizeof id->scope);
     buf_put(out, id->body, sizeof id->body);
@@ -120,6 +122,17 @@ void channel_put_submission(struct buf *out, const struct api_keyed *key, const 
     }
 }
 
+void channel_put_key_change(struct buf *out, struct slice credential, struct slice op) {
+    const struct api_submission only = {.op = op};
+    struct buf plain = {0};
+    channel_put_submission(&plain, NULL, &only, 1);
+    buf_put_u8(out, CHANGES_KEYS);
+    buf_put_bytes(out, credential);
+    buf_put_slice(out, plain.len > 0 ? slice_of(plain.data + 1, plain.len - 1) : slice_of(NULL, 0)); /* its `keyed` is another */
+    out->failed = out->failed || !buf_ok(&plain);
+    buf_fini(&plain);
+}
+
 size_t channel_submission_bytes(const struct api_submission *op) {
     enum { VARINTS = 3 * 10 };
     size_t floats = op->vectors == NULL ? 0 : (size_t)op->vector_count * op->dimension;
@@ -131,12 +144,15 @@ bool channel_submission_begin(struct slice payload, uint64_t max_ops, struct cha
     struct channel_submission s = {0};
     uint8_t keyed = read_u8(&r);
     s.keyed = keyed == 1;
+    s.changes_keys = keyed == CHANGES_KEYS;
     if (s.keyed) {
         read_id(&r, &s.id);
         read_origin(&r, &s.origin);
+    } else if (s.changes_keys) {
+        s.credential = read_bytes(&r);
     }
     s.count = read_varint(&r);
-    if (r.failed || keyed > 1 || s.count == 0 || s.count > max_ops || s.count > reader_left(&r) / OP_LEAST_BYTES) {
+    if (r.failed || keyed > CHANGES_KEYS || (s.changes_keys && s.count != 1) || s.count == 0 || s.count > max_ops || s.count > reader_left(&r) / OP_LEAST_BYTES) {
         return status_set(st, STATUS_MALFORMED, "a submission of %llu ops in %zu bytes", (unsigned long long)s.count,
                           payload.len);
     }

@@ -4,8 +4,9 @@
  *   frame    length u32 (of what follows, at most the channel's maximum), kind u8, 3 zero bytes, request u64, payload
  *
  *   SUBMIT   worker -> supervisor: keyed u8 (1: of a request with an Idempotency-Key: scope and body, 16 bytes each, seed 16
- *            bytes, created_at u64); count varint; per op: op (varint length + bytes), version of the document that it may
- *            change u64 (0: any, or none), vector count varint, dimension varint, count * dimension float32 (count 0: none)
+ *            bytes, created_at u64; 2: one op that changes API keys, led by the key that the request came with, varint length + bytes, which the supervisor
+ *            looks at itself); count varint; per op: op (varint length + bytes), version of the document that it may change u64 (0: any,
+ *            or none), vector count varint, dimension varint, count * dimension float32 (count 0: none)
  *   RESULTS  supervisor -> worker: remembered u8 (1: of an earlier request with the key: seed 16 bytes, created_at u64); lsn varint
  *            of a keyed request; count varint; per op: status code u8, subject varint, lsn varint,
  *            flags varint (1: replaced), chunks added varint, chunks deleted varint, detail (varint length + text)
@@ -63,6 +64,8 @@ bool channel_frame_parse(struct slice bytes, uint64_t max_bytes, struct channel_
 void channel_put_submission(struct buf *out, const struct api_keyed *key, const struct api_submission *ops, size_t count);
 /* Bytes that one op takes in a submission, at most. */
 size_t channel_submission_bytes(const struct api_submission *op);
+/* A KEY_ADD or KEY_REMOVE. */
+void channel_put_key_change(struct buf *out, struct slice credential, struct slice op);
 /* lsn: of a keyed request, else 0. */
 void channel_put_results(struct buf *out, uint64_t lsn, const struct api_op_result *results, size_t count);
 void channel_put_remembered(struct buf *out, const struct idempotency_entry *entry);
@@ -86,6 +89,8 @@ struct channel_submission {
     bool keyed;
     struct idempotency_id id;
     struct idempotency_origin origin;
+    bool changes_keys;
+    struct slice credential; /* then */
     uint64_t count;
     struct reader rest;
 };

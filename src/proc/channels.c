@@ -20,6 +20,7 @@
 #include "proc/channels.h"
 
 #include "base/clock.h"
+#include "base/hash.h"
 #include "base/io.h"
 #include "base/log.h"
 #include "proc/channel.h"
@@ -352,6 +353,17 @@ static void reset_frame(struct channels *c, struct channel *ch) {
     ch->since_us = 0;
 }
 
+/* A worker has asked who calls. But it may have been broken into, so for what would outlive it, and open doors to others, its word is not enough: it must show
+ * a secret that allows this, which it has only while somebody who may do it asks it to. */
+static bool may_change_keys(const struct channels *c, const struct submission *sub) {
+    uint8_t digest[KEY_DIGEST_BYTES];
+    if (!sub->changes_keys || c->s->config.auth == CONFIG_AUTH_OFF) {
+        return true;
+    }
+    sha256(sub->credential.data, sub->credential.len, digest);
+    return key_table_rules(c->s->keys, digest, clock_wall_us());
+}
+
 static bool take_submission(struct channels *c, uint32_t slot, struct status *st) {
     struct channel *ch = &c->channel[slot];
     struct submission *sub = NULL;
@@ -364,6 +376,12 @@ static bool take_submission(struct channels *c, uint32_t slot, struct status *st
         return true;
     }
     ch->payload = NULL; /* the submission's now */
+    if (!may_change_keys(c, sub)) {
+        (void)status_set(&why, STATUS_DENIED, "the key that came with this does not allow it (any more)");
+        submission_free(sub);
+        refuse(c, slot, ch->header.request, &why);
+        return true;
+    }
     sub->slot = slot;
     sub->generation = ch->generation;
     sub->request = ch->header.request;

@@ -52,6 +52,10 @@ static void put_keys(void *host, uint64_t lsn, struct buf *out) {
     idempotency_encode(keys, lsn, out);
 }
 
+static void put_api_keys(void *host, struct buf *out) {
+    key_table_encode(((struct checkpointer *)host)->s->keys, out);
+}
+
 void checkpointer_note(struct checkpointer *c, uint64_t ops) {
     uint64_t every = load_relaxed_u64(&c->s->tunables.checkpoint_ops);
     lock_take(&c->mutex);
@@ -171,6 +175,7 @@ static bool make_live(struct checkpointer *c, struct recovery_report *report, st
                                          .call = call_committer,
                                          .cancelled = is_cancelled,
                                          .extra = put_keys,
+                                         .api_keys = put_api_keys,
                                          .host = c};
     return live_checkpointer_new(&options, &report->live, report->from_live, &c->live, st);
 }

@@ -269,6 +269,9 @@ static bool prepare_op(struct committer *c, const struct submitted_op *o, struct
     if (!committer_room(&c->batch, 1)) {
         return status_no_memory(st);
     }
+    if (op_is_of_keys(op)) {
+        return key_table_check(c->s->keys, op, st);
+    }
     return catalog_check_version(c->s->catalog, op, o->version, st) && catalog_check(c->s->catalog, op, st) && catalog_reserve(c->s->catalog, op, st);
 }
 
@@ -404,6 +407,11 @@ static void apply_batch(struct committer *c) {
         const struct oplog_record *record = &b->records[item->record];
         struct op_effect effect;
         struct api_op_result *result = &item->sub->results[item->index];
+        if (op_is_of_keys(&o->op)) {
+            (void)key_table_apply(c->s->keys, &o->op, record->lsn);
+            *result = (struct api_op_result){.lsn = record->lsn};
+            continue;
+        }
         const float *vectors = vectors_for(c, o);
         catalog_apply(c->s->catalog, &o->op, record->lsn, record->time_us, vectors, &effect);
         b->to_embed |= o->op.type == OP_DOCUMENT_PUT && vectors == NULL && o->op.as.document.vector_dimension == 0;

@@ -24,6 +24,7 @@
 
 /* The numbers of choices, in the order in which config.def lists them. log_level and log_format are those of base/log.h. */
 enum config_auth { CONFIG_AUTH_ON, CONFIG_AUTH_OFF };
+enum config_open_metrics { CONFIG_OPEN_METRICS_OFF, CONFIG_OPEN_METRICS_LOOPBACK };
 enum config_switch { CONFIG_OFF, CONFIG_ON };
 enum config_compression { CONFIG_COMPRESSION_NONE, CONFIG_COMPRESSION_GZIP, CONFIG_COMPRESSION_ZSTD, CONFIG_COMPRESSION_XZ };
 enum config_kernel { CONFIG_KERNEL_AUTO };

@@ -10,6 +10,7 @@
  *   8   the configuration as the supervisor holds it: a sealed memfd with "key = value" lines, so that a worker started after a
  *       half-done edit of quire.conf still has the running configuration
  *   9   the model file of model_dir, read-only (/dev/null where there is none), so that all processes of a server have one model
+ *   10  the page of API keys: a memfd that nobody but the supervisor can write (store/key_page.h)
  *   2   standard error: the log (a file the supervisor has open, or journald). When the supervisor reopens a file, it replaces
  *       its workers, new ones first, so that no worker needs the right to open it
  *
@@ -30,7 +31,8 @@ enum heritage_fd {
     HERITAGE_DATA = 7,
     HERITAGE_CONFIG = 8,
     HERITAGE_MODEL = 9,
-    HERITAGE_END = 10 /* descriptors from here on are closed */
+    HERITAGE_KEYS = 10,
+    HERITAGE_END = 11 /* descriptors from here on are closed */
 };
 
 #endif

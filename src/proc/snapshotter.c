@@ -21,6 +21,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "durable/snapshot_api_keys.h"
 #include "durable/snapshot_record.h"
 #include "durable/restore.h"
 #include "proc/archiver.h"
@@ -115,6 +116,7 @@ static bool take_cut(void *ctx, struct status *st) {
     oplog_position_get(sn->s->log, &position);
     c->cut.log_place = position.place;
     c->cut.keys = sn->s->idempotency;
+    snapshot_put_api_keys(sn->s->keys, &c->cut.api_keys);
     lock_take(&sn->mutex);
     c->ops = sn->ops;
     c->library_ops = sn->library_ops;

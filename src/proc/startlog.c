@@ -47,8 +47,6 @@ void startlog_banner(const struct supervisor *s, const struct test_hooks *hooks)
              children_writers(&s->config), background_cores(), distance_kernel_name(distance_kernel_in_use()), model->name, model->dimension, model->where);
     if (s->config.auth == CONFIG_AUTH_OFF) {
         log_warn("auth = off: everything is open, without keys, to whoever reaches %s", s->config.listen);
-    } else if (!s->config.has_admin_key) {
-        log_warn("auth = on and no admin_key_file: no key opens anything yet");
     }
     if (hooks->io_fault) {
         log_warn("QUIRE_IO_FAULT IS SET: THIS SERVER FAILS ON PURPOSE, FOR TESTS. NEVER RUN IT LIKE THIS ON DATA THAT MATTERS");
@@ -114,7 +112,6 @@ void startlog_restored(const struct supervisor *s, const struct recovery_report 
     uint64_t chunks = 0;
     uint64_t kept = 0;
     uint64_t pending = 0;
-    (void)s;
     log_source(report);
     log_losses(report);
     for (size_t i = 0; i < report->library_count; i++) {
@@ -134,6 +131,9 @@ void startlog_restored(const struct supervisor *s, const struct recovery_report 
     log_info("%llu document%s with %llu chunk%s, %llu embedding%s kept, %llu to be regenerated, LSN %llu",
              (unsigned long long)documents, plural(documents), (unsigned long long)chunks, plural(chunks),
              (unsigned long long)kept, plural(kept), (unsigned long long)pending, (unsigned long long)report->last_lsn);
+    if (s->config.auth != CONFIG_AUTH_OFF && !s->config.has_admin_key && key_table_count(s->keys) == 0) {
+        log_warn("auth = on, and there is no key: nothing opens anything yet. `quire key create --admin --data %s` on this machine makes one", s->config.data_dir);
+    }
 }
 
 /* --- regenerating ----------------------------------------------------------------------------------------------------- */

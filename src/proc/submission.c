@@ -68,12 +68,12 @@ static bool copy_floats(struct slice bytes, float *out) {
     return true;
 }
 
-static bool check_op(const struct op *op, const struct channel_op *frame, struct status *st) {
+static bool check_op(const struct submission *s, const struct op *op, const struct channel_op *frame, struct status *st) {
     if (op->type == OP_LOG_CLOSE || op->type == OP_VECTORS) {
         return status_set(st, STATUS_MALFORMED, "a worker cannot submit a %s", op_type_name(op->type));
     }
-    if (op_is_of_keys(op)) {
-        return status_set(st, STATUS_MALFORMED, "a %s among other writes", op_type_name(op->type));
+    if (op_is_of_keys(op) != s->changes_keys) {
+        return status_set(st, STATUS_MALFORMED, "a %s %s a credential", op_type_name(op->type), s->changes_keys ? "beside" : "without");
     }
     if (op->type == OP_LIBRARY_MODEL && op->switches) {
         return status_set(st, STATUS_MALFORMED, "a worker cannot switch to another model");
@@ -119,7 +119,7 @@ static bool decode_ops(struct submission *s, struct reader rest, const struct li
         struct channel_op frame;
         struct submitted_op *o = &s->ops[i];
         if (!channel_submission_next(&rest, &frame, st) || !op_decode(frame.op, limits, &o->op, st) ||
-            !check_op(&o->op, &frame, st)) {
+            !check_op(s, &o->op, &frame, st)) {
             return false;
         }
         o->version = frame.version;
@@ -151,6 +151,8 @@ bool submission_decode(uint8_t *payload, size_t len, uint64_t max_ops, const str
     if (s == NULL) {
         return status_no_memory(st);
     }
+    s->changes_keys = head.changes_keys;
+    s->credential = head.credential;
     s->keyed = head.keyed;
     s->id = head.id;
     s->origin = head.origin;

@@ -18,6 +18,8 @@ struct submission {
     uint64_t request;
     int64_t arrived_us; /* monotonic */
     uint64_t bytes;     /* that it takes of the queue's budget */
+    bool changes_keys; /* its one op is of API keys, and `credential` came with it */
+    struct slice credential; /* in the payload */
     bool keyed; /* of a request with an Idempotency-Key: */
     struct idempotency_id id;
     struct idempotency_origin origin;

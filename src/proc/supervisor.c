@@ -185,6 +185,7 @@ static void reload(struct run *r) {
         return;
     }
     bool for_workers = config_reload(&r->s.config, &fresh, ignored, &ignored_count);
+    key_table_set_configured(r->s.keys, r->s.config.has_admin_key ? r->s.config.admin_key_sha256 : NULL);
     log_set_level((enum log_level)r->s.config.log_level);
     supervisor_set_tunables(&r->s);
     snapshotter_wake(r->s.snapshotter);
@@ -321,6 +322,7 @@ int supervisor_run(const struct supervisor_options *options, const struct config
                      .begun_us = clock_monotonic_us(),
                      .s = {.config = *config,
                            .model_fd = -1,
+                           .key_page_fd = -1,
                            .data_dir_fd = -1,
                            .vectors_dir_fd = -1,
                            .snapshots_dir_fd = -1,

@@ -49,6 +49,7 @@
 #include "proc/config.h"
 #include "proc/listener.h"
 #include "store/catalog.h"
+#include "store/key_table.h"
 
 struct archiver;
 struct background;
@@ -84,6 +85,9 @@ struct supervisor {
     struct control *control;
     struct service_figures *figures; /* in the control segment */
     struct catalog *catalog;
+    struct key_table *keys; /* likewise, under its own mutex */
+    struct key_page *key_page;
+    int key_page_fd; /* workers inherit it */
     struct idempotency *idempotency; /* changed by recovery, then by the committer; asked by channels, checkpoint and snapshot, too */
     struct oplog *log; /* after recovery */
     struct log_floor *log_floor;

@@ -153,6 +153,7 @@ static void *run_recovery(void *arg) {
                                        .max_record_bytes = r->s.config.limits.max_op_bytes,
                                        .limits = &r->s.config.limits,
                                        .repair = r->options->repair,
+                                       .keys = r->s.keys,
                                        .idempotency = r->s.idempotency,
                                        .progress = on_progress,
                                        .progress_ctx = r};
@@ -292,6 +293,7 @@ void supervisor_begin_serving(struct run *r) {
     }
     show_recovery(r, now_us - r->begun_us);
     idempotency_start(s->idempotency, clock_wall_us(), now_us);
+    key_table_show(s->keys, s->key_page, s->control);
     keyed_show(s);
     startlog_restored(s, &r->report, now_us - r->begun_us);
     if (!start_threads(r, &st) || !publish_sockets(s, &st) || !children_configure(s->children, &s->config, &st)) {
@@ -423,6 +425,14 @@ static bool make_idempotency(struct supervisor *s, struct status *st) {
     return idempotency_new(&limits, &s->idempotency, st);
 }
 
+static bool make_keys(struct supervisor *s, struct status *st) {
+    if (!key_table_new(s->config.limits.max_keys, &s->keys, st) || !key_page_create(&s->key_page_fd, &s->key_page, st)) {
+        return false;
+    }
+    key_table_set_configured(s->keys, s->config.has_admin_key ? s->config.admin_key_sha256 : NULL);
+    return true;
+}
+
 static bool make_catalog(struct supervisor *s, struct status *st) {
     struct catalog_options options = {
         .vectors_dir_fd = s->vectors_dir_fd, .control = s->control, .limits = &s->config.limits, .models = &s->models, .keep_replaced = true};
@@ -458,7 +468,7 @@ const char *supervisor_start(struct run *r, struct status *st) {
     if (!open_run_directory(s, st)) {
         return "cannot use the run directory";
     }
-    if (!make_control(s, st) || !make_catalog(s, st) || !make_idempotency(s, st) || !children_new(s, &s->children, st)) {
+    if (!make_control(s, st) || !make_catalog(s, st) || !make_idempotency(s, st) || !make_keys(s, st) || !children_new(s, &s->children, st)) {
         return "cannot start";
     }
     log_info("restoring from %s", s->config.data_dir);
@@ -500,6 +510,9 @@ void supervisor_tear_down(struct run *r) {
     oplog_close(s->log);
     catalog_free(s->catalog);
     idempotency_free(s->idempotency);
+    key_table_free(s->keys);
+    key_page_unmap(s->key_page);
+    io_close(&s->key_page_fd);
     recovery_report_fini(&r->report);
     embed_registry_fini(&s->models);
     io_close(&s->model_fd);

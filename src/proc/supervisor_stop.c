@@ -93,7 +93,7 @@ static bool save_all(struct run *r, struct status *st) {
     if (!checkpointer_final(s->checkpointer, &why)) {
         log_status(LOG_LEVEL_ERROR, "no last checkpoint; the log keeps everything", &why);
     }
-    if (!checkpoint_write(s->data_dir_fd, s->catalog, s->idempotency, lsn, st)) {
+    if (!checkpoint_write(s->data_dir_fd, s->catalog, s->idempotency, s->keys, lsn, st)) {
         return false;
     }
     log_info("vector stores saved in %.1f ms", (double)(clock_monotonic_us() - closed) / US_PER_MS);

@@ -79,6 +79,7 @@ struct worker {
     struct embed_registry models;
     struct control *control;
     struct control_worker *page; /* this worker's slot */
+    const struct key_page *keys;
     struct store_reader *reader;
     struct api *api;
     struct api_response response;
@@ -157,6 +158,7 @@ static bool read_head(const FCGX_Request *r, struct api_request *ret, struct sta
         .if_match = param(r, "HTTP_IF_MATCH"),
         .if_none_match = param(r, "HTTP_IF_NONE_MATCH"),
         .host = param(r, "HTTP_HOST"),
+        .remote_address = param(r, "REMOTE_ADDR"),
     };
     return parse_length(param(r, "CONTENT_LENGTH"), &ret->content_length) ||
            status_set(st, STATUS_MALFORMED, "Content-Length is not a number");
@@ -470,7 +472,7 @@ static bool open_store(struct worker *w, struct status *st) {
     w->page = &w->control->worker[w->slot];
     return io_open_at(HERITAGE_DATA, "vectors", O_RDONLY | O_DIRECTORY, 0, &w->vectors_fd, st) &&
            io_open_at(HERITAGE_DATA, "snapshots", O_RDONLY | O_DIRECTORY, 0, &w->snapshots_fd, st) &&
-           store_reader_new(w->control, w->slot, w->vectors_fd, &w->reader, st);
+           key_page_map(HERITAGE_KEYS, &w->keys, st) && store_reader_new(w->control, w->slot, w->vectors_fd, &w->reader, st);
 }
 
 static bool open_api(struct worker *w, struct status *st) {
@@ -485,6 +487,9 @@ static bool open_api(struct worker *w, struct status *st) {
                             .slot = w->slot,
                             .auth_on = w->config.auth != CONFIG_AUTH_OFF,
                             .has_admin_key = w->config.has_admin_key,
+                            .keys = w->keys,
+                            .open_metrics = w->config.open_metrics != CONFIG_OPEN_METRICS_OFF,
+                            .change_keys = worker_link_change_keys,
                             .submit = worker_link_submit,
                             .recall = worker_link_recall,
                             .command = worker_link_command,
@@ -535,6 +540,7 @@ static void tear_down(struct worker *w) {
     intake_end(&w->intake);
     io_close(&w->vectors_fd);
     io_close(&w->snapshots_fd);
+    key_page_unmap(w->keys);
     control_unmap(w->control);
 }
 

@@ -203,12 +203,10 @@ static bool take_results(struct slice payload, struct api_keyed *key, struct api
     return channel_results_take(&from, results, st);
 }
 
-static bool submit_frame(struct worker_link *l, struct api_keyed *key, const struct api_submission *ops, size_t count,
-                         struct api_op_result *results, struct status *st) {
+/* Sends the SUBMIT that was put into l->out. */
+static bool submit_put(struct worker_link *l, struct api_keyed *key, size_t count, struct api_op_result *results, struct status *st) {
     struct channel_frame answer;
     size_t used = 0;
-    channel_frame_begin(&l->out, CHANNEL_SUBMIT, ++l->request);
-    channel_put_submission(&l->out, key, ops, count);
     if (!exchange(l, &answer, &used, st)) {
         return false;
     }
@@ -231,6 +229,13 @@ static bool submit_frame(struct worker_link *l, struct api_keyed *key, const str
     drop_received(l, used);
     slim(&l->in);
     return ok;
+}
+
+static bool submit_frame(struct worker_link *l, struct api_keyed *key, const struct api_submission *ops, size_t count,
+                         struct api_op_result *results, struct status *st) {
+    channel_frame_begin(&l->out, CHANNEL_SUBMIT, ++l->request);
+    channel_put_submission(&l->out, key, ops, count);
+    return submit_put(l, key, count, results, st);
 }
 
 /* All of a keyed request in one frame, without any vectors where they do not fit. */
@@ -306,6 +311,22 @@ bool worker_link_submit(void *ctx, struct api_keyed *key, const struct api_submi
     for (size_t i = done; i < count; i++) { /* earlier frames went through: their results must reach the client */
         results[i] = (struct api_op_result){.status = *st};
     }
+    return true;
+}
+
+bool worker_link_change_keys(void *ctx, struct slice credential, struct slice op, uint64_t *ret_lsn, struct status *st) {
+    struct worker_link *l = (struct worker_link *)ctx;
+    struct api_op_result result = {0};
+    channel_frame_begin(&l->out, CHANNEL_SUBMIT, ++l->request);
+    channel_put_key_change(&l->out, credential, op);
+    if (!submit_put(l, NULL, 1, &result, st)) {
+        return false;
+    }
+    if (result.status.code != STATUS_OK) {
+        *st = result.status;
+        return false;
+    }
+    *ret_lsn = result.lsn;
     return true;
 }
 

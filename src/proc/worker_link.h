@@ -27,6 +27,7 @@ void worker_link_begin(struct worker_link *l, int64_t waited_ms);
 /* For struct api_host; ctx is the link. */
 MUST_CHECK bool worker_link_submit(void *ctx, struct api_keyed *key, const struct api_submission *ops, size_t count,
                                    struct api_op_result *results, struct status *st);
+MUST_CHECK bool worker_link_change_keys(void *ctx, struct slice credential, struct slice op, uint64_t *ret_lsn, struct status *st);
 MUST_CHECK bool worker_link_recall(void *ctx, struct api_keyed *key, struct status *st);
 MUST_CHECK bool worker_link_command(void *ctx, struct api_keyed *key, enum api_command command, const struct uuid *argument,
                                     struct uuid *ret_task, struct status *st);

@@ -30,6 +30,7 @@ struct control_histogram {
 
 enum control_worker_state { WORKER_ABSENT, WORKER_STARTING, WORKER_IDLE, WORKER_BUSY };
 
+#define CONTROL_KEYS 1024 /* words for the last use of keys; what they mean is store's */
 #define CONTROL_ROUTES 64 /* counters per route number; what they mean is api's */
 
 /* written by: the worker of this slot (relaxed, but where said); read by: the supervisor (watchdog) and any worker (metrics). After a
@@ -81,6 +82,8 @@ struct control {
     struct places streams;
     /* those whose search waits for its min_lsn */
     struct places awaiting;
+    /* written by: workers, relaxed; read by: all, for display only */
+    uint64_t key_use[CONTROL_KEYS];
     struct rwlock lock;
     struct control_worker worker[CONTROL_MAX_WORKERS];
 };

@@ -13,10 +13,8 @@
 #define CHECK_LEAST_ROOM 64
 #define LANGUAGE_SHOWN_MAX 64
 
-static bool no_library(const struct op *op, struct status *st) {
-    char id[UUID_TEXT + 1];
-    uuid_format(&op->library, id);
-    return status_set_subject(st, STATUS_NOT_FOUND, SUBJECT_LIBRARY, "there is no library %s", id);
+static bool no_library(struct status *st) {
+    return status_set_subject(st, STATUS_NOT_FOUND, SUBJECT_LIBRARY, "there is no such library");
 }
 
 static bool taken(enum subject subject, const char *what, struct slice encoded_id, struct status *st) {
@@ -338,7 +336,7 @@ bool catalog_check(struct catalog *c, const struct op *op, struct status *st) {
     }
     struct library *lib = catalog_find(c, &op->library);
     if (lib == NULL) {
-        return no_library(op, st);
+        return no_library(st);
     }
     switch (op->type) {
     case OP_LIBRARY_UPDATE:

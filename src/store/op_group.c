@@ -78,8 +78,8 @@ static bool check_ops(const struct op_walk *w, struct status *st) {
         if (!op_decode(bytes, w->limits, &op, st)) {
             return false;
         }
-        if (op.type == OP_LOG_CLOSE) {
-            return malformed(st, "the log's end within it");
+        if (op.type == OP_LOG_CLOSE || op_is_of_keys(&op)) {
+            return malformed(st, "the log's end, or a key, within it");
         }
     }
     return reader_done(&r) || malformed(st, "bytes behind its end");

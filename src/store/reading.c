@@ -216,10 +216,8 @@ static bool take_view(struct store_reader *r, struct mapped_library *m, struct l
     return find_entry(r, &m->id, &m->entry) && pin_entry(r, &m->id, m->entry, ret);
 }
 
-static bool no_library(const struct uuid *id, struct status *st) {
-    char text[UUID_TEXT + 1];
-    uuid_format(id, text);
-    return status_set_subject(st, STATUS_NOT_FOUND, SUBJECT_LIBRARY, "there is no library %s", text);
+static bool no_library(struct status *st) {
+    return status_set_subject(st, STATUS_NOT_FOUND, SUBJECT_LIBRARY, "there is no such library");
 }
 
 static bool follow_view(struct store_reader *r, struct mapped_library *m, const struct library_view *view, struct status *st) {
@@ -240,7 +238,7 @@ bool reading_begin(struct store_reader *r, const struct uuid *library, struct re
         struct status failure = {0};
         if (!take_view(r, m, &view)) {
             mapped_drop(r, library);
-            return no_library(library, st);
+            return no_library(st);
         }
         if (follow_view(r, m, &view, &failure)) {
             r->current = m;

@@ -159,6 +159,20 @@ static bool host_command(void *ctx, struct api_keyed *key, enum api_command comm
     return true;
 }
 
+static bool host_change_keys(void *ctx, struct slice credential, struct slice bytes, uint64_t *ret_lsn, struct status *st) {
+    struct server *s = (struct server *)ctx;
+    struct op op;
+    s->credential = credential;
+    assert_true(op_decode(bytes, &s->limits, &op, st));
+    assert_true(op_is_of_keys(&op));
+    if (!key_table_check(s->api_keys, &op, st)) {
+        return false;
+    }
+    *ret_lsn = ++s->lsn;
+    (void)key_table_apply(s->api_keys, &op, s->lsn);
+    return true;
+}
+
 /* --- start and stop --- */
 
 static void fetch_description(struct server *s);
@@ -192,6 +206,9 @@ void server_start(struct server *s) {
         .vectors_dir_fd = s->vectors_fd, .control = s->control, .limits = &s->limits, .models = &s->models};
     assert_true(catalog_new(&options, &s->catalog, &st));
     assert_true(store_reader_new(s->control, 0, s->vectors_fd, &s->reader, &st));
+    assert_true(key_table_new(s->limits.max_keys, &s->api_keys, &st));
+    assert_true(key_page_create(&s->key_page_fd, &s->key_page, &st));
+    key_table_show(s->api_keys, s->key_page, s->control);
     s->host = (struct api_host){.reader = s->reader,
                                 .control = s->control,
                                 .figures = s->figures,
@@ -201,6 +218,8 @@ void server_start(struct server *s) {
                                 .submit = host_submit,
                                 .recall = host_recall,
                                 .command = host_command,
+                                .keys = s->key_page,
+                                .change_keys = host_change_keys,
                                 .ctx = s};
     const struct idempotency_limits keys = {.max_keys = 1000, .max_bytes = 1 << 20, .ttl_us = INT64_C(1) << 60};
     assert_true(idempotency_new(&keys, &s->keys, &st));
@@ -226,6 +245,9 @@ void server_stop(struct server *s) {
     store_reader_free(s->reader);
     catalog_free(s->catalog);
     idempotency_free(s->keys);
+    key_table_free(s->api_keys);
+    key_page_unmap(s->key_page);
+    io_close(&s->key_page_fd);
     control_unmap(s->control);
     embed_registry_fini(&s->models);
     io_close(&s->control_fd);
@@ -356,7 +378,8 @@ int call(struct server *s, const struct call *c) {
                                   .request_id = slice_str(c->request_id),
                                   .idempotency_key = slice_str(c->idempotency_key),
                                   .if_match = slice_str(c->if_match),
-                                  .if_none_match = slice_str(c->if_none_match)};
+                                  .if_none_match = slice_str(c->if_none_match),
+                                  .remote_address = slice_str(c->remote_address)};
     uint64_t body_max = 0;
     api_response_reset(&s->response);
     if (!api_begin(s->api, &request, &s->response, &body_max)) {

@@ -10,6 +10,7 @@
 
 #include "api/api.h"
 #include "store/backlog.h"
+#include "store/key_table.h"
 
 #include <json-c/json.h>
 #include <setjmp.h>
@@ -45,6 +46,10 @@ struct server {
     struct status command_fails;
     /* requests with an Idempotency-Key, as the supervisor remembers them */
     struct idempotency *keys;
+    struct key_table *api_keys;
+    struct key_page *key_page;
+    int key_page_fd;
+    struct slice credential; /* of the last change of keys; valid during it */
     unsigned recalls;
     void (*before_submit)(struct server *s); /* what somebody else does just before; called once */
     bool recall_misses; /* recall tells nothing; submit finds it */
@@ -64,6 +69,7 @@ struct call {
     const char *authorization, *x_api_key, *request_id;
     const char *idempotency_key;
     const char *if_match, *if_none_match;
+    const char *remote_address;
 };
 
 void server_start(struct server *s);

@@ -1,6 +1,6 @@
 /*
  * api_schema.c - see api_schema.h. As much of JSON Schema as the description uses: type, enum, const, minimum, maximum,
- * minLength, maxLength, minItems, maxItems, properties, required, additionalProperties, items, oneOf, anyOf, $ref. A word that is not
+ * minLength, maxLength, minItems, maxItems, uniqueItems, properties, required, additionalProperties, items, oneOf, anyOf, $ref. A word that is not
  * known here fails the test, so that no constraint is passed over in silence.
  */
 #include "api_schema.h"
@@ -155,6 +155,17 @@ static bool fits_bound(struct checking *c, const char *word, double bound, struc
     return good || wrong(c, at, word);
 }
 
+static bool fits_unique(struct checking *c, struct json_object *value, const char *at) {
+    for (size_t i = 0; i < json_object_array_length(value); i++) {
+        for (size_t j = 0; j < i; j++) {
+            if (json_object_equal(json_object_array_get_idx(value, i), json_object_array_get_idx(value, j))) {
+                return wrong(c, at, "has an item twice");
+            }
+        }
+    }
+    return true;
+}
+
 static bool is_one_of(const char *word, const char *const *words) {
     for (size_t i = 0; words[i] != NULL; i++) {
         if (strcmp(word, words[i]) == 0) {
@@ -167,7 +178,7 @@ static bool is_one_of(const char *word, const char *const *words) {
 static bool fits_word(struct checking *c, struct json_object *schema, const char *word, struct json_object *what,
                       struct json_object *value, const char *at) {
     static const char *const notes[] = {"description",          "format", "default", "contentEncoding", "required",
-                                        "additionalProperties", NULL};
+                                        "additionalProperties", "examples", NULL};
     static const char *const bounds[] = {"minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems", NULL};
     if (strcmp(word, "type") == 0) {
         return fits_type(c, what, value, at);
@@ -189,6 +200,9 @@ static bool fits_word(struct checking *c, struct json_object *schema, const char
     }
     if (strcmp(word, "anyOf") == 0) {
         return fits_some(c, what, UINT_MAX, value, at);
+    }
+    if (strcmp(word, "uniqueItems") == 0) {
+        return !json_object_is_type(value, json_type_array) || !json_object_get_boolean(what) || fits_unique(c, value, at);
     }
     if (is_one_of(word, bounds)) {
         return fits_bound(c, word, json_object_get_double(what), value, at);

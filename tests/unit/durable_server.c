@@ -2,6 +2,7 @@
 #include "durable_server.h"
 
 #include "base/hash.h"
+#include "durable/snapshot_api_keys.h"
 #include "index/distance.h"
 #include "store/backlog.h"
 #include "store/compact.h"
@@ -20,6 +21,42 @@ static struct uuid library_of(uint32_t which) {
     return fixture_library_id(which + 1);
 }
 
+/* Some steps add an API key, some remove it again: `of` is the step that added it. */
+static bool is_key_step(uint32_t n, bool *ret_adds, uint32_t *ret_of) {
+    *ret_adds = n % 50 == 11;
+    *ret_of = *ret_adds ? n : n - 22;
+    return *ret_adds || n % 50 == 33;
+}
+
+static struct uuid key_of(uint32_t step) {
+    struct uuid id = {{0xee}};
+    memcpy(id.b + 1, &step, sizeof step);
+    return id;
+}
+
+static void key_op(uint32_t n, struct buf *out) {
+    static const uint8_t library[UUID_BYTES] = {7};
+    bool adds = false;
+    uint32_t of = 0;
+    (void)is_key_step(n, &adds, &of);
+    struct op_key key = {.id = key_of(of),
+                         .created_at = 1763935200000000 + of,
+                         .expires_at = of % 100 == 11 ? 0 : 4102444800000000,
+                         .scopes = (uint8_t)(1 + of % KEY_SCOPES),
+                         .all = of % 100 == 11,
+                         .name = slice_str("a k\xc3\xa4y")};
+    memcpy(key.digest, key.id.b, UUID_BYTES);
+    if (!key.all) {
+        key.library_count = 1;
+        key.libraries = slice_of(library, sizeof library);
+    }
+    if (adds) {
+        op_encode_key_add(out, &key);
+    } else {
+        op_encode_key_remove(out, &key.id);
+    }
+}
+
 /* Some words come only once, some again and again, so that all kinds of pages change. */
 static void words_of(uint32_t n, char *name, char *text, size_t size) {
     (void)snprintf(name, size, "document %u", n);
@@ -36,7 +73,13 @@ static void script_op(uint32_t n, struct buf *out) {
     struct uuid far = library_of(2);
     struct uuid passing = library_of(10 + n / 50);
     struct buf id = {0};
+    bool adds = false;
+    uint32_t of = 0;
     buf_reset(out);
+    if (is_key_step(n, &adds, &of)) {
+        key_op(n, out);
+        return;
+    }
     words_of(n, name, text, sizeof text);
     if (n <= 2) {
         static const char *const models[] = {"test", "none", "far"};
@@ -177,8 +220,12 @@ static void prepare_oracle(void) {
     struct fixture *f = (struct fixture *)state;
     oracle[0] = catalog_digest(f->catalog, &oracle_live[0], &with_vector);
     for (uint32_t n = 0; n < SCRIPT_MAX; n++) {
+        bool adds = false;
+        uint32_t of = 0;
         script_op(n, &op);
-        fixture_commit(f, &op);
+        if (!is_key_step(n, &adds, &of)) {
+            fixture_commit(f, &op);
+        }
         oracle[n + 1] = catalog_digest(f->catalog, &oracle_live[n + 1], &with_vector);
     }
     buf_fini(&op);
@@ -215,7 +262,9 @@ static void verify_texts(struct catalog *c) {
 /* --- every third step is a request with an Idempotency-Key --- */
 
 static bool is_keyed(uint32_t step) {
-    return step % 3 == 0;
+    bool adds = false;
+    uint32_t of = 0;
+    return step % 3 == 0 && !is_key_step(step, &adds, &of);
 }
 
 static void put_key(uint32_t step, struct buf *out) {
@@ -232,6 +281,39 @@ static void put_key(uint32_t step, struct buf *out) {
     idempotency_results_end(&w);
 }
 
+/* One of the API keys that are there, held against what the script says of it. */
+struct key_count {
+    uint32_t steps;
+    size_t right, wrong;
+};
+
+static bool count_key(const struct op_key *key, int64_t last_used_at, void *ctx, struct status *st) {
+    struct key_count *c = (struct key_count *)ctx;
+    struct buf expected = {0}, found = {0};
+    uint32_t step = 0;
+    (void)last_used_at;
+    (void)st;
+    memcpy(&step, key->id.b + 1, sizeof step);
+    key_op(step, &expected);
+    op_encode_key_add(&found, key);
+    bool right = step < c->steps && step + 22 >= c->steps && slice_equal(buf_slice(&expected), buf_slice(&found));
+    c->right += right ? 1 : 0;
+    c->wrong += right ? 0 : 1;
+    buf_fini(&expected);
+    buf_fini(&found);
+    return true;
+}
+
+static bool api_keys_are(struct server *s, uint32_t steps) {
+    struct key_count c = {.steps = steps};
+    struct status st;
+    size_t expected = 0;
+    for (uint32_t n = 11; n < steps; n += 50) {
+        expected += n + 22 >= steps ? 1 : 0;
+    }
+    return key_table_each(s->api_keys, count_key, &c, &st) && c.wrong == 0 && c.right == expected;
+}
+
 /* What is remembered are the keys of the steps that were done. */
 static bool keys_are(struct server *s, uint32_t steps) {
     struct buf copy = {0};
@@ -242,11 +324,11 @@ static bool keys_are(struct server *s, uint32_t steps) {
         const struct slice what = slice_of(&step, sizeof step);
         idempotency_hash(&what, 1, scope);
         bool known = idempotency_find(s->keys, scope, 0, &copy, &e);
-        right = right && known == (step < steps);
+        right = right && known == (step < steps && is_keyed(step));
         right = right && (!known || (e.clock == 1763935200000000 + step && memcmp(e.id.body, scope, sizeof scope) == 0));
     }
     buf_fini(&copy);
-    return right;
+    return right && api_keys_are(s, steps);
 }
 
 /* The record of a step: its op, or a group of it and its entry. */
@@ -379,11 +461,12 @@ bool server_start(struct server *s, struct status *st) {
                                  .progress = note_progress,
                                  .progress_ctx = s};
     const struct idempotency_limits keys = {.max_keys = SCRIPT_MAX, .max_bytes = 1 << 20, .ttl_us = INT64_C(1) << 60};
-    if (!idempotency_new(&keys, &s->keys, st)) {
+    if (!idempotency_new(&keys, &s->keys, st) || !key_table_new(KEYS_MOST, &s->api_keys, st)) {
         server_crash(s);
         return false;
     }
     r.idempotency = s->keys;
+    r.keys = s->api_keys;
     if (!catalog_new(&c, &s->catalog, st) || !recovery_run(&r, s->catalog, &s->log, &s->report, st)) {
         server_crash(s);
         return false;
@@ -446,13 +529,13 @@ static uint32_t form_batch(struct server *s, struct step *steps, uint32_t most, 
     uint32_t count = 0;
     while (count < most) {
         struct step *step = &steps[count];
-        if (!catalog_check(s->catalog, &step->op, st)) {
+        if (!(op_is_of_keys(&step->op) ? key_table_check(s->api_keys, &step->op, st) : catalog_check(s->catalog, &step->op, st))) {
             if (st->code != STATUS_NO_MEMORY) {
                 fail_msg("step %u: %s", s->account->steps + count, st->detail);
             }
             break;
         }
-        if (!prepare_key(step, st) || !catalog_reserve(s->catalog, &step->op, st)) {
+        if (!prepare_key(step, st) || (!op_is_of_keys(&step->op) && !catalog_reserve(s->catalog, &step->op, st))) {
             break;
         }
         count++;
@@ -490,7 +573,11 @@ static void apply_batch(struct server *s, struct step *steps, uint32_t count) {
             idempotency_insert(s->keys, steps[i].held, a->next_lsn + i, 1763935200000000 + (int64_t)(a->next_lsn + i));
             steps[i].held = NULL;
         }
-        catalog_apply(s->catalog, &steps[i].op, a->next_lsn + i, 0, steps[i].vectors, NULL);
+        if (op_is_of_keys(&steps[i].op)) {
+            (void)key_table_apply(s->api_keys, &steps[i].op, a->next_lsn + i);
+        } else {
+            catalog_apply(s->catalog, &steps[i].op, a->next_lsn + i, 0, steps[i].vectors, NULL);
+        }
     }
     a->next_lsn += count;
     catalog_publish(s->catalog, a->next_lsn - 1, PATIENCE_US, NULL, NULL);
@@ -564,9 +651,13 @@ static void put_keys(void *host, uint64_t lsn, struct buf *out) {
     idempotency_encode(((struct server *)host)->keys, lsn, out);
 }
 
+static void put_api_keys(void *host, struct buf *out) {
+    key_table_encode(((struct server *)host)->api_keys, out);
+}
+
 bool server_live_checkpoint(struct server *s, struct live_report *ret, struct status *st) {
     const struct live_options options = {
-        .data_dir_fd = s->data.fd, .catalog = s->catalog, .log = s->log, .call = call_between_steps, .extra = put_keys, .host = s};
+        .data_dir_fd = s->data.fd, .catalog = s->catalog, .log = s->log, .call = call_between_steps, .extra = put_keys, .api_keys = put_api_keys, .host = s};
     struct live_report report;
     if (s->live == NULL && !live_checkpointer_new(&options, &s->report.live, s->report.from_live, &s->live, st)) {
         return false;
@@ -586,6 +677,7 @@ bool server_snapshot(struct server *s, struct snapshot_info *ret, struct status 
     oplog_position_get(s->log, &p);
     cut.log_place = p.place;
     cut.keys = s->keys;
+    snapshot_put_api_keys(s->api_keys, &cut.api_keys);
     bool ok = snapshot_write(s->snapshots_fd, &cut, &options, NULL, &info, &base, st) &&
               oplog_publish_snapshot(s->log, floor_of(s, cut.lsn), st);
     snapshot_cut_release(s->catalog, &cut);
@@ -716,6 +808,7 @@ void server_crash(struct server *s) {
     s->base = NULL;
     catalog_free(s->catalog);
     idempotency_free(s->keys);
+    key_table_free(s->api_keys);
     oplog_close(s->log);
     if (s->control != NULL) {
         control_unmap(s->control);
@@ -726,6 +819,7 @@ void server_crash(struct server *s) {
     io_close(&s->snapshots_fd);
     s->catalog = NULL;
     s->keys = NULL;
+    s->api_keys = NULL;
     s->log = NULL;
     s->control = NULL;
 }
@@ -742,7 +836,7 @@ bool server_stop(struct server *s, struct status *st) {
     if (ok) {
         a->next_lsn++;
         (void)!oplog_guard(s->log, NULL);
-        ok = checkpoint_write(s->data.fd, s->catalog, s->keys, a->next_lsn - 1, st);
+        ok = checkpoint_write(s->data.fd, s->catalog, s->keys, s->api_keys, a->next_lsn - 1, st);
     }
     buf_fini(&bytes);
     server_crash(s);

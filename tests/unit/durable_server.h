@@ -34,6 +34,7 @@ struct server {
     struct oplog *log;
     struct recovery_report report;
     struct idempotency *keys; /* every third step has one, and is logged as a group */
+    struct key_table *api_keys; /* some steps add one or remove it */
     struct account *account;
     bool repair;
     uint32_t told; /* times that recovery told how far it is */

@@ -1,0 +1,173 @@
+#!/usr/bin/env bats
+# keys.bats - API keys through nginx and TLS: made, used, limited, revoked; over kills, stops and restores.
+bats_require_minimum_version 1.5.0
+load common
+
+setup_file() {
+    load common
+    start_instance --set workers=4 --set auth=on --set snapshot_interval=0
+    admin=$(cat "$instance/admin_key")
+    export admin
+}
+teardown_file() {
+    load common
+    remove_instance
+}
+
+# as KEY METHOD PATH [BODY] [curl arguments...]
+as() {
+    local key=$1 method=$2 path=$3 data=${4-}
+    shift 3
+    [ $# -gt 0 ] && shift
+    api "$method" "$path" "$data" -H "Authorization: Bearer $key" "$@"
+}
+
+# make_key JSON members: sets secret and id.
+make_key() {
+    as "$admin" POST /v1/keys "{\"name\":\"test\",$1}"
+    expect 201
+    secret=$(field .secret)
+    id=$(field .id)
+}
+
+new_library() {
+    as "$admin" POST /v1/libraries '{"name":"test"}'
+    expect 201
+    library=$(field .id)
+}
+
+@test "a key is shown once, and has its form" {
+    make_key '"scopes":["read"]'
+    [[ $secret =~ ^qk_[0-9A-Za-z]{36}$ ]]
+    grep -qi '^cache-control: no-store' "$headers"
+    as "$admin" GET /v1/keys
+    expect 200
+    [ "$(field ".[] | select(.id == \"$id\") | has(\"secret\")")" = false ]
+    as "$secret" GET /v1/libraries
+    expect 200
+    run ! grep -rqs "$secret" "$instance/data" "$instance/logs"
+}
+
+@test "scopes: read, write and admin" {
+    new_library
+    make_key '"scopes":["read"]'
+    as "$secret" POST "/v1/libraries/$library/documents" '{"title":"t","text":"x"}'
+    expect 403 PermissionDeniedError
+    as "$secret" GET /v1/keys
+    expect 403 PermissionDeniedError
+    as "$secret" POST "/v1/libraries/$library/search" '{"query":"x"}'
+    expect 200
+    make_key '"scopes":["write"]'
+    as "$secret" POST "/v1/libraries/$library/documents" '{"title":"t","text":"x"}'
+    expect 201
+    as "$secret" GET "/v1/libraries/$library"
+    expect 403 PermissionDeniedError
+    as "$secret" DELETE "/v1/libraries/$library"
+    expect 403 PermissionDeniedError
+}
+
+@test "a key for one library: the other does not exist for it" {
+    new_library
+    local one=$library
+    new_library
+    make_key "\"scopes\":[\"read\",\"write\"],\"libraries\":[\"$one\"]"
+    as "$secret" GET "/v1/libraries/$one"
+    expect 200
+    as "$secret" GET /v1/libraries
+    [ "$(field 'map(.id) | join(" ")')" = "$one" ]
+    as "$secret" GET "/v1/libraries/$library"
+    expect 404 LibraryNotFoundError
+    local hidden=$body
+    as "$secret" GET /v1/libraries/00000000-0000-7000-8000-000000000000
+    [ "$(jq -S 'del(.request_id)' <<<"$hidden")" = "$(jq -S 'del(.request_id)' <<<"$body")" ]
+    as "$secret" POST "/v1/libraries/$library/documents" '{"title":"t","text":"x"}'
+    expect 404 LibraryNotFoundError
+    as "$secret" POST /v1/search "{\"libraries\":[\"$one\",\"$library\"],\"query\":\"x\"}"
+    expect 404 LibraryNotFoundError
+    as "$secret" POST /v1/libraries '{"name":"mine"}'
+    expect 403 PermissionDeniedError
+}
+
+@test "a revoked key opens nothing any more, in no worker" {
+    make_key '"scopes":["read"]'
+    for _ in 1 2 3 4 5 6 7 8; do
+        as "$secret" GET /v1/libraries
+        expect 200
+    done
+    as "$admin" DELETE "/v1/keys/$id"
+    expect 204
+    for _ in $(seq 1 24); do
+        as "$secret" GET /v1/libraries
+        expect 401 AuthenticationError
+    done
+    as "$admin" DELETE "/v1/keys/$id"
+    expect 404 KeyNotFoundError
+}
+
+@test "an expired key is as none" {
+    make_key "\"scopes\":[\"read\"],\"expires_at\":\"$(date -u -d '+2 seconds' +%Y-%m-%dT%H:%M:%SZ)\""
+    closed() {
+        as "$secret" GET /v1/libraries
+        [ "$code" = 401 ]
+    }
+    until_true 10 closed
+    local expired=$body
+    as qk_wrong GET /v1/libraries
+    [ "$(jq -S 'del(.request_id)' <<<"$expired")" = "$(jq -S 'del(.request_id)' <<<"$body")" ]
+}
+
+@test "keys and their removal are there after a kill and after a stop" {
+    make_key '"scopes":["read"]'
+    local kept=$secret
+    make_key '"scopes":["read"]'
+    as "$admin" DELETE "/v1/keys/$id"
+    expect 204
+    for how in KILL TERM; do
+        kill "-$how" "$(supervisor)"
+        gone() { [ -z "$(processes_of "$instance")" ]; }
+        until_true 20 gone
+        start_instance
+        as "$kept" GET /v1/libraries
+        expect 200
+        as "$secret" GET /v1/libraries
+        expect 401 AuthenticationError
+    done
+    as "$admin" GET /v1/keys
+    [ "$(field 'map(.last_used_at != null) | any')" = true ]
+}
+
+# A server of its own on what is restored: the key opens it where all was restored.
+started_on_restored() {
+    local was=$instance expected=200
+    [ $# -gt 1 ] && expected=401
+    instance=$(mktemp -d "${TMPDIR:-/tmp}/quire-test.XXXXXX")
+    mkdir "$instance/data"
+    "${QUIRE_BUILD_DIR:-$root}/src/quire" restore "$1" --into "$instance/data" "${@:2}" >/dev/null
+    start_instance --set workers=2 --set auth=on
+    as "$secret" GET /v1/libraries
+    local got=$code
+    remove_instance
+    instance=$was
+    [ "$got" = $expected ]
+}
+
+@test "a restore of the whole brings the keys along, one of a library does not" {
+    make_key '"scopes":["read"]'
+    new_library
+    as "$admin" POST /v1/snapshots
+    expect 202
+    local task
+    task=$(field .id)
+    done_() {
+        as "$admin" GET "/v1/tasks/$task"
+        [ "$(field .state)" = succeeded ]
+    }
+    until_true 20 done_
+    local archive
+    archive=$(find "$instance/data/snapshots" -name 'snapshot_*' | sort | tail -n 1)
+    tar -xOf "$archive" api_keys.jsonl | jq -e "select(.id == \"$id\") | .sha256 | length == 64" >/dev/null
+    for what in "" "--library $library"; do
+        # shellcheck disable=SC2086 # two words, or none
+        started_on_restored "$archive" $what
+    done
+}
