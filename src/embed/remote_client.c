@@ -166,6 +166,7 @@ struct job {
     struct remote_outcome outcome;
     const char *why;
     long http_status; /* that `why` is about; 0: none */
+    bool sent;        /* the last call was made, and not only waited for */
     bool too_large;   /* of the last call: the provider would take less */
     bool too_many;    /* and it is about the whole, not about one text of several */
     bool alone;       /* the refusal may be about one text of several */
@@ -175,6 +176,7 @@ static bool fail(struct job *j, enum remote_failure failure, const char *why, ui
     j->outcome.failure = failure;
     j->outcome.retry_after_ms = retry_after_ms;
     j->why = why;
+    j->http_status = 0;
     return false;
 }
 
@@ -351,7 +353,6 @@ static bool refused(struct job *j, enum remote_complaint complaint) {
 /* A status other than 200. */
 static bool judge_status(struct job *j) {
     const struct remote_answer *a = &j->answer;
-    j->http_status = a->http_status;
     enum remote_complaint complaint = remote_dialect_complaint(buf_slice(&a->body));
     if (a->http_status >= HTTP_REDIRECTS && a->http_status < HTTP_BAD_REQUEST) {
         return fail(j, REMOTE_FORBIDDEN, "it leads to another address, which is not followed", 0);
@@ -377,7 +378,6 @@ static bool judge_status(struct job *j) {
 
 /* From an answer to vectors in j->reply. */
 static bool judge_answer(struct job *j, struct status *why) {
-    j->http_status = 0;
     j->too_large = false;
     j->too_many = false;
     j->alone = false;
@@ -385,7 +385,9 @@ static bool judge_answer(struct job *j, struct status *why) {
         return fail(j, j->answer.failure, j->answer.why, 0);
     }
     if (j->answer.http_status != HTTP_OK) {
-        return judge_status(j);
+        (void)judge_status(j);
+        j->http_status = j->answer.http_status;
+        return false;
     }
     if (!remote_dialect_parse((enum remote_dialect)j->c->settings.dialect, buf_slice(&j->answer.body), j->batch.count, j->request.dimension, &j->reply, why)) {
         return why->code == STATUS_NO_MEMORY ? fail(j, REMOTE_OURSELVES, "there is no memory for the reply", 0) : fail(j, REMOTE_BAD_REPLY, why->detail, 0);
@@ -402,7 +404,8 @@ static uint64_t reply_max(const struct job *j) {
 
 static bool call_once(struct job *j, struct status *why) {
     size_t line;
-    if (!enter(j, &line, why)) {
+    j->sent = enter(j, &line, why);
+    if (!j->sent) {
         return false;
     }
     int64_t began_us = clock_monotonic_us();
@@ -443,16 +446,20 @@ static bool pause_before(struct job *j, unsigned attempt) {
     return worth_it;
 }
 
-/* A batch, with its repetitions. When the last of them was not made, because the breaker has opened meanwhile, what counts is the failure before it. */
+/* A batch, with its repetitions. When one of them could not be made, since the breaker has opened or the deadline has come meanwhile, what counts is the failure
+ * before it. */
 static bool call_patiently(struct job *j, struct status *why) {
     for (unsigned attempt = 0;; attempt++) {
         struct remote_outcome before = j->outcome;
         const char *before_why = j->why;
+        long before_status = j->http_status;
         if (call_once(j, why)) {
             return true;
         }
-        if (attempt > 0 && j->outcome.failure == REMOTE_RESTING) {
-            return fail(j, before.failure, before_why, j->outcome.retry_after_ms);
+        if (attempt > 0 && !j->sent && j->outcome.failure != REMOTE_CANCELLED) {
+            (void)fail(j, before.failure, before_why, j->outcome.retry_after_ms);
+            j->http_status = before_status;
+            return false;
         }
         if (!passes(j->outcome.failure) || !pause_before(j, attempt)) {
             return false;

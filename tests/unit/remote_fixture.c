@@ -17,7 +17,7 @@
 
 #include <cmocka.h>
 
-enum { OPTIONS_MAX = 16, LINE_MAX_BYTES = 64, URL_MAX = 128, MINUTE_US = 60000000 };
+enum { OPTIONS_MAX = 16, WORD_MAX = 32, LINE_MAX_BYTES = 64, URL_MAX = 128, MINUTE_US = 60000000 };
 
 static void read_port(int fd, unsigned *ret) {
     char line[LINE_MAX_BYTES] = "";
@@ -178,4 +178,67 @@ void expect_vector(const float *vector, struct slice text, const char *model) {
 
 int64_t far_away(void) {
     return clock_monotonic_us() + MINUTE_US;
+}
+
+/* --- what most tests ask ----------------------------------------------------------------------------------------------- */
+
+struct provider plain;
+struct slice texts[ROOM];
+static char words[ROOM][WORD_MAX];
+float vectors[ROOM * FAKE_DIMENSION];
+
+int fixture_set_up(void **state) {
+    static const char *const options[] = {"--key", FAKE_KEY, NULL};
+    struct status st;
+    (void)state;
+    /* None of them may have a say. */
+    (void)setenv("http_proxy", "http://127.0.0.1:9", 1);
+    (void)setenv("https_proxy", "http://127.0.0.1:9", 1);
+    (void)setenv("ALL_PROXY", "http://127.0.0.1:9", 1);
+    assert_true(remote_global_init(&st));
+    provider_start(&plain, options);
+    for (size_t i = 0; i < ROOM; i++) {
+        (void)snprintf(words[i], sizeof words[i], "word%zu and more", i);
+        texts[i] = slice_str(words[i]);
+    }
+    return 0;
+}
+
+int fixture_tear_down(void **state) {
+    (void)state;
+    provider_stop(&plain);
+    remote_global_fini();
+    return 0;
+}
+
+bool ask_for(struct remote_client *c, size_t count, struct remote_outcome *ret, struct status *st) {
+    struct remote_request request = {.role = EMBED_DOCUMENT, .texts = texts, .count = count, .dimension = FAKE_DIMENSION, .deadline_us = far_away()};
+    status_clear(st);
+    return remote_embed(c, &request, vectors, ret, st);
+}
+
+void expect_texts(struct remote_client *c, size_t count) {
+    struct remote_outcome outcome;
+    struct status st;
+    memset(vectors, 0x55, sizeof vectors);
+    if (!ask_for(c, count, &outcome, &st)) {
+        fail_msg("%s", st.detail);
+    }
+    assert_int_equal(outcome.failure, REMOTE_DONE);
+    assert_int_equal(outcome.done, count);
+    for (size_t i = 0; i < count; i++) {
+        expect_vector(vectors + i * FAKE_DIMENSION, texts[i], "fake");
+    }
+}
+
+void expect_failure(struct remote_client *c, size_t count, enum remote_failure failure, const char *in_detail, struct remote_outcome *ret) {
+    struct status st;
+    if (ask_for(c, count, ret, &st)) {
+        fail_msg("answered");
+    }
+    if (ret->failure != failure || strstr(st.detail, in_detail) == NULL) {
+        fail_msg("%s (%s) instead of: %s", st.detail, remote_failure_name(ret->failure), in_detail);
+    }
+    assert_int_equal(st.code, STATUS_NO_EMBEDDING);
+    assert_null(strstr(st.detail, "sk-"));
 }

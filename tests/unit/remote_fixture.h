@@ -33,4 +33,19 @@ void expect_vector(const float *vector, struct slice text, const char *model);
 /* A deadline that no test meets. */
 int64_t far_away(void);
 
+/* What most tests ask: the same texts, of one provider that wants FAKE_KEY. The two are for cmocka's group; the first also initialises the client library, in an
+ * environment whose proxies nobody may use. */
+enum { ROOM = 64 };
+extern struct provider plain;
+extern struct slice texts[ROOM]; /* "word7 and more" */
+extern float vectors[ROOM * FAKE_DIMENSION];
+int fixture_set_up(void **state);
+int fixture_tear_down(void **state);
+/* Asks for the vectors of texts[0..count), to `vectors`. The status is in *st, the outcome in *ret. */
+bool ask_for(struct remote_client *c, size_t count, struct remote_outcome *ret, struct status *st);
+/* Expects those vectors. */
+void expect_texts(struct remote_client *c, size_t count);
+/* Expects that failure, a detail that says so, and no key in it. */
+void expect_failure(struct remote_client *c, size_t count, enum remote_failure failure, const char *in_detail, struct remote_outcome *ret);
+
 #endif
