@@ -201,7 +201,8 @@ static bool commit(struct ingest *in, struct status *st) {
         x->response->cut = true;
         return false;
     }
-    return good;
+    /* Looked up anew: it may have got another model meanwhile, or be gone. */
+    return good && library_model_read(x, &in->target.library, &in->target.model, st);
 }
 
 /* --- lines --------------------------------------------------------------------------------------------------------------- */
@@ -344,7 +345,7 @@ static bool run(struct ingest *in, struct status *st) {
             }
             break;
         case API_STREAM_NOTHING:
-            if (!commit(in, st) || !library_model_read(in->x, &in->target.library, &in->target.model, st)) {
+            if (!commit(in, st)) {
                 return false;
             }
             break;

@@ -250,7 +250,7 @@ bool handle_export(struct exchange *x, struct status *st) {
     x->pool = (struct pool){0};
     bool good = true;
     while (good && !e.ended) {
-        good = next_piece(&e, st) && (e.head_only || reply_flush(x, st));
+        good = next_piece(&e, st) && reply_flush(x, st);
         e.ended |= e.head_only;
         pool_reset(&x->pool);
     }

@@ -548,10 +548,13 @@ static void test_library_goes(void **state) {
     assert_true(s->response.cut);
     buf_fini(&c.out);
     (void)make_library(s, "l", "", changed_library);
-    struct script in = {.body = FIVE, .piece = 60, .pauses = true, .end = API_STREAM_END, .between = drop_library};
+    struct script in = {.body = FIVE, .piece = 50, .pauses = true, .end = API_STREAM_END, .between = drop_library};
     assert_int_equal(stream_in(s, changed_library, "", &in), 200);
     struct json_object *lines = lines_of(&in);
-    assert_false(json_object_get_boolean(at(summary_of(lines), "/complete")) && number_at(summary_of(lines), "/successful") > 0);
+    assert_int_equal(json_object_array_length(lines), 2); /* not each further line meets it */
+    expect_line(lines, 0, 1, "LibraryNotFoundError");
+    assert_false(json_object_get_boolean(at(summary_of(lines), "/complete")));
+    assert_string_equal(text_at(summary_of(lines), "/error/error_type"), "LibraryNotFoundError");
     done(&in, lines);
 }
 
