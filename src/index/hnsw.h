@@ -22,7 +22,8 @@
  * the slot number, so the room in `upper` is known when room is reserved. Linking (hnsw_insert) happens later, when the vector is there, by several indexer
  * threads of the supervisor at once, each guarding a node whose list it changes with `struct hnsw_guard` (index itself knows no lock); it writes the code first.
  *
- * The dead hint is set when a chunk is deleted, before that is published. A reader asks `visible` (a look at the chunk's row, another cache line) only where it is set.
+ * The dead hint is set when a chunk is deleted, before that is published. A reader asks `visible` (a look at the chunk's row, another cache line) only where it is set, or
+ * the code is that of a zero vector, of which the row knows whether it counts.
  */
 #ifndef QUIRE_INDEX_HNSW_H
 #define QUIRE_INDEX_HNSW_H
@@ -130,7 +131,7 @@ struct hnsw_request {
     uint32_t rerank;            /* so many (k at least) are measured with float32; 0: none, they are ranked by their codes */
     const uint64_t *matches;    /* bit per slot; NULL: all */
     uint64_t match_count;       /* bits set */
-    struct slot_filter visible; /* asked for slots with the dead hint; accepts NULL: all */
+    struct slot_filter visible; /* asked for slots with the dead hint or a zero code; accepts NULL: all */
 };
 
 /* Algorithm 5, see hnsw_search.c for where it leaves the paper. Offers accepted slots to best (which wants k). Slots that are not accepted are walked through but not
@@ -142,7 +143,7 @@ uint64_t hnsw_search(const struct hnsw_graph *g, const struct vector_rows *rows,
 
 /* Exactly the k nearest accepted slots of [first, below) by float32 (rerank and ef are not looked at), for several queries in one pass over the codes: best[i] belongs to requests[i]; all have
  * the same slots and below. By codes first, then in float32 whatever their error bounds leave over, and slots that have no code yet. The graph has codes.
- * visible is asked for slots with the dead hint, and for all from `linked` on: those may have no vector. */
+ * visible is asked for slots with the dead hint or a zero code, and for all from `linked` on: those may have no vector. */
 #define HNSW_SCAN_QUERIES 16
 uint64_t hnsw_scan_exact(const struct hnsw_graph *g, const struct vector_rows *rows, const struct hnsw_request *requests,
                          uint32_t count, uint32_t first, uint32_t linked, struct hnsw_scratch *scratch, struct topk *best);

@@ -329,8 +329,15 @@ bool hnsw_accepts(const struct hnsw_walk *w, const struct hnsw_reach *r, uint32_
         return false;
     }
     /* The hint was set before the deletion was published, and the publication came before this view; so an unset one is right. */
-    bool hint = (load_relaxed_u32(&hnsw_words(w, slot)[WORD_UPPER]) & UPPER_DEAD) != 0;
-    return !hint || r->visible.accepts == NULL || r->visible.accepts(r->visible.ctx, slot);
+    const uint32_t *words = hnsw_words(w, slot);
+    bool ask = (load_relaxed_u32(&words[WORD_UPPER]) & UPPER_DEAD) != 0 || load_relaxed_u32(&words[WORD_SCALE]) == 0;
+    return !ask || r->visible.accepts == NULL || r->visible.accepts(r->visible.ctx, slot);
+}
+
+/* Without codes a zero vector shows in its distance. */
+static bool accepts_at(const struct hnsw_walk *w, const struct hnsw_reach *r, struct neighbor met) {
+    bool may_be_zero = w->bits == 0 && met.distance == 1.0F;
+    return hnsw_accepts(w, r, met.slot) && (!may_be_zero || r->visible.accepts == NULL || r->visible.accepts(r->visible.ctx, met.slot));
 }
 
 /* Those of a batch that are near enough, ascending, with their marks, into batch[0..returned). */
@@ -343,7 +350,7 @@ static uint32_t take_near(struct hnsw_walk *w, struct hnsw_pool *p, uint32_t n, 
         if (!(met.distance < p->limit)) {
             continue; /* NaN, of a damaged scale, among them */
         }
-        if (!hnsw_accepts(w, p->reach, met.slot)) {
+        if (!accepts_at(w, p->reach, met)) {
             met.slot |= MET_REJECTED;
             p->rejected++;
         }

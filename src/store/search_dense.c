@@ -13,12 +13,16 @@
  * A view that is older than the newest links ignores what it does not count, and may miss what lies behind it. When the walk comes
  * home with fewer than are wanted although more may match, the scan answers instead: never fewer than k where k match.
  *
+ * A text that the model knows nothing of has a zero vector, which is no nearer to one query than to another. Such a chunk is none of the results, as if it had no
+ * vector; words find it. It is known by its row's checksum, which is that of zeros.
+ *
  * Equal distances are ordered by chunk id, and a scan also chooses by id which of them are among the k, so pages of one result
  * fit together: it looks for k + 1, and when the last two are equal it goes over the rows again for the smallest ids at that
  * distance. The graph chooses among its ef candidates likewise; being approximate, it promises no more.
  */
 #include "store/search_internal.h"
 
+#include "base/crc32c.h"
 #include "index/distance.h"
 #include "index/hnsw.h"
 #include "index/scan.h"
@@ -60,6 +64,7 @@ struct dense {
     const float *query;
     uint32_t want;
     struct vector_rows rows;
+    uint32_t zeros_crc; /* of a zero vector */
     struct slot_filter filter;
     size_t found; /* in scratch->heap, ascending */
 };
@@ -100,14 +105,36 @@ static bool heap_room(struct dense_scratch *s, size_t room) {
     return true;
 }
 
+static uint32_t crc_of_zeros(uint32_t dimension) {
+    static const float zeros[64];
+    uint32_t crc = 0;
+    for (uint32_t left = dimension; left > 0;) {
+        uint32_t some = left < 64 ? left : 64;
+        crc = crc32c(crc, zeros, some * sizeof zeros[0]);
+        left -= some;
+    }
+    return crc;
+}
+
+/* Its checksum says so; another vector may have the same. */
+static bool is_zero(const struct vector_rows *rows, uint32_t slot) {
+    const float *row = vector_row(rows, slot);
+    uint32_t i = 0;
+    while (i < rows->dimension && row[i] == 0) {
+        i++;
+    }
+    return i == rows->dimension;
+}
+
 static bool has_vector(const struct search *s, uint32_t slot) {
     /* pairs with: CHUNK_STATE (a vector is read only once it is whole) */
     return (load_acquire_u32(&s->chunks[slot].state) & CHUNK_HAS_VECTOR) != 0;
 }
 
 static bool accepts(const void *ctx, uint32_t slot) {
-    const struct search *s = ((const struct dense *)ctx)->search;
-    return has_vector(s, slot) && search_visible(s, slot);
+    const struct dense *d = (const struct dense *)ctx;
+    return has_vector(d->search, slot) && search_visible(d->search, slot) &&
+           (d->search->chunks[slot].vector_crc != d->zeros_crc || !is_zero(&d->rows, slot));
 }
 
 static float distance_of(const struct dense *d, uint32_t slot) {
@@ -116,7 +143,7 @@ static float distance_of(const struct dense *d, uint32_t slot) {
 
 float search_distance(const struct search *s, uint32_t slot) {
     const struct vector_rows rows = arena_vectors(s->rd->arena, &s->rd->view);
-    if (rows.base == NULL || s->request->query == NULL || !has_vector(s, slot)) {
+    if (rows.base == NULL || s->request->query == NULL || !has_vector(s, slot) || is_zero(&rows, slot)) {
         return NAN;
     }
     return cosine_distance(dot_product(s->request->query, vector_row(&rows, slot), rows.dimension));
@@ -332,6 +359,7 @@ bool search_dense(struct search *s, struct dense_scratch *scratch, uint32_t want
     if (d.rows.base == NULL || most_matches(s) == 0 || want == 0) {
         return true;
     }
+    d.zeros_crc = crc_of_zeros(d.rows.dimension);
     d.filter = (struct slot_filter){.accepts = accepts, .ctx = &d};
 
     uint32_t ef = effective_ef(&d);
@@ -407,6 +435,7 @@ bool dense_share(const struct reading *rd, const struct search_request *requests
         return true;
     }
     s.chunks = arena_chunk(rd->arena, 0);
+    d.zeros_crc = crc_of_zeros(d.rows.dimension);
     d.filter = (struct slot_filter){.accepts = accepts, .ctx = &d};
     bool good = list_shared(requests, count, scratch, st);
     for (size_t at = 0; at < scratch->shared_count && good; at += HNSW_SCAN_QUERIES) {

@@ -403,10 +403,66 @@ static void test_shared_pass(void **state) {
     end(&s);
 }
 
+/* What has no direction is near to nothing: no dense search finds it, not even where all else lies on the other side. With codes and without. */
+static void zero_vectors_are_not_found(struct fixture *f, unsigned number, uint32_t bits) {
+    enum { DOCUMENTS = 23, WANTED = 20 };
+    struct uuid library = fixture_library_id(number);
+    static float values[PER_DOCUMENT * FIXTURE_DIMENSION];
+    float query[FIXTURE_DIMENSION] = {-1};
+    struct library_definition d;
+    struct searching s;
+    struct op made;
+    struct status st;
+    struct buf op = {0};
+    uint64_t random = number;
+    fixture_library_op(&op, OP_LIBRARY_CREATE, &library, INDEX_HNSW, "none");
+    assert_true(op_decode(buf_slice(&op), &f->limits, &made, &st));
+    d = made.as.definition;
+    d.quantization.strategy = bits == 0 ? QUANTIZATION_NONE : d.quantization.strategy;
+    struct buf create = {0};
+    op_encode_library(&create, OP_LIBRARY_CREATE, &library, &d);
+    fixture_commit(f, &create);
+    memset(values, 0, sizeof values);
+    for (uint32_t n = 0; n < DOCUMENTS; n++) {
+        char name[16];
+        (void)snprintf(name, sizeof name, "z%u", n);
+        buf_reset(&op);
+        fixture_put_vectors_op(&op, &library, name, PER_DOCUMENT, FIXTURE_DIMENSION, values); /* the first one has none */
+        fixture_commit(f, &op);
+        for (uint32_t i = 0; i < PER_DOCUMENT; i++) {
+            float *v = &values[i * FIXTURE_DIMENSION];
+            fixture_unit_vector(&random, v, FIXTURE_DIMENSION);
+            v[0] += 2;
+            (void)vector_normalize(v, FIXTURE_DIMENSION);
+        }
+    }
+    for (int linked = 0; linked <= 1; linked++) {
+        begin(&s, f, &library);
+        for (int exact = 0; exact <= 1; exact++) {
+            search(&s, query, WANTED, exact != 0);
+            assert_int_equal(s.result.count, WANTED);
+            for (uint32_t i = 0; i < s.result.count; i++) {
+                assert_true(s.result.hits[i].slot >= PER_DOCUMENT);
+            }
+            assert_true(linked == 0 || s.result.exact == (exact != 0));
+        }
+        end(&s);
+        fixture_catch_up(f, &library);
+    }
+    buf_fini(&create);
+    buf_fini(&op);
+}
+
+static void test_zero_vectors(void **state) {
+    zero_vectors_are_not_found((struct fixture *)*state, 1, 8);
+    zero_vectors_are_not_found((struct fixture *)*state, 2, 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_shared_pass, fixture_set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(test_recall, fixture_set_up, fixture_tear_down),
+        cmocka_unit_test_setup_teardown(test_zero_vectors, fixture_set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(test_deletions, fixture_set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(test_flat_and_small, fixture_set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(test_threshold, fixture_set_up, fixture_tear_down),
