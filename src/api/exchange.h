@@ -261,6 +261,9 @@ bool handle_library_delete(struct exchange *x, struct status *st);
 bool handle_library_statistics(struct exchange *x, struct status *st);
 bool handle_index_rebuild(struct exchange *x, struct status *st);
 bool handle_index_optimize(struct exchange *x, struct status *st);
+bool handle_reembed(struct exchange *x, struct status *st);
+bool handle_reembed_rollback(struct exchange *x, struct status *st);
+bool handle_reembed_drop(struct exchange *x, struct status *st);
 bool handle_index_statistics(struct exchange *x, struct status *st);
 
 bool handle_document_create(struct exchange *x, struct status *st);

@@ -26,6 +26,9 @@ struct figures_task {
     uint32_t state; /* enum task_state */
     uint64_t done, total;
     int64_t started_at, finished_at; /* wall, us; 0: not yet */
+    double overlap;           /* of an exchange: the share of the ten nearest that old and new model agree on, a mean over */
+    uint32_t overlap_queries; /* so many; 0: not known */
+    uint32_t unused;
     char error[200];
 };
 
@@ -70,6 +73,10 @@ struct service_figures {
     int64_t verified_at;
     uint32_t verified_good, unused_verified; /* how the last verification ended */
     uint64_t archive_lsn, archive_lag_segments, archive_lag_bytes, archived_segments, archive_failures;
+    /* exchanges of models */
+    uint64_t exchanges, exchanges_returned, exchanges_failed, exchanges_kept; /* done; went back; failed; kept now */
+    uint64_t exchange_chunks; /* of the last one that was done, and how long it took: */
+    int64_t exchange_us;
     /* backlog */
     uint64_t pending_vectors, tail, linked;
     struct figures_task task[FIGURES_TASKS]; /* a ring by age */

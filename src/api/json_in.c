@@ -301,3 +301,14 @@ out:
     buf_fini(&scratch);
     return outcome;
 }
+
+bool json_in_nothing(struct exchange *x, struct status *st) {
+    if (x->request->body.len == 0) {
+        return true;
+    }
+    if (!json_in_body(x, st)) {
+        return false;
+    }
+    (void)json_in_members(x, NULL, x->document.root, NULL, 0);
+    return problems_none(x, st);
+}

@@ -52,5 +52,7 @@ enum vector_read { VECTOR_READ, VECTOR_PROBLEM, VECTOR_REFUSED };
  * that is not finite, a dimension other than *dimension (0 there is set by the first vector). */
 enum vector_read json_in_vector(struct exchange *x, const struct place *at, struct json_object *v, uint32_t *dimension,
                                 float **ret, struct status *st);
+/* A body that may be left out, or be an object without members. */
+MUST_CHECK bool json_in_nothing(struct exchange *x, struct status *st);
 
 #endif

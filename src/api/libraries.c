@@ -113,6 +113,18 @@ static void read_quantization(struct exchange *x, const struct place *at, struct
     (void)json_in_uint(x, &rerank_at, rerank, 1, RERANK_MAX, &q->rerank_top_k);
 }
 
+void library_model_problem(struct exchange *x, const struct place *at, bool or_none) {
+    const struct embed_registry *models = x->api->host.models;
+    struct buf known;
+    buf_init(&known);
+    for (size_t i = 0; i < models->count; i++) {
+        buf_printf(&known, "%s%s", i == 0 ? "" : ", ", models->model[i].name);
+    }
+    problem_add(x, at, "is no configured model; there are: %.*s%s", (int)known.len, known.data != NULL ? (const char *)known.data : "",
+                or_none ? ", " MODEL_NONE : "");
+    buf_fini(&known);
+}
+
 static void read_model(struct exchange *x, struct json_object *v, struct library_definition *d) {
     const struct embed_registry *models = x->api->host.models;
     struct place at = place_member(NULL, "embedding_model");
@@ -131,14 +143,7 @@ static void read_model(struct exchange *x, struct json_object *v, struct library
         d->dimension = model->dimension;
         return;
     }
-    struct buf known;
-    buf_init(&known);
-    for (size_t i = 0; i < models->count; i++) {
-        buf_printf(&known, "%s, ", models->model[i].name);
-    }
-    problem_add(x, &at, "is no configured model; there are: %.*s" MODEL_NONE, (int)known.len,
-                known.data != NULL ? (const char *)known.data : "");
-    buf_fini(&known);
+    library_model_problem(x, &at, true);
 }
 
 /* The language of a library's texts, under the name that it is stored by. */
@@ -326,7 +331,7 @@ bool handle_library_list(struct exchange *x, struct status *st) {
 
 /* Copies what the slices of a definition point to, which is in the arena, so that the reading can end. */
 static bool keep_definition(struct exchange *x, struct library_definition *d, struct status *st) {
-    struct slice *texts[] = {&d->name, &d->description, &d->embedding_model, &d->language, &d->metadata};
+    struct slice *texts[] = {&d->name, &d->description, &d->embedding_model, &d->language, &d->metadata, &d->exchange.model};
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         if (!pool_copy(&x->pool, *texts[i], texts[i])) {
             return status_no_memory(st);
@@ -335,7 +340,7 @@ static bool keep_definition(struct exchange *x, struct library_definition *d, st
     return true;
 }
 
-static bool present_definition(struct exchange *x, const struct uuid *id, struct library_definition *ret, struct status *st) {
+bool library_definition_read(struct exchange *x, const struct uuid *id, struct library_definition *ret, struct status *st) {
     struct reading rd;
     if (!reading_begin(x->api->host.reader, id, &rd, st)) {
         return false;
@@ -369,7 +374,7 @@ bool handle_library_patch(struct exchange *x, struct status *st) {
     struct json_object *name = NULL, *description = NULL, *metadata = NULL, *config = NULL;
     const struct member members[] = {
         {"name", &name}, {"description", &description}, {"metadata", &metadata}, {"index_config", &config}};
-    if (!library_param(x, &id, st) || !json_in_body(x, st) || !present_definition(x, &id, &d, st)) {
+    if (!library_param(x, &id, st) || !json_in_body(x, st) || !library_definition_read(x, &id, &d, st)) {
         return false;
     }
     (void)json_in_members(x, NULL, x->document.root, members, sizeof members / sizeof members[0]);
@@ -428,7 +433,7 @@ bool handle_index_rebuild(struct exchange *x, struct status *st) {
     if (request_known(x)) {
         return task_begin(x, TASK_REBUILD, API_REBUILD_INDEX, NULL, 0, st);
     }
-    if (!library_param(x, &id, st) || !present_definition(x, &id, &d, st)) {
+    if (!library_param(x, &id, st) || !library_definition_read(x, &id, &d, st)) {
         return false;
     }
     const struct index_settings before = d.index;
@@ -464,17 +469,8 @@ bool handle_index_optimize(struct exchange *x, struct status *st) {
     if (request_known(x)) {
         return task_begin(x, TASK_OPTIMIZE, API_OPTIMIZE_INDEX, NULL, 0, st);
     }
-    if (!library_param(x, &id, st) || !present_definition(x, &id, &d, st)) {
+    if (!library_param(x, &id, st) || !library_definition_read(x, &id, &d, st)) {
         return false;
     }
-    if (x->request->body.len > 0) {
-        if (!json_in_body(x, st)) {
-            return false;
-        }
-        (void)json_in_members(x, NULL, x->document.root, NULL, 0);
-        if (!problems_none(x, st)) {
-            return false;
-        }
-    }
-    return task_begin(x, TASK_OPTIMIZE, API_OPTIMIZE_INDEX, &id, 0, st);
+    return json_in_nothing(x, st) && task_begin(x, TASK_OPTIMIZE, API_OPTIMIZE_INDEX, &id, 0, st);
 }

@@ -31,6 +31,11 @@ void library_write_new(struct json_out *j, const struct uuid *id, const struct l
 const char *library_embedding_state(const struct library_view *view, uint32_t embedded, uint32_t total);
 const char *index_type_name(uint32_t type);
 
+/* The definition as it stands, with the dimension of its vectors; what it points to is in the pool. */
+MUST_CHECK bool library_definition_read(struct exchange *x, const struct uuid *id, struct library_definition *ret, struct status *st);
+/* Says which models there are. */
+void library_model_problem(struct exchange *x, const struct place *at, bool or_none);
+
 /* Reads {M, ef_construction, ef_search} into settings. */
 void index_config_read(struct exchange *x, const struct place *at, struct json_object *v, struct index_settings *settings);
 bool index_type_read(struct exchange *x, const struct place *at, struct json_object *v, uint32_t *ret);

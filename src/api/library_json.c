@@ -30,6 +30,26 @@ const char *library_embedding_state(const struct library_view *view, uint32_t em
     return view->reembedding != 0 ? "running" : "pending";
 }
 
+static const char *exchange_name(uint32_t state) {
+    return state == EXCHANGE_BUILDING ? "building" : state == EXCHANGE_RETURNING ? "returning" : "kept";
+}
+
+/* While it gets another model, and while it is kept with the one before: which one that is. */
+static void write_exchange(struct json_out *j, const struct library_exchange *e) {
+    json_key(j, "exchange");
+    if (e->state == EXCHANGE_NONE) {
+        json_null(j);
+        return;
+    }
+    json_begin_object(j);
+    json_member_cstring(j, "state", exchange_name(e->state));
+    json_member_string(j, "embedding_model", e->model);
+    json_member_time(j, "since", e->since);
+    json_key(j, "task_id");
+    json_uuid(j, &e->task);
+    json_end_object(j);
+}
+
 static void write_metadata(struct json_out *j, const struct library_view *view, uint32_t embedded, uint32_t total,
                            const struct library_definition *d) {
     json_begin_object(j);
@@ -61,6 +81,7 @@ static void write_metadata(struct json_out *j, const struct library_view *view, 
     json_member_uint(j, "done", embedded);
     json_member_uint(j, "total", total);
     json_end_object(j);
+    write_exchange(j, &d->exchange);
     json_key(j, "custom");
     json_raw(j, d->metadata.len > 0 ? d->metadata : slice_str("{}"));
     json_end_object(j);

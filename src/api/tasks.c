@@ -78,6 +78,17 @@ static void write_time_or_null(struct json_out *j, const char *key, int64_t at) 
     }
 }
 
+/* How far an exchange's two models agree, once that is known. */
+static void write_overlap(struct json_out *j, const struct figures_task *t) {
+    json_key(j, "overlap_at_10");
+    if (t->overlap_queries > 0) {
+        json_double(j, t->overlap);
+    } else {
+        json_null(j);
+    }
+    json_member_uint(j, "overlap_queries", t->overlap_queries);
+}
+
 static void task_write(struct json_out *j, const struct figures_task *t) {
     json_begin_object(j);
     json_key(j, "id");
@@ -88,6 +99,9 @@ static void task_write(struct json_out *j, const struct figures_task *t) {
     json_member_uint(j, "total", t->total);
     write_time_or_null(j, "started_at", t->started_at);
     write_time_or_null(j, "finished_at", t->finished_at);
+    if (t->kind == TASK_REEMBED) {
+        write_overlap(j, t);
+    }
     json_key(j, "error");
     struct slice error = slice_str(t->error);
     if (error.len > 0 && utf8_valid(error)) {
@@ -124,8 +138,7 @@ bool task_is_running(const struct exchange *x, enum task_kind kind, const struct
     return false;
 }
 
-/* 202 with the task and its Location. */
-static void reply_task(struct exchange *x, enum task_kind kind, const struct uuid *task) {
+void task_reply(struct exchange *x, enum task_kind kind, const struct uuid *task) {
     struct figures_task t = {.id = *task, .kind = (uint32_t)kind, .state = TASK_PENDING};
     if (x->keyed) {
         t.started_at = request_time(x); /* as it was at first, however far it is by now */
@@ -154,7 +167,7 @@ bool task_begin(struct exchange *x, enum task_kind kind, enum api_command comman
     if (request_known(x) != known) {
         return status_set(st, STATUS_CONFLICT, "another request with this key was done meanwhile");
     }
-    reply_task(x, kind, &task);
+    task_reply(x, kind, &task);
     reply_lsn(x, x->keyed ? x->key.lsn : lsn);
     return true;
 }
@@ -209,6 +222,6 @@ bool handle_task_cancel(struct exchange *x, struct status *st) {
     if (!task_param(x, &t, st) || !x->api->host.command(x->api->host.ctx, NULL, API_CANCEL_TASK, &t.id, &ignored, st)) {
         return false;
     }
-    reply_task(x, (enum task_kind)t.kind, &t.id);
+    task_reply(x, (enum task_kind)t.kind, &t.id);
     return true;
 }

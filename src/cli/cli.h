@@ -14,13 +14,14 @@ struct cli {
     bool json;                                         /* --json: what the server said, for programs */
     bool yes;                                          /* --yes: no questions */
     bool replace;                                      /* import --replace */
-    bool wait;                                         /* snapshot create --wait: until it is on the disk */
+    bool wait;                                         /* snapshot create, reembed --wait: until it is done */
     long k;                                            /* search -k; 0: the server's preset */
     bool stream;                                       /* import --stream */
     long jobs;                                         /* import --jobs */
-    const char *type, *model, *description, *language; /* library create */
+    const char *type, *model, *description, *language; /* library create; reembed --model */
     const char *mode, *filter;                         /* search; NULL: the server's preset, no filter */
     bool group, exact, explain;                        /* search */
+    bool rollback, drop;                               /* reembed */
     struct restore_options restore;                    /* restore; its logs are logs below */
     const char *logs[CLI_LOGS_MAX];
     bool undo;
@@ -36,6 +37,7 @@ int command_export(struct cli *cli);
 int command_search(struct cli *cli);
 int command_status(struct cli *cli);
 int command_snapshot(struct cli *cli);
+int command_reembed(struct cli *cli);
 /* Offline: works on a stopped server's data directory, cli->client is NULL. Returns 0 sound, 1 faults, 2 it could not check. */
 int command_check(struct cli *cli);
 /* Offline, too: makes a data directory's state from an archive and log segments. */
@@ -51,6 +53,9 @@ MUST_CHECK bool cli_find_library(struct cli *cli, const char *name_or_id, char r
 /* Makes one of that name. */
 MUST_CHECK bool cli_create_library(struct cli *cli, struct slice body, char ret_id[64], struct client_reply *ret_reply,
                                    struct status *st);
+
+/* Asks for the task that *reply is until it is over, more and more seldom; *reply becomes what it is then. */
+MUST_CHECK bool cli_wait_for_task(struct cli *cli, struct client_reply *reply, struct status *st);
 
 /* Members of a JSON object; a missing one is "", 0, NULL. */
 const char *member_text(struct json_object *object, const char *key);

@@ -92,6 +92,9 @@ static void print_library(struct json_object *library) {
     printf("language     %s\n", member_text(metadata, "language"));
     printf("embedding    %s, %lld of %lld\n", member_text(embedding, "state"), (long long)member_int(embedding, "done"),
            (long long)member_int(embedding, "total"));
+    struct json_object *exchange = member(metadata, "exchange");
+    if (member_text(exchange, "state")[0] != '\0')
+        printf("exchange     %s, %s\n", member_text(exchange, "state"), member_text(exchange, "embedding_model"));
     printf("created      %s\n", member_text(metadata, "created_at"));
 }
 

@@ -25,6 +25,7 @@ static const char help[] =
     "  quire search LIBRARY WORDS... [-k N] [--mode hybrid|dense|lexical] [--filter JSON] [--group] [--exact] [--explain]\n"
     "  quire status\n"
     "  quire snapshot [create [--wait]|list]\n"
+    "  quire reembed LIBRARY [--model MODEL | --rollback | --drop] [--wait]\n"
     "  quire check DATA_DIRECTORY\n"
     "  quire restore SOURCE --into DIRECTORY [--log DIRECTORY]... [--to-time TIME | --to-lsn N] [--library LIBRARY [--as NAME]] [--max-bytes N]\n"
     "  quire restore --undo --into DIRECTORY\n"
@@ -37,6 +38,8 @@ static const char help[] =
     "search looks by meaning and by words at once; --mode takes one of them alone. --filter takes what the interface takes, as\n"
     "'{\"field\": \"author\", \"operator\": \"eq\", \"value\": \"Ida\"}'; --group shows the best of each document; --explain how "
     "each hit came to its place.\n"
+    "reembed gives a library another model, or its own anew, while it serves; --rollback brings the one before back while it is kept, --drop ends\n"
+    "that, or gives up what is under way; --wait waits until it is done.\n"
     "check reads a stopped server's data directory and says whether log, snapshots, rows, graphs, postings and columns are "
     "sound; it "
     "exits with\n"
@@ -77,7 +80,9 @@ enum {
     OPTION_AS,
     OPTION_MAX_BYTES,
     OPTION_UNDO,
-    OPTION_WAIT
+    OPTION_WAIT,
+    OPTION_ROLLBACK,
+    OPTION_DROP
 };
 
 static const struct option options[] = {{"json", no_argument, NULL, OPTION_JSON},
@@ -106,6 +111,8 @@ static const struct option options[] = {{"json", no_argument, NULL, OPTION_JSON}
                                         {"max-bytes", required_argument, NULL, OPTION_MAX_BYTES},
                                         {"undo", no_argument, NULL, OPTION_UNDO},
                                         {"wait", no_argument, NULL, OPTION_WAIT},
+                                        {"rollback", no_argument, NULL, OPTION_ROLLBACK},
+                                        {"drop", no_argument, NULL, OPTION_DROP},
                                         {"version", no_argument, NULL, 'V'},
                                         {"help", no_argument, NULL, 'h'},
                                         {NULL, 0, NULL, 0}};
@@ -120,6 +127,7 @@ static const struct {
                 {"search", command_search, false},
                 {"status", command_status, false},
                 {"snapshot", command_snapshot, false},
+                {"reembed", command_reembed, false},
                 {"check", command_check, true},
                 {"restore", command_restore, true},
                 {NULL, NULL, false}};
@@ -176,6 +184,12 @@ static bool parse_restore(struct cli *cli, int option, char *value) {
         number = positive(value);
         r->max_bytes = (uint64_t)number;
         return number > 0;
+    case OPTION_ROLLBACK:
+        cli->rollback = true;
+        return true;
+    case OPTION_DROP:
+        cli->drop = true;
+        return true;
     case OPTION_UNDO:
         cli->undo = true;
         return true;

@@ -69,8 +69,7 @@ static int list_snapshots(struct cli *cli) {
     return EX_OK;
 }
 
-/* Asks for the task until it is over, more and more seldom; *reply becomes what it is then. */
-static bool wait_for_task(struct cli *cli, struct client_reply *reply, struct status *st) {
+bool cli_wait_for_task(struct cli *cli, struct client_reply *reply, struct status *st) {
     enum { FIRST_MS = 50, MOST_MS = 1000 };
     char path[128];
     snprintf(path, sizeof path, "/v1/tasks/%.64s", member_text(reply->json, "id"));
@@ -114,7 +113,7 @@ int command_snapshot(struct cli *cli) {
     struct client_reply reply;
     if (!client_call(cli->client, "POST", "/v1/snapshots", slice_of(NULL, 0), false, &reply, &st))
         return cli_fail(&st);
-    int rc = cli->wait && !wait_for_task(cli, &reply, &st) ? cli_fail(&st) : tell_task(cli, reply.json);
+    int rc = cli->wait && !cli_wait_for_task(cli, &reply, &st) ? cli_fail(&st) : tell_task(cli, reply.json);
     client_reply_fini(&reply);
     return rc;
 }

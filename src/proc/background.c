@@ -173,14 +173,12 @@ static bool visit(struct background *b, struct library *lib, work_fn work, void 
     return true;
 }
 
-/* One round over all libraries; linkers see those that compactions are making, too. */
+/* One round over all libraries, those that compactions and exchanges are making included. */
 static bool round_of(struct background *b, work_fn work, void *own, bool *ret_worked, struct status *st) {
     struct library **libraries = NULL;
     size_t count = 0;
     bool ok = true;
-    bool acquired = work == link_batch ? catalog_acquire_linkable(b->s->catalog, &libraries, &count, st)
-                                       : catalog_acquire_all(b->s->catalog, &libraries, &count, st);
-    if (!acquired) {
+    if (!catalog_acquire_linkable(b->s->catalog, &libraries, &count, st)) {
         return false;
     }
     for (size_t i = 0; i < count; i++) {

@@ -26,6 +26,7 @@
 #include "proc/channel.h"
 #include "proc/children.h"
 #include "proc/committer.h"
+#include "proc/exchanger.h"
 #include "proc/keyed.h"
 #include "proc/lock.h"
 #include "proc/rebuild.h"
@@ -35,6 +36,7 @@
 #include "proc/verifier.h"
 #include "proc/thread.h"
 #include "shm/atomics.h"
+#include "store/exchange.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -202,7 +204,11 @@ static bool begin_rebuild(struct supervisor *s, const struct uuid *library, cons
     if (lib == NULL) {
         return status_set_subject(st, STATUS_NOT_FOUND, SUBJECT_LIBRARY, "there is no such library");
     }
+    uint32_t exchange = library_exchange_state(lib);
     catalog_release(s->catalog, lib);
+    if (exchange == EXCHANGE_BUILDING || exchange == EXCHANGE_RETURNING) {
+        return status_set_subject(st, STATUS_CONFLICT, SUBJECT_LIBRARY, "the model of this library is being exchanged");
+    }
     if (tasks_find_live(s->tasks, TASK_REBUILD, library, ret_task)) {
         return status_set_subject(st, STATUS_CONFLICT, SUBJECT_TASK, "the index of this library is being rebuilt already");
     }
@@ -219,7 +225,12 @@ static bool begin_optimize(struct supervisor *s, const struct uuid *library, con
     if (lib == NULL) {
         return status_set_subject(st, STATUS_NOT_FOUND, SUBJECT_LIBRARY, "there is no such library");
     }
+    uint32_t exchange = library_exchange_state(lib);
     catalog_release(s->catalog, lib);
+    if (exchange != EXCHANGE_NONE) {
+        return status_set_subject(st, STATUS_CONFLICT, SUBJECT_LIBRARY,
+                                  "the model of this library is being exchanged, or it is kept with the model before: drop that first");
+    }
     if (tasks_find_live(s->tasks, TASK_REBUILD, library, ret_task) ||
         tasks_find_live(s->tasks, TASK_OPTIMIZE, library, ret_task)) {
         return status_set_subject(st, STATUS_CONFLICT, SUBJECT_TASK,
@@ -256,6 +267,8 @@ static bool cancel_task(struct supervisor *s, const struct uuid *task, struct uu
         snapshotter_cancel(s->snapshotter, task);
     } else if (kind == TASK_VERIFY) {
         verifier_cancel(s->verifier, task);
+    } else if (kind == TASK_REEMBED) {
+        exchanger_wake(s->exchanger);
     } else {
         rebuilder_wake(s->rebuilder);
     }

@@ -38,6 +38,7 @@
 #include "proc/channels.h"
 #include "proc/checkpointer.h"
 #include "proc/children.h"
+#include "proc/exchanger.h"
 #include "proc/keyed.h"
 #include "proc/snapshotter.h"
 #include "shm/atomics.h"
@@ -287,7 +288,7 @@ static bool take_op(struct committer *c, struct submission *sub) {
         return false;
     }
     if (!prepare_op(c, &sub->ops[sub->decided], &st)) {
-        if (st.code == STATUS_NO_SPACE) {
+        if (st.code == STATUS_NO_SPACE && op->type != OP_LIBRARY_MODEL) { /* that needs room for a whole arena */
             committer_note_full_disk(c, &st);
         }
         committer_refuse_op(c, sub, sub->decided++, &st);
@@ -350,17 +351,15 @@ static void refuse_batch(struct committer *c, const struct status *st) {
     }
 }
 
-/* Logs the batch. On failure everybody in it has the reason, and the reservations are dropped. */
-static bool log_batch(struct committer *c) {
-    struct batch *b = &c->batch;
-    struct status st;
+/* Logs records, numbered on from the last. On failure reservations are dropped. */
+static bool append(struct committer *c, struct oplog_record *records, size_t count, struct status *st) {
     int64_t time_us = clock_wall_us();
-    for (size_t i = 0; i < b->record_count; i++) {
-        b->records[i].lsn = c->last_lsn + 1 + i;
-        b->records[i].time_us = time_us;
+    for (size_t i = 0; i < count; i++) {
+        records[i].lsn = c->last_lsn + 1 + i;
+        records[i].time_us = time_us;
     }
     int64_t begun = clock_monotonic_us();
-    bool ok = archiver_admits(c->s->archiver, &st) && oplog_append(c->s->log, b->records, b->record_count, &st);
+    bool ok = archiver_admits(c->s->archiver, st) && oplog_append(c->s->log, records, count, st);
     control_histogram_add(&c->s->figures->sync_time, clock_monotonic_us() - begun);
     if (ok) {
         c->unguarded = true;
@@ -369,16 +368,37 @@ static bool log_batch(struct committer *c) {
         return true;
     }
     catalog_abandon(c->s->catalog);
-    if (st.code == STATUS_NO_SPACE) {
-        committer_note_full_disk(c, &st);
-    } else if (st.code == STATUS_NO_MEMORY) {
-        log_status(LOG_LEVEL_ERROR, "writes are refused for want of memory or descriptors", &st);
+    if (st->code == STATUS_NO_SPACE) {
+        committer_note_full_disk(c, st);
+    } else if (st->code == STATUS_NO_MEMORY) {
+        log_status(LOG_LEVEL_ERROR, "writes are refused for want of memory or descriptors", st);
     } else {
-        latch_failure(c, &st);
-        (void)status_set(&st, STATUS_IO, "the write could not be made durable; it may be there after the server's restart");
+        latch_failure(c, st);
+        (void)status_set(st, STATUS_IO, "the write could not be made durable; it may be there after the server's restart");
     }
-    refuse_batch(c, &st);
     return false;
+}
+
+/* On failure everybody in the batch has the reason. */
+static bool log_batch(struct committer *c) {
+    struct status st = {0};
+    bool ok = append(c, c->batch.records, c->batch.record_count, &st);
+    if (!ok) {
+        refuse_batch(c, &st);
+    }
+    return ok;
+}
+
+bool committer_log(struct committer *c, struct slice op, uint64_t *ret_lsn, struct status *st) {
+    struct oplog_record record = {.op = op};
+    if (c->log_failed) {
+        return status_set(st, STATUS_IO, "the log has failed");
+    }
+    if (!append(c, &record, 1, st)) {
+        return false;
+    }
+    *ret_lsn = ++c->last_lsn;
+    return true;
 }
 
 /* The dimension of a library's vectors, as the committer sees it; 0: none yet, or no such library. */
@@ -432,19 +452,42 @@ static void remember_batch(struct committer *c) {
     }
 }
 
-static void show_commit(struct committer *c, int64_t begun_us) {
+static void show_log(struct committer *c) {
     struct service_figures *f = c->s->figures;
     struct oplog_position position;
     oplog_position_get(c->s->log, &position);
-    store_relaxed_u64(&f->commits, f->commits + 1);
-    store_relaxed_u64(&f->committed_ops, f->committed_ops + c->batch.count);
     archiver_note(c->s->archiver, position.place);
     store_relaxed_u64(&f->wal_lsn, position.durable_lsn);
     store_relaxed_u64(&f->wal_bytes, position.bytes);
     store_relaxed_u64(&f->wal_segments, position.segments);
     store_relaxed_u64(&f->wal_appended_bytes, position.appended_bytes);
+}
+
+void committer_logged(struct committer *c, bool of_library) {
+    publish(c);
+    show_log(c);
+    snapshotter_note(c->s->snapshotter, 1, of_library ? 1 : 0);
+    checkpointer_note(c->s->checkpointer, 1);
+    background_wake(c->s->background, true);
+}
+
+static void show_commit(struct committer *c, int64_t begun_us) {
+    struct service_figures *f = c->s->figures;
+    show_log(c);
+    store_relaxed_u64(&f->commits, f->commits + 1);
+    store_relaxed_u64(&f->committed_ops, f->committed_ops + c->batch.count);
     control_histogram_add(&f->batch_ops, (int64_t)c->batch.count);
     control_histogram_add(&f->commit_time, clock_monotonic_us() - begun_us);
+}
+
+/* Before the answers: the task that an exchange is told by is there when its id is. */
+static void note_exchanges(struct committer *c) {
+    for (size_t i = 0; c->batch.library_ops > 0 && i < c->batch.count; i++) {
+        const struct op *op = &c->batch.items[i].sub->ops[c->batch.items[i].index].op;
+        if (op->type == OP_LIBRARY_MODEL) {
+            exchanger_note(c->s->exchanger, op);
+        }
+    }
 }
 
 static void commit_taken(struct committer *c) {
@@ -455,6 +498,7 @@ static void commit_taken(struct committer *c) {
         apply_batch(c);
         publish(c);
         remember_batch(c);
+        note_exchanges(c);
     }
     answer(c);
     if (committed) {

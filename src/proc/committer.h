@@ -28,6 +28,11 @@ MUST_CHECK bool committer_call(struct committer *c, committer_fn fn, void *ctx, 
 
 /* Makes what a call changed visible, at the LSN that stands. From within a call. */
 void committer_republish(struct committer *c);
+/* From within a call: logs an op of the supervisor's own, which the caller has checked and reserved and applies then. On failure nothing is applied; the log may have
+ * failed for good. */
+MUST_CHECK bool committer_log(struct committer *c, struct slice op, uint64_t *ret_lsn, struct status *st);
+/* After it was applied: publishes it, and tells those who wait for news. */
+void committer_logged(struct committer *c, bool of_library);
 /* The last op that is in the log. After committer_stop, or from within a call. */
 uint64_t committer_last_lsn(const struct committer *c);
 /* Appends LOG_CLOSE and publishes its LSN. After committer_stop. */

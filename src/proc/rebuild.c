@@ -22,6 +22,7 @@
 #include "shm/atomics.h"
 #include "store/backlog.h"
 #include "store/compact.h"
+#include "store/exchange.h"
 
 #include <stdlib.h>
 
@@ -226,7 +227,7 @@ static bool too_many_dead(const struct rebuilder *r, struct library *lib) {
     library_reading(lib, &rd);
     uint64_t dead = rd.view.chunk_slots - rd.view.live_chunks;
     uint64_t share = r->s->config.optimize_dead_percent;
-    return share > 0 && rd.view.live != 0 && dead >= r->s->config.optimize_dead_least &&
+    return share > 0 && rd.view.live != 0 && library_exchange_state(lib) == EXCHANGE_NONE && dead >= r->s->config.optimize_dead_least &&
            dead * PERCENT >= share * rd.view.chunk_slots;
 }
 

@@ -57,6 +57,7 @@ struct channels;
 struct children;
 struct checkpointer;
 struct committer;
+struct exchanger;
 struct log_floor;
 struct rebuilder;
 struct snapshot_record;
@@ -72,6 +73,7 @@ struct tunables {
     uint64_t snapshot_verify_interval;
     uint64_t archive_keep_days, archive_max_lag_bytes;
     uint64_t watchdog_lock_ms;
+    uint64_t reembed_keep_seconds;
 };
 
 struct supervisor {
@@ -100,6 +102,7 @@ struct supervisor {
     struct committer *committer;
     struct background *background;
     struct rebuilder *rebuilder;
+    struct exchanger *exchanger;
     struct snapshotter *snapshotter;
     struct verifier *verifier;
     struct snapshot_record *snapshot_record; /* has a lock of its own */

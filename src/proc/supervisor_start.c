@@ -20,6 +20,7 @@
 #include "proc/checkpointer.h"
 #include "proc/children.h"
 #include "proc/committer.h"
+#include "proc/exchanger.h"
 #include "proc/handover.h"
 #include "proc/keyed.h"
 #include "proc/log_floor.h"
@@ -116,6 +117,7 @@ void supervisor_set_tunables(struct supervisor *s) {
     store_relaxed_u64(&s->tunables.archive_keep_days, s->config.archive_keep_days);
     store_relaxed_u64(&s->tunables.archive_max_lag_bytes, s->config.archive_max_lag_bytes);
     store_relaxed_u64(&s->tunables.watchdog_lock_ms, s->config.watchdog_lock_ms);
+    store_relaxed_u64(&s->tunables.reembed_keep_seconds, s->config.reembed_keep_seconds);
 }
 
 /* Workers write to the same descriptor, so the file goes under standard error. */
@@ -275,7 +277,7 @@ static bool start_threads(struct run *r, struct status *st) {
            snapshot_record_open(s->snapshots_dir_fd, &s->snapshot_record, st) && archiver_new(s, &s->archiver, st) &&
            committer_new(s, r->report.last_lsn, &s->committer, st) && start_snapshotter(r, st) && verifier_new(s, &s->verifier, st) &&
            checkpointer_new(s, &r->report, &s->checkpointer, st) && background_new(s, &s->background, st) &&
-           rebuilder_new(s, &s->rebuilder, st) && channels_new(s, &s->channels, st) && reembed_new(s, &r->report, &r->reembed, st);
+           rebuilder_new(s, &s->rebuilder, st) && exchanger_new(s, &s->exchanger, st) && channels_new(s, &s->channels, st) && reembed_new(s, &r->report, &r->reembed, st);
 }
 
 /* The main socket last: who waits for a server waits for that one. */
@@ -491,6 +493,7 @@ void supervisor_tear_down(struct run *r) {
         return;
     }
     reembed_free(r->reembed);
+    exchanger_free(s->exchanger);
     rebuilder_free(s->rebuilder);
     verifier_free(s->verifier);
     snapshotter_free(s->snapshotter);

@@ -19,6 +19,7 @@
 #include "proc/children.h"
 #include "proc/committer.h"
 #include "proc/notify.h"
+#include "proc/exchanger.h"
 #include "proc/rebuild.h"
 #include "proc/snapshotter.h"
 #include "proc/thread.h"
@@ -103,6 +104,7 @@ static bool save_all(struct run *r, struct status *st) {
 
 /* In this order, because those above may still call those below. */
 void supervisor_stop_threads(struct supervisor *s) {
+    exchanger_stop(s->exchanger);
     if (s->rebuilder != NULL) {
         rebuilder_stop(s->rebuilder);
     }

@@ -61,6 +61,8 @@ static void show_locked(struct tasks *t, const struct task *task) {
     out->total = task->shown.total;
     out->started_at = task->shown.started_at;
     out->finished_at = task->shown.finished_at;
+    out->overlap = task->shown.overlap;
+    out->overlap_queries = task->shown.overlap_queries;
     memcpy(out->error, task->shown.error, sizeof out->error);
     /* pairs with: FIGURES_TASK. Without the release the even number could be seen before the last fields. */
     store_release_u64(&out->sequence, sequence + 2);
@@ -157,6 +159,35 @@ bool tasks_begin_next(struct tasks *t, enum task_kind kind, struct uuid *ret_id,
     }
     lock_release(&t->mutex);
     return next != NULL;
+}
+
+enum task_state tasks_state(struct tasks *t, const struct uuid *id) {
+    lock_take(&t->mutex);
+    const struct task *task = find_locked(t, id);
+    enum task_state state = task != NULL ? (enum task_state)task->shown.state : TASK_NONE;
+    lock_release(&t->mutex);
+    return state;
+}
+
+void tasks_begin(struct tasks *t, const struct uuid *id) {
+    lock_take(&t->mutex);
+    struct task *task = find_locked(t, id);
+    if (task != NULL && task->shown.state == TASK_PENDING) {
+        task->shown.state = TASK_RUNNING;
+        show_locked(t, task);
+    }
+    lock_release(&t->mutex);
+}
+
+void tasks_overlap(struct tasks *t, const struct uuid *id, double overlap, uint32_t queries) {
+    lock_take(&t->mutex);
+    struct task *task = find_locked(t, id);
+    if (task != NULL) {
+        task->shown.overlap = overlap;
+        task->shown.overlap_queries = queries;
+        show_locked(t, task);
+    }
+    lock_release(&t->mutex);
 }
 
 bool tasks_cancel(struct tasks *t, const struct uuid *id, enum task_kind *ret_kind, struct status *st) {

@@ -22,6 +22,11 @@ bool tasks_find_pending(struct tasks *t, enum task_kind kind, const struct uuid 
 bool tasks_find_live(struct tasks *t, enum task_kind kind, const struct uuid *library, struct uuid *ret_id);
 /* The oldest pending one of that kind becomes running. */
 bool tasks_begin_next(struct tasks *t, enum task_kind kind, struct uuid *ret_id, struct uuid *ret_library);
+/* What has become of it; TASK_NONE: it is not known, or no more. */
+enum task_state tasks_state(struct tasks *t, const struct uuid *id);
+void tasks_begin(struct tasks *t, const struct uuid *id); /* a pending one becomes running */
+/* Of an exchange: how far both models agree, see figures_task. */
+void tasks_overlap(struct tasks *t, const struct uuid *id, double overlap, uint32_t queries);
 /* A pending one is cancelled at once; a running one is asked to stop (tasks_cancel_wanted). STATUS_NOT_FOUND, or STATUS_CONFLICT
  * when it is over. */
 MUST_CHECK bool tasks_cancel(struct tasks *t, const struct uuid *id, enum task_kind *ret_kind, struct status *st);

@@ -196,7 +196,6 @@ void catalog_drop_shadow(struct catalog *c, struct library *lib) {
     take_out(&c->shadows, lib);
     (void)pthread_mutex_unlock(&c->mutex);
     store_release_u32(&lib->deleted, 1); /* pairs with: LIBRARY_DELETED */
-    catalog_release(c, lib);
 }
 
 void catalog_exchange(struct catalog *c, struct library *from, struct library *shadow, bool keep) {

@@ -85,7 +85,7 @@ MUST_CHECK bool catalog_can_adopt(struct catalog *c, const struct library_view *
 size_t catalog_library_count(struct catalog *c);
 /* All libraries alive now, each acquired; malloc'd array. */
 MUST_CHECK bool catalog_acquire_all(struct catalog *c, struct library ***ret, size_t *ret_count, struct status *st);
-/* The same with those that compactions are making (compact.h): for linking. */
+/* The same with those that compactions (compact.h) and exchanges (exchange.h) are making: for linking, and embedding. */
 MUST_CHECK bool catalog_acquire_linkable(struct catalog *c, struct library ***ret, size_t *ret_count, struct status *st);
 struct library *catalog_acquire(struct catalog *c, const struct uuid *id); /* NULL: no such library */
 void catalog_release(struct catalog *c, struct library *lib);

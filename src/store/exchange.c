@@ -20,6 +20,7 @@
 
 enum {
     LAST_VECTORS = 64,
+    LAST_SHARE = 50, /* and no more than this share of all: the two models are compared before the last ones are embedded */
     EMBED_BATCH = 64,
     OVERLAP_QUERIES = 50,
     OVERLAP_TOP = 10,
@@ -27,7 +28,7 @@ enum {
     OLD_MAX = 8
 };
 
-struct exchange {
+struct model_exchange {
     struct mirror m;
     uint32_t state; /* enum exchange_state that it works for */
     bool begun;
@@ -43,7 +44,7 @@ uint32_t library_exchange_state(const struct library *lib) {
 /* --- making a side --- */
 
 struct searching {
-    struct exchange *x;
+    struct model_exchange *x;
     uint64_t fingerprint;
     uint32_t serving;
 };
@@ -68,7 +69,7 @@ static bool take_old(int dir_fd, const char *name, void *ctx, struct status *st)
     return true;
 }
 
-static bool find_old(struct exchange *x, const struct library_exchange *e, uint32_t serving, struct status *st) {
+static bool find_old(struct model_exchange *x, const struct library_exchange *e, uint32_t serving, struct status *st) {
     struct mirror *m = &x->m;
     struct searching s = {.x = x, .serving = serving};
     s.fingerprint = m->target->model != NULL ? m->target->model->fingerprint : e->fingerprint;
@@ -86,7 +87,7 @@ static bool check_model(const struct catalog *c, const struct library_exchange *
            status_set(st, STATUS_INVALID, "the model that the library is to have is not configured here");
 }
 
-static bool make_side(struct exchange *x, struct catalog *c, struct library *lib, bool reuse, struct status *st) {
+static bool make_side(struct model_exchange *x, struct catalog *c, struct library *lib, bool reuse, struct status *st) {
     struct library_definition d;
     struct reading rd;
     library_reading(lib, &rd);
@@ -116,8 +117,8 @@ static bool make_side(struct exchange *x, struct catalog *c, struct library *lib
     return true;
 }
 
-bool exchange_new(struct catalog *c, struct library *lib, bool reuse, struct exchange **ret, struct status *st) {
-    struct exchange *x = (struct exchange *)calloc(1, sizeof *x);
+bool exchange_new(struct catalog *c, struct library *lib, bool reuse, struct model_exchange **ret, struct status *st) {
+    struct model_exchange *x = (struct model_exchange *)calloc(1, sizeof *x);
     if (x == NULL) {
         return status_no_memory(st);
     }
@@ -137,7 +138,7 @@ static bool claim(struct library *lib) {
     return free_place;
 }
 
-static void leave(struct exchange *x, struct library *lib) {
+static void leave(struct model_exchange *x, struct library *lib) {
     if (x->claimed) {
         (void)pthread_mutex_lock(&lib->graph_mutex);
         lib->compacting = false;
@@ -146,7 +147,7 @@ static void leave(struct exchange *x, struct library *lib) {
     }
 }
 
-bool exchange_begin(struct exchange *x, struct status *st) {
+bool exchange_begin(struct model_exchange *x, struct status *st) {
     if (library_is_deleted(x->m.source)) {
         return status_set(st, STATUS_NOT_FOUND, "the library was deleted");
     }
@@ -159,7 +160,7 @@ bool exchange_begin(struct exchange *x, struct status *st) {
     return true;
 }
 
-bool exchange_step(struct exchange *x, uint32_t documents, bool *ret_more, struct status *st) {
+bool exchange_step(struct model_exchange *x, uint32_t documents, bool *ret_more, struct status *st) {
     return mirror_step(&x->m, documents, ret_more, st) && mirror_may_invert(&x->m, st);
 }
 
@@ -169,7 +170,7 @@ static uint64_t without_vector(const struct library *lib) {
     return load_acquire_u64(&lib->without_vector);
 }
 
-void exchange_progress(struct exchange *x, struct exchange_progress *ret) {
+void exchange_progress(struct model_exchange *x, struct exchange_progress *ret) {
     struct library *side = x->m.target;
     struct reading rd;
     uint64_t copied = 0;
@@ -183,7 +184,8 @@ void exchange_progress(struct exchange *x, struct exchange_progress *ret) {
     ret->total = (uint64_t)rd.view.live_chunks * (graph ? 2 : 1);
     ret->total = ret->total > ret->done ? ret->total : ret->done;
     ret->reused = x->m.reused;
-    ret->ready = mirror_is_close(&x->m) && (!embeds || missing <= LAST_VECTORS) && mirror_is_linked(&x->m);
+    bool embedded = missing <= LAST_VECTORS && missing <= copied / LAST_SHARE;
+    ret->ready = mirror_is_close(&x->m) && (!embeds || embedded) && mirror_is_linked(&x->m);
 }
 
 /* --- how much the two models agree --- */
@@ -224,7 +226,7 @@ static bool look_for(struct looking *l, const struct embedder *model, struct sli
     return true;
 }
 
-static uint32_t in_common(const struct exchange *x, const struct looking *old, const struct looking *side) {
+static uint32_t in_common(const struct model_exchange *x, const struct looking *old, const struct looking *side) {
     const struct numbers *slots = &x->m.slots;
     uint32_t common = 0;
     for (uint32_t i = 0; i < side->count; i++) {
@@ -247,7 +249,7 @@ static struct slice draw_text(const struct looking *l, uint64_t draw) {
     return slice_of(chunk.fields.text.data, utf8_prefix(chunk.fields.text, QUERY_BYTES));
 }
 
-static bool compare(struct exchange *x, struct looking *old, struct looking *side, struct search_scratch *scratch, double *sum, uint32_t *queries,
+static bool compare(struct model_exchange *x, struct looking *old, struct looking *side, struct search_scratch *scratch, double *sum, uint32_t *queries,
                     struct status *st) {
     enum { DRAWS = 4 * OVERLAP_QUERIES };
     for (uint64_t draw = 0; draw < DRAWS && *queries < OVERLAP_QUERIES && side->rd.view.chunk_slots > 0; draw++) {
@@ -267,7 +269,7 @@ static bool compare(struct exchange *x, struct looking *old, struct looking *sid
     return true;
 }
 
-bool exchange_overlap(struct exchange *x, double *ret_overlap, uint32_t *ret_queries, struct status *st) {
+bool exchange_overlap(struct model_exchange *x, double *ret_overlap, uint32_t *ret_queries, struct status *st) {
     struct looking old = {.arena = ARENA_CLOSED};
     struct looking side = {.arena = ARENA_CLOSED};
     struct search_scratch *scratch = NULL;
@@ -294,7 +296,7 @@ bool exchange_overlap(struct exchange *x, double *ret_overlap, uint32_t *ret_que
 /* --- the switch --- */
 
 /* No chunk is left without a vector where the model runs here. */
-static bool embed_last(struct exchange *x, struct status *st) {
+static bool embed_last(struct model_exchange *x, struct status *st) {
     struct library *side = x->m.target;
     size_t done = 1;
     while (done > 0) {
@@ -308,7 +310,7 @@ static bool embed_last(struct exchange *x, struct status *st) {
     return true;
 }
 
-static bool take_new_name(struct exchange *x, struct status *st) {
+static bool take_new_name(struct model_exchange *x, struct status *st) {
     struct library *side = x->m.target;
     int fd = x->m.catalog->options.vectors_dir_fd;
     char name[ARENA_DIRECTORY_MAX];
@@ -329,7 +331,7 @@ static bool take_new_name(struct exchange *x, struct status *st) {
 }
 
 /* The definition that the side takes over with its place: now in `d`. */
-static void define(const struct exchange *x, int64_t now_us, struct library_definition *d) {
+static void define(const struct model_exchange *x, int64_t now_us, struct library_definition *d) {
     const struct library_view *view = &x->m.source->view;
     struct library_exchange before = d->exchange;
     const struct library_exchange kept = {.state = EXCHANGE_KEPT,
@@ -344,7 +346,7 @@ static void define(const struct exchange *x, int64_t now_us, struct library_defi
 }
 
 /* As the op that is logged, and as one that gives the side its definition. */
-static bool encode(struct exchange *x, const struct library_definition *d, struct status *st) {
+static bool encode(struct model_exchange *x, const struct library_definition *d, struct status *st) {
     struct mirror *m = &x->m;
     buf_reset(&x->op);
     buf_reset(&m->bytes);
@@ -354,7 +356,7 @@ static bool encode(struct exchange *x, const struct library_definition *d, struc
            library_reserve(m->target, &x->update, st);
 }
 
-bool exchange_prepare(struct exchange *x, int64_t now_us, struct slice *ret_op, struct status *st) {
+bool exchange_prepare(struct model_exchange *x, int64_t now_us, struct slice *ret_op, struct status *st) {
     struct mirror *m = &x->m;
     struct library_definition d;
     if (library_is_deleted(m->source)) {
@@ -378,7 +380,7 @@ bool exchange_prepare(struct exchange *x, int64_t now_us, struct slice *ret_op, 
     return true;
 }
 
-struct library *exchange_switch(struct exchange *x, uint64_t lsn, bool *ret_goes_on) {
+struct library *exchange_switch(struct model_exchange *x, uint64_t lsn, bool *ret_goes_on) {
     struct mirror *m = &x->m;
     struct catalog *c = m->catalog;
     struct library *from = m->source;
@@ -409,7 +411,7 @@ struct library *exchange_switch(struct exchange *x, uint64_t lsn, bool *ret_goes
     return to;
 }
 
-bool exchange_may_follow(const struct exchange *x) {
+bool exchange_may_follow(const struct model_exchange *x) {
     bool cutting = false;
     for (int file = 0; file < ARENA_TEXT_FILES; file++) {
         cutting = cutting || x->m.target->text_pages[file].cutting;
@@ -417,14 +419,17 @@ bool exchange_may_follow(const struct exchange *x) {
     return !cutting;
 }
 
-void exchange_end(struct exchange *x, bool keep_files) {
-    if (x == NULL) {
-        return;
-    }
+void exchange_end(struct model_exchange *x, bool keep_files) {
     if (x->begun && x->m.target != NULL) {
         x->m.target->keep_files = x->m.target->keep_files || keep_files;
         leave(x, x->m.source);
         mirror_end(&x->m);
+    }
+}
+
+void exchange_free(struct model_exchange *x) {
+    if (x == NULL) {
+        return;
     }
     mirror_fini(&x->m);
     buf_fini(&x->op);

@@ -22,7 +22,8 @@
  *   exchange_prepare  (committer)    what is left of the copying and embedding; all that can fail
  *                     (committer)    logs the op
  *   exchange_switch   (committer)    the two change places; then catalog_publish
- *   exchange_end      (committer)    the side goes
+ *   exchange_end      (committer)    nobody works on the side any more
+ *   exchange_free     (any thread)   it goes
  *
  * A replay that meets a switch drops the vectors in place (catalog_apply.c); recovery looks for those of the new model in what lies there.
  */
@@ -31,34 +32,35 @@
 
 #include "store/catalog.h"
 
-struct exchange;
+struct model_exchange;
 
 /* What a library's definition says now. */
 uint32_t library_exchange_state(const struct library *lib);
 
 /* For a library that is building or returning, and stays acquired by the caller until the end. reuse: vectors that lie in its other directories are taken.
  * STATUS_NO_SPACE, STATUS_INVALID (the model is not configured), STATUS_CONFLICT (it is in another state by now) and the like leave nothing behind. */
-MUST_CHECK bool exchange_new(struct catalog *c, struct library *lib, bool reuse, struct exchange **ret, struct status *st);
+MUST_CHECK bool exchange_new(struct catalog *c, struct library *lib, bool reuse, struct model_exchange **ret, struct status *st);
 /* STATUS_CONFLICT: a compaction or a rebuild of the index is under way. STATUS_NOT_FOUND: the library was deleted. */
-MUST_CHECK bool exchange_begin(struct exchange *x, struct status *st);
+MUST_CHECK bool exchange_begin(struct model_exchange *x, struct status *st);
 /* Copies up to so many documents. *ret_more: there are others. On failure the exchange can only be ended. */
-MUST_CHECK bool exchange_step(struct exchange *x, uint32_t documents, bool *ret_more, struct status *st);
+MUST_CHECK bool exchange_step(struct model_exchange *x, uint32_t documents, bool *ret_more, struct status *st);
 struct exchange_progress {
     uint64_t done, total; /* chunks embedded and chunks linked, of twice as many as there are */
     uint64_t reused;      /* vectors that lay there */
     bool ready;           /* little is left to be copied, embedded and linked */
 };
-void exchange_progress(struct exchange *x, struct exchange_progress *ret);
+void exchange_progress(struct model_exchange *x, struct exchange_progress *ret);
 /* While the side is being built: of the ten nearest chunks, how many both models agree on, 0 to 1, as a mean over *ret_queries random chunks' texts. *ret_queries
  * 0: the model that serves cannot be asked. */
-MUST_CHECK bool exchange_overlap(struct exchange *x, double *ret_overlap, uint32_t *ret_queries, struct status *st);
+MUST_CHECK bool exchange_overlap(struct model_exchange *x, double *ret_overlap, uint32_t *ret_queries, struct status *st);
 /* *ret_op: to be logged; valid until the next call. STATUS_CONFLICT: the library's exchange was given up. On other failures the exchange can only be ended. */
-MUST_CHECK bool exchange_prepare(struct exchange *x, int64_t now_us, struct slice *ret_op, struct status *st);
+MUST_CHECK bool exchange_prepare(struct model_exchange *x, int64_t now_us, struct slice *ret_op, struct status *st);
 /* Returns the library that serves now, acquired for the caller in place of the one that did. *ret_goes_on: the one before is kept and follows. */
-struct library *exchange_switch(struct exchange *x, uint64_t lsn, bool *ret_goes_on);
+struct library *exchange_switch(struct model_exchange *x, uint64_t lsn, bool *ret_goes_on);
 /* Behind a switch, before the first step: whether the arena that served may be written by another thread than the committer already. */
-bool exchange_may_follow(const struct exchange *x);
-/* keep_files: for a restart. Takes one that was not begun. */
-void exchange_end(struct exchange *x, bool keep_files);
+bool exchange_may_follow(const struct model_exchange *x);
+/* keep_files: for a restart. The committer's thread, for one that was begun; then any frees it. */
+void exchange_end(struct model_exchange *x, bool keep_files);
+void exchange_free(struct model_exchange *x); /* takes NULL */
 
 #endif

@@ -163,7 +163,8 @@ void catalog_free_entry(struct catalog *c, struct library *lib);
 void catalog_mark_dirty(struct catalog *c, struct library *lib);
 void catalog_unmark_dirty(struct catalog *c, struct library *lib);
 void catalog_add_shadow(struct catalog *c, struct library *lib);
-void catalog_drop_shadow(struct catalog *c, struct library *lib); /* and its files, when the last linker has let go of it */
+/* No background thread begins to work on it any more. The reference that it had as a shadow is the caller's, to be released with its files. */
+void catalog_drop_shadow(struct catalog *c, struct library *lib);
 /* The shadow takes the place of the library that it was made from. keep: that one becomes a shadow; else its reference of the table becomes the caller's, to
  * be released after the publication. */
 void catalog_exchange(struct catalog *c, struct library *from, struct library *shadow, bool keep);

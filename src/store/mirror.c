@@ -448,7 +448,7 @@ void mirror_begin(struct mirror *m) {
 void mirror_end(struct mirror *m) {
     m->source->deletions = NULL;
     catalog_drop_shadow(m->catalog, m->target);
-    m->target = NULL;
+    m->ended = true;
 }
 
 bool mirror_may_invert(struct mirror *m, struct status *st) {
@@ -475,7 +475,9 @@ void mirror_invert(struct mirror *m) {
 }
 
 void mirror_fini(struct mirror *m) {
-    if (m->target != NULL) {
+    if (m->ended) {
+        catalog_release(m->catalog, m->target);
+    } else if (m->target != NULL) {
         library_close(m->target, true);
         library_free(m->target);
     }

@@ -39,6 +39,7 @@ struct mirror {
     struct deletions deletions;
     struct deletion *taken; /* out of deletions */
     size_t taken_room;
+    bool ended;
     bool same_model; /* the target takes the source's vectors */
     bool inverted;
     uint32_t next_row;      /* of the source's documents */
@@ -60,11 +61,11 @@ struct mirror {
 /* d: of the target, its model that which the target is for. suffix: behind the name of its directory, until it is switched to. On failure mirror_fini. */
 MUST_CHECK bool mirror_init(struct mirror *m, struct catalog *c, struct library *source, const struct library_definition *d, const char *suffix,
                             struct status *st);
-/* The target is removed when it is nobody's (mirror_end was not called, or the catalog has let go of it). */
+/* The target is removed, when the last background thread has let go of it. */
 void mirror_fini(struct mirror *m);
 /* From now on deletions are noted, and background threads work on the target. The committer's thread, as the next three. */
 void mirror_begin(struct mirror *m);
-void mirror_end(struct mirror *m); /* the target is let go of, files and all */
+void mirror_end(struct mirror *m); /* nobody gets at the target any more; mirror_fini lets go of it, files and all */
 /* Copies all that is left. On failure the mirror can only be ended. */
 MUST_CHECK bool mirror_finish(struct mirror *m, struct status *st);
 /* The target has taken the source's place in the catalog, and goes on as the source. */

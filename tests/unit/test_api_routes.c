@@ -84,7 +84,7 @@ static void test_unknown_paths(void **state) {
                                         "/v1/libraries//documents",
                                         "/v2/libraries",
                                         "/v1/libraries/" NOWHERE "/nothing",
-                                        "/v1/libraries/" NOWHERE "/reembed",
+                                        "/v1/libraries/" NOWHERE "/reembedded",
                                         "health",
                                         "/v1/libraries/" NOWHERE "/documents/a/b"};
     for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) {

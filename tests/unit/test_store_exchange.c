@@ -170,8 +170,8 @@ static void step(struct fixture *f, uint32_t to, const char *model) {
     assert_true(try_step(f, to, model, &st));
 }
 
-static struct exchange *begin(struct fixture *f, struct library *lib, bool reuse) {
-    struct exchange *x = NULL;
+static struct model_exchange *begin(struct fixture *f, struct library *lib, bool reuse) {
+    struct model_exchange *x = NULL;
     struct status st = {0};
     assert_true(exchange_new(f->catalog, lib, reuse, &x, &st));
     assert_true(exchange_begin(x, &st));
@@ -179,7 +179,7 @@ static struct exchange *begin(struct fixture *f, struct library *lib, bool reuse
 }
 
 /* Copies, with commits between. */
-static void follow(struct fixture *f, struct exchange *x, uint64_t *random, unsigned commits_between) {
+static void follow(struct fixture *f, struct model_exchange *x, uint64_t *random, unsigned commits_between) {
     struct exchange_progress p = {0};
     struct status st = {0};
     bool more = true;
@@ -194,13 +194,18 @@ static void follow(struct fixture *f, struct exchange *x, uint64_t *random, unsi
     }
 }
 
-static struct library *switch_now(struct fixture *f, struct exchange *x, bool *ret_goes_on) {
+static struct library *switch_now(struct fixture *f, struct model_exchange *x, bool *ret_goes_on) {
     struct slice op;
     struct status st = {0};
     assert_true(exchange_prepare(x, 20, &op, &st));
     struct library *lib = exchange_switch(x, ++f->lsn, ret_goes_on);
     catalog_publish(f->catalog, f->lsn, 1000000, NULL, NULL);
     return lib;
+}
+
+static void end(struct model_exchange *x, bool keep_files) {
+    exchange_end(x, keep_files);
+    exchange_free(x);
 }
 
 /* --- looking --- */
@@ -311,7 +316,7 @@ static void test_there_and_back(void **state) {
         struct library *lib = acquire(f);
         commits(f, &random, 150);
         step(f, EXCHANGE_BUILDING, "second");
-        struct exchange *x = begin(f, lib, false);
+        struct model_exchange *x = begin(f, lib, false);
         follow(f, x, &random, round);
         commits(f, &random, round);
         lib = switch_now(f, x, &goes_on);
@@ -327,7 +332,7 @@ static void test_there_and_back(void **state) {
         lib = switch_now(f, x, &goes_on);
         assert_false(goes_on);
         assert_int_equal(library_exchange_state(lib), EXCHANGE_NONE);
-        exchange_end(x, false);
+        end(x, false);
         catalog_release(f->catalog, lib);
         assert_same(f, false);
         commits(f, &random, 30);
@@ -347,12 +352,12 @@ static void test_given_up(void **state) {
     commits(f, &random, 150);
     step(f, EXCHANGE_BUILDING, "second");
     struct library *lib = acquire(f);
-    struct exchange *x = begin(f, lib, false);
+    struct model_exchange *x = begin(f, lib, false);
     follow(f, x, &random, 1);
     step(f, EXCHANGE_NONE, NULL);
     assert_false(exchange_prepare(x, 20, &op, &st));
     assert_int_equal(st.code, STATUS_CONFLICT);
-    exchange_end(x, false);
+    end(x, false);
     assert_int_equal(directories(f), 2);
     assert_same(f, false);
     step(f, EXCHANGE_BUILDING, "second");
@@ -361,7 +366,7 @@ static void test_given_up(void **state) {
     lib = switch_now(f, x, &goes_on);
     follow(f, x, &random, 1);
     step(f, EXCHANGE_NONE, NULL);
-    exchange_end(x, false);
+    end(x, false);
     catalog_release(f->catalog, lib);
     assert_int_equal(directories(f), 2);
     commits(f, &random, 30);
@@ -378,10 +383,10 @@ static void test_begun_again(void **state) {
     commits(f, &random, 200);
     step(f, EXCHANGE_BUILDING, "second");
     struct library *lib = acquire(f);
-    struct exchange *x = begin(f, lib, false);
+    struct model_exchange *x = begin(f, lib, false);
     follow(f, x, &random, 0);
     background(f);
-    exchange_end(x, true);
+    end(x, true);
     assert_int_equal(directories(f), 3);
     fixture_model_fails = true; /* for the side nothing is to be made */
     x = begin(f, lib, true);
@@ -397,7 +402,7 @@ static void test_begun_again(void **state) {
     follow(f, x, &random, 1);
     lib = switch_now(f, x, &goes_on);
     assert_same(f, true);
-    exchange_end(x, true); /* kept, and the server is stopped */
+    end(x, true); /* kept, and the server is stopped */
     step(f, EXCHANGE_RETURNING, NULL);
     commits(f, &random, 20);
     x = begin(f, lib, true);
@@ -406,7 +411,7 @@ static void test_begun_again(void **state) {
     assert_true(p.reused > 10);
     lib = switch_now(f, x, &goes_on);
     assert_false(goes_on);
-    exchange_end(x, false);
+    end(x, false);
     catalog_release(f->catalog, lib);
     assert_same(f, false);
 }
@@ -452,7 +457,7 @@ static void test_what_is_refused(void **state) {
     struct fixture *f = (struct fixture *)*state;
     uint64_t random = 15;
     struct status st = {0};
-    struct exchange *x = NULL;
+    struct model_exchange *x = NULL;
     create_both(f);
     commits(f, &random, 20);
     struct library *lib = acquire(f);
@@ -482,7 +487,7 @@ static void test_what_is_refused(void **state) {
     backlog_rebuild_cancel(lib);
     assert_true(exchange_begin(x, &st));
     assert_false(backlog_rebuild_begin(lib, &settings, &st));
-    exchange_end(x, false);
+    end(x, false);
     catalog_release(f->catalog, lib);
 }
 
@@ -497,13 +502,13 @@ static void test_deleted_meanwhile(void **state) {
     step(f, EXCHANGE_BUILDING, "second");
     struct library *lib = acquire(f);
     struct uuid id = lib->id;
-    struct exchange *x = begin(f, lib, false);
+    struct model_exchange *x = begin(f, lib, false);
     follow(f, x, &random, 0);
     op_encode_library_delete(&op, &lib->id);
     fixture_commit(f, &op);
     assert_false(exchange_prepare(x, 20, &logged, &st));
     assert_int_equal(st.code, STATUS_NOT_FOUND);
-    exchange_end(x, false);
+    end(x, false);
     catalog_release(f->catalog, lib);
     assert_int_equal(directories(f), 1);
     fixture_create(f, &id, INDEX_HNSW, "test"); /* its id is free again */
@@ -524,13 +529,13 @@ static void test_overlap(void **state) {
         uint32_t queries = 0;
         struct status st = {0};
         step(f, EXCHANGE_BUILDING, models[i]);
-        struct exchange *x = begin(f, lib, false);
+        struct model_exchange *x = begin(f, lib, false);
         follow(f, x, &random, 1);
         assert_true(exchange_overlap(x, &overlap, &queries, &st));
         assert_true(queries >= 20);
         assert_true(i == 0 ? overlap > 0.999 : overlap < 0.7);
         step(f, EXCHANGE_NONE, NULL);
-        exchange_end(x, false);
+        end(x, false);
     }
     catalog_release(f->catalog, lib);
 }
