@@ -680,7 +680,9 @@ size_t lexical_search(const struct lexical *x, const struct lexical_query *q, si
         open_lists(&s, scratch, &w, 1);
     }
     open_lists(&s, scratch, expanded, expansions);
-    qsort(s.order, s.lists, sizeof *s.order, by_most);
+    if (s.lists > 0) { /* else there may be no array at all */
+        qsort(s.order, s.lists, sizeof *s.order, by_most);
+    }
     double rest = 0;
     for (uint32_t i = 0; i < s.lists; i++) {
         rest += s.order[i]->most;
