@@ -339,24 +339,30 @@ static void check_reply(const struct server *s) {
     assert_null(strstr(text_at(s->json, "/detail"), s->path));
 }
 
-static void check_description(const struct server *s, const struct call *c, size_t body_len) {
+static void check_description(const struct server *s, const struct api_request *r) {
     char why[512];
     const char *route = api_route_name(s->response.route);
-    if (s->response.route == 0 || strcmp(c->method, "OPTIONS") == 0 || s->undescribed || s->openapi == NULL) {
+    if (s->response.route == 0 || slice_is(r->method, "OPTIONS") || s->undescribed || s->openapi == NULL) {
         return;
     }
     if (!schema_reply_fits(s->openapi, route, s->response.status, s->json, why)) {
         fail_msg("%s %d: %s: %s", route, s->response.status, why, json_object_to_json_string(s->json));
     }
-    if (s->response.status < 300 && body_len > 0) {
+    if (s->response.status < 300 && r->body.len > 0) {
         struct json_tokener *tokener = json_tokener_new();
-        struct json_object *body = json_tokener_parse_ex(tokener, c->body, (int)body_len);
+        struct json_object *body = json_tokener_parse_ex(tokener, (const char *)r->body.data, (int)r->body.len);
         if (!schema_request_fits(s->openapi, route, body, why)) {
-            fail_msg("%s took a body that is not described: %s: %.*s", route, why, (int)body_len, c->body);
+            fail_msg("%s took a body that is not described: %s: %.*s", route, why, (int)r->body.len, (const char *)r->body.data);
         }
         json_object_put(body);
         json_tokener_free(tokener);
     }
+}
+
+void server_check_reply(struct server *s, const struct api_request *r) {
+    parse_reply(s);
+    check_reply(s);
+    check_description(s, r);
 }
 
 /* The description, as the server gives it. */
@@ -381,20 +387,19 @@ int call(struct server *s, const struct call *c) {
                                   .if_none_match = slice_str(c->if_none_match),
                                   .remote_address = slice_str(c->remote_address)};
     uint64_t body_max = 0;
+    uint8_t *body = NULL;
     api_response_reset(&s->response);
     if (!api_begin(s->api, &request, &s->response, &body_max)) {
         assert_int_equal(body_max, s->limits.max_body_bytes);
         /* a copy of its exact size, so that a sanitizer sees a byte read too far */
-        uint8_t *body = (uint8_t *)malloc(body_len > 0 ? body_len : 1);
+        body = (uint8_t *)malloc(body_len > 0 ? body_len : 1);
         assert_non_null(body);
         memcpy(body, c->body != NULL ? c->body : "", body_len);
         request.body = slice_of(body, body_len);
         api_finish(s->api, &request, &s->response);
-        free(body);
     }
-    parse_reply(s);
-    check_reply(s);
-    check_description(s, c, body_len);
+    server_check_reply(s, &request);
+    free(body);
     return s->response.status;
 }
 

@@ -82,6 +82,8 @@ int server_teardown(void **state);
 
 /* One request; returns its status. The reply is in s->response and s->json (NULL where it is no JSON). */
 int call(struct server *s, const struct call *c);
+/* Holds the reply that stands in s->response against what holds for all, and against the description; takes it into s->json. */
+void server_check_reply(struct server *s, const struct api_request *r);
 /* method and path may carry "?query" behind the path. Fails the test when the status is another. */
 struct json_object *expect(struct server *s, int status, const char *method, const char *path, const char *body);
 void expect_error(struct server *s, int status, const char *error_type, const char *method, const char *path, const char *body);
