@@ -25,11 +25,13 @@ void api_response_init(struct api_response *r) {
     *r = (struct api_response){.status = 500, .file_fd = -1};
     buf_init(&r->headers);
     buf_init(&r->body);
+    buf_init(&r->audit);
 }
 
 void api_response_reset(struct api_response *r) {
     struct buf headers = r->headers;
     struct buf body = r->body;
+    struct buf audit = r->audit;
     io_close(&r->file_fd);
     *r = (struct api_response){.status = 500, .file_fd = -1};
     if (body.cap > RESPONSE_KEPT_BYTES) {
@@ -38,14 +40,17 @@ void api_response_reset(struct api_response *r) {
     }
     buf_reset(&headers);
     buf_reset(&body);
+    buf_reset(&audit);
     r->headers = headers;
     r->body = body;
+    r->audit = audit;
 }
 
 void api_response_fini(struct api_response *r) {
     io_close(&r->file_fd);
     buf_fini(&r->headers);
     buf_fini(&r->body);
+    buf_fini(&r->audit);
 }
 
 bool api_new(const struct api_host *host, struct api **ret, struct status *st) {
@@ -176,6 +181,8 @@ static void exchange_end(struct exchange *x) {
     x->open = false;
     x->who = (struct access){0};
     x->has_library = false;
+    x->problem_type = NULL;
+    x->problem_subject = SUBJECT_NONE;
 }
 
 static void exchange_begin(struct api *a, const struct api_request *request, struct api_response *response) {
@@ -328,6 +335,7 @@ static void finish_reply(struct exchange *x) {
         r->status = 503;
         r->content_type = NULL;
     }
+    audit_note(x);
     exchange_end(x);
 }
 

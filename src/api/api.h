@@ -40,6 +40,8 @@ struct api_response {
     uint64_t file_bytes;
     bool streams;              /* set by api_begin: the second step is api_stream */
     bool cut;                  /* set by api_stream: the reply was begun and cannot be completed */
+    struct buf audit;          /* the line for the audit log; empty: none */
+    bool is_refusal;           /* that line, of a request that was not allowed */
     bool is_write, is_search;  /* for histograms */
     uint64_t documents_in, documents_out; /* streamed, counted since the last write */
     uint64_t candidates;       /* of searches */
@@ -86,6 +88,7 @@ struct api_host {
     bool has_admin_key;
     uint8_t admin_key_sha256[32];
     const struct key_page *keys; /* the others; NULL: none */
+    bool audits;                 /* somebody wants lines for the audit log */
     bool open_metrics;           /* /metrics needs no key from a loopback address */
     /* Ops are durable and visible when it returns true; each has its own result. False: nothing is known of any of them (deadline, supervisor gone).
      * With a key (else NULL) those that are done and what is remembered of them are durable together. When key->known is true then, another request with this

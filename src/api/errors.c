@@ -99,6 +99,8 @@ void reply_problem(struct exchange *x, const struct status *st) {
         (void)snprintf(what, sizeof what, "request %s", x->request_id);
         log_status(LOG_LEVEL_ERROR, what, st);
     }
+    x->problem_type = error.type;
+    x->problem_subject = error.status == 404 ? st->subject : SUBJECT_NONE;
     struct json_out j = reply_json(x, error.status);
     x->response->content_type = "application/problem+json";
     if (error.status == 503) {

@@ -144,6 +144,8 @@ struct exchange {
     const struct route *route;
     bool open;             /* the path needs no key */
     struct access who;     /* scopes 0: nobody who is known */
+    const char *problem_type;  /* for the audit log: the error_type of the reply; NULL: it is none */
+    uint16_t problem_subject;
     bool has_library;      /* for the audit log: the library of the path, as it was asked for */
     struct uuid library;
     char request_id[REQUEST_ID_MAX + 1];
@@ -214,6 +216,9 @@ bool request_known(const struct exchange *x);
 /* Id and time for what the request makes; where it has a key, the same each time that it comes. */
 void request_uuid(struct exchange *x, struct uuid *ret);
 int64_t request_time(const struct exchange *x);
+
+/* audit.c: the line of a request that is answered, into its response, where it is to leave one. */
+void audit_note(const struct exchange *x);
 
 /* --- replies (api.c) --- */
 

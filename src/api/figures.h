@@ -59,6 +59,8 @@ struct service_figures {
     uint64_t dead_readers;                /* mutexes taken over from dead workers */
     /* requests with an Idempotency-Key */
     uint64_t idempotency_keys, idempotency_bytes; /* remembered */
+    uint64_t audit_lines, audit_suppressed, audit_lost; /* lines of the audit log: written; refusals beyond what is written of them; lost */
+    uint64_t api_keys;
     uint64_t idempotency_replays, idempotency_mismatches; /* answered from memory; refused because of another body */
     /* log and snapshots */
     uint64_t wal_lsn, wal_bytes, wal_segments, wal_appended_bytes; /* the last: of records, since start */

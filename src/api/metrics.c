@@ -69,6 +69,9 @@ static const struct figure figures[] = {
     {"quire_rejected_ops_total", "counter", "Operations refused by the committer's checks.", FORM_U64, AT(rejected_ops)},
     {"quire_queue_ops", "gauge", "Operations that wait for the committer.", FORM_U64, AT(queue_ops)},
     {"quire_queue_bytes", "gauge", "Bytes of operations that wait for the committer.", FORM_U64, AT(queue_bytes)},
+    {"quire_api_keys", "gauge", "API keys, expired ones included.", FORM_U64, AT(api_keys)},
+    {"quire_audit_lines_total", "counter", "Lines written to the audit log.", FORM_U64, AT(audit_lines)},
+    {"quire_audit_suppressed_total", "counter", "Refusals that the audit log only counts, because they were too many.", FORM_U64, AT(audit_suppressed)},
     {"quire_idempotency_keys", "gauge", "Requests with an Idempotency-Key that are remembered.", FORM_U64, AT(idempotency_keys)},
     {"quire_idempotency_bytes", "gauge", "Memory that they take.", FORM_U64, AT(idempotency_bytes)},
     {"quire_idempotency_replays_total", "counter", "Requests answered by what is remembered of an earlier one.", FORM_U64,
@@ -169,7 +172,7 @@ static void put_histogram(struct buf *b, const char *name, const char *help, con
 /* --- workers --- */
 
 struct worker_sums {
-    uint64_t requests, searches, candidates, embedded, overdue, alive, with_write, with_stream, awaiting, streamed_in, streamed_out;
+    uint64_t requests, searches, candidates, embedded, overdue, auth_failures, auth_denials, audit_lost, alive, with_write, with_stream, awaiting, streamed_in, streamed_out;
     uint64_t by_class[6];
     uint64_t by_route[CONTROL_ROUTES];
     struct control_histogram request_time, search_time, write_time;
@@ -188,6 +191,9 @@ static void sum_workers(const struct control *c, struct worker_sums *s) {
         s->candidates += load_relaxed_u64(&w->candidates);
         s->embedded += load_relaxed_u64(&w->embedded);
         s->overdue += load_relaxed_u64(&w->overdue);
+        s->auth_failures += load_relaxed_u64(&w->auth_failures);
+        s->auth_denials += load_relaxed_u64(&w->auth_denials);
+        s->audit_lost += load_relaxed_u64(&w->audit_lost);
         s->streamed_in += load_relaxed_u64(&w->streamed_in);
         s->streamed_out += load_relaxed_u64(&w->streamed_out);
         for (size_t k = 0; k < sizeof s->by_class / sizeof s->by_class[0]; k++) {
@@ -215,6 +221,8 @@ static void put_workers(struct buf *b, const struct worker_sums *s) {
     put_single(b, "quire_streamed_documents_total", "counter", "Documents that came by streams and were submitted.", s->streamed_in);
     put_single(b, "quire_exported_documents_total", "counter", "Documents sent by exports.", s->streamed_out);
     put_single(b, "quire_writes_overdue_total", "counter", "Writes refused because their deadline passed while they waited for a worker.", s->overdue);
+    put_single(b, "quire_auth_failures_total", "counter", "Requests without a valid key (401).", s->auth_failures);
+    put_single(b, "quire_auth_denials_total", "counter", "Requests with a key that does not allow them (403).", s->auth_denials);
     put_single(b, "quire_http_requests_total", "counter", "Requests answered.", s->requests);
     put_head(b, "quire_http_responses_total", "counter", "Responses by class of status.");
     for (unsigned k = 1; k < sizeof s->by_class / sizeof s->by_class[0]; k++) {
@@ -294,6 +302,7 @@ bool handle_metrics(struct exchange *x, struct status *st) {
     put_head(b, "quire_build_info", "gauge", "The version that runs.");
     buf_printf(b, "quire_build_info{version=\"%s\"} 1\n", PACKAGE_VERSION);
     put_figures(b, host->figures);
+    put_single(b, "quire_audit_lost_total", "counter", "Lines of the audit log that were lost.", sums->audit_lost + load_relaxed_u64(&host->figures->audit_lost));
     put_histogram(b, "quire_commit_seconds", "Time from reading the queue to answering.", &host->figures->commit_time, 1e-6);
     put_histogram(b, "quire_wal_sync_seconds", "Time of the log's sync.", &host->figures->sync_time, 1e-6);
     put_histogram(b, "quire_commit_batch_ops", "Operations in a batch.", &host->figures->batch_ops, 1);

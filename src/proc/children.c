@@ -237,6 +237,7 @@ static void plan(struct spawn_plan *p, const struct children *ch, uint32_t slot,
     p->fd[HERITAGE_CONFIG] = ch->config_fd;
     p->fd[HERITAGE_MODEL] = ch->s->model_fd;
     p->fd[HERITAGE_KEYS] = ch->s->key_page_fd;
+    p->fd[HERITAGE_AUDIT] = ch->s->audit_fd;
     (void)snprintf(p->slot, sizeof p->slot, "%u", slot);
     (void)snprintf(p->parent_text, sizeof p->parent_text, "%ld", (long)p->parent);
     p->argv[0] = role_name;

@@ -429,6 +429,7 @@ static void apply_batch(struct committer *c) {
         struct api_op_result *result = &item->sub->results[item->index];
         if (op_is_of_keys(&o->op)) {
             (void)key_table_apply(c->s->keys, &o->op, record->lsn);
+            store_relaxed_u64(&c->s->figures->api_keys, key_table_count(c->s->keys));
             *result = (struct api_op_result){.lsn = record->lsn};
             continue;
         }

@@ -426,6 +426,7 @@ bool config_check(const struct config *c, struct status *st) {
         !check_path("socket", c->socket, true, st) || !check_path("write_socket", c->write_socket, true, st) || !check_path("pid_file", c->pid_file, true, st) ||
         !check_path("log_file", c->log_file, true, st) || !check_path("model_dir", c->model_dir, true, st) || !check_path("admin_key_file", c->admin_key_file, true, st) ||
         !check_path("archive_dir", c->archive_dir, true, st) ||
+        (strcmp(c->audit_log, "none") != 0 && !check_path("audit_log", c->audit_log, true, st)) ||
         !check_sockets(c, st) || !check_together(c, st) || !check_level(c, st) ||
         !check_models(c, st)) {
         return false;

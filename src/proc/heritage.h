@@ -11,6 +11,7 @@
  *       half-done edit of quire.conf still has the running configuration
  *   9   the model file of model_dir, read-only (/dev/null where there is none), so that all processes of a server have one model
  *   10  the page of API keys: a memfd that nobody but the supervisor can write (store/key_page.h)
+ *   11  the pipe of the audit log, for whole lines (audit.h); the file itself is no worker's
  *   2   standard error: the log (a file the supervisor has open, or journald). When the supervisor reopens a file, it replaces
  *       its workers, new ones first, so that no worker needs the right to open it
  *
@@ -32,7 +33,8 @@ enum heritage_fd {
     HERITAGE_CONFIG = 8,
     HERITAGE_MODEL = 9,
     HERITAGE_KEYS = 10,
-    HERITAGE_END = 11 /* descriptors from here on are closed */
+    HERITAGE_AUDIT = 11,
+    HERITAGE_END = 12 /* descriptors from here on are closed */
 };
 
 #endif

@@ -74,7 +74,8 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
                                                     [HTTP2_CONTENT_LENGTH] = "content-length",
                                                     [HTTP2_AUTHORIZATION] = "authorization",
                                                     [HTTP2_X_API_KEY] = "x-api-key",
-                                                    [HTTP2_REQUEST_ID] = "quire-request-id"};
+                                                    [HTTP2_REQUEST_ID] = "quire-request-id",
+                                                    [HTTP2_REMOTE_ADDR] = "quire-remote-addr"};
     struct http2 *h = (struct http2 *)ctx;
     (void)session;
     (void)flags;

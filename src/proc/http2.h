@@ -23,6 +23,7 @@ enum http2_field {
     HTTP2_AUTHORIZATION,
     HTTP2_X_API_KEY,
     HTTP2_REQUEST_ID,
+    HTTP2_REMOTE_ADDR,
     HTTP2_FIELDS
 };
 

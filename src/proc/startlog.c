@@ -132,7 +132,7 @@ void startlog_restored(const struct supervisor *s, const struct recovery_report 
              (unsigned long long)documents, plural(documents), (unsigned long long)chunks, plural(chunks),
              (unsigned long long)kept, plural(kept), (unsigned long long)pending, (unsigned long long)report->last_lsn);
     if (s->config.auth != CONFIG_AUTH_OFF && !s->config.has_admin_key && key_table_count(s->keys) == 0) {
-        log_warn("auth = on, and there is no key: nothing opens anything yet. `quire key create --admin --data %s` on this machine makes one", s->config.data_dir);
+        log_warn("auth = on, and there is no key: nothing opens anything yet. admin_key_file names the first one (docs/security.md)");
     }
 }
 

@@ -20,6 +20,8 @@
  */
 #include "proc/supervisor_internal.h"
 
+#include "proc/audit.h"
+
 #include "base/clock.h"
 #include "base/log.h"
 #include "proc/channels.h"
@@ -201,6 +203,7 @@ static void reload(struct run *r) {
 
 static void reopen_log(struct run *r) {
     struct status st;
+    audit_reopen(r->s.audit);
     if (r->s.config.log_file[0] == '\0') {
         return;
     }
@@ -323,6 +326,7 @@ int supervisor_run(const struct supervisor_options *options, const struct config
                      .s = {.config = *config,
                            .model_fd = -1,
                            .key_page_fd = -1,
+                           .audit_fd = -1,
                            .data_dir_fd = -1,
                            .vectors_dir_fd = -1,
                            .snapshots_dir_fd = -1,

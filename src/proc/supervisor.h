@@ -12,6 +12,7 @@
  *   checkpoint      takes live checkpoints                                          checkpointer.c
  *   snapshot        writes snapshots, lets the log before them go                   snapshotter.c
  *   verify          restores snapshots on trial                                     verifier.c
+ *   audit           writes what workers have for the audit log                      audit.c
  *   archive         copies finished log segments into archive_dir                   archiver.c
  *   recovery, stop  one at the start, one at the end; nobody else is at work        supervisor.c
  *
@@ -52,6 +53,7 @@
 #include "store/key_table.h"
 
 struct archiver;
+struct audit;
 struct background;
 struct channels;
 struct children;
@@ -90,6 +92,8 @@ struct supervisor {
     struct key_table *keys; /* likewise, under its own mutex */
     struct key_page *key_page;
     int key_page_fd; /* workers inherit it */
+    struct audit *audit;
+    int audit_fd; /* the end of its pipe that workers inherit */
     struct idempotency *idempotency; /* changed by recovery, then by the committer; asked by channels, checkpoint and snapshot, too */
     struct oplog *log; /* after recovery */
     struct log_floor *log_floor;

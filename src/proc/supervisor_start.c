@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/io.h"
 #include "base/log.h"
+#include "proc/audit.h"
 #include "durable/restore.h"
 #include "durable/snapshot_record.h"
 #include "index/distance.h"
@@ -296,6 +297,7 @@ void supervisor_begin_serving(struct run *r) {
     show_recovery(r, now_us - r->begun_us);
     idempotency_start(s->idempotency, clock_wall_us(), now_us);
     key_table_show(s->keys, s->key_page, s->control);
+    store_relaxed_u64(&s->figures->api_keys, key_table_count(s->keys));
     keyed_show(s);
     startlog_restored(s, &r->report, now_us - r->begun_us);
     if (!start_threads(r, &st) || !publish_sockets(s, &st) || !children_configure(s->children, &s->config, &st)) {
@@ -470,7 +472,7 @@ const char *supervisor_start(struct run *r, struct status *st) {
     if (!open_run_directory(s, st)) {
         return "cannot use the run directory";
     }
-    if (!make_control(s, st) || !make_catalog(s, st) || !make_idempotency(s, st) || !make_keys(s, st) || !children_new(s, &s->children, st)) {
+    if (!make_control(s, st) || !make_catalog(s, st) || !make_idempotency(s, st) || !make_keys(s, st) || !audit_new(s, &s->audit_fd, &s->audit, st) || !children_new(s, &s->children, st)) {
         return "cannot start";
     }
     log_info("restoring from %s", s->config.data_dir);
@@ -508,6 +510,7 @@ void supervisor_tear_down(struct run *r) {
     committer_free(s->committer);
     tasks_free(s->tasks);
     children_free(s->children);
+    audit_free(s->audit, &s->audit_fd);
     supervisor_remove_files(s);
     log_floor_free(s->log_floor);
     oplog_close(s->log);

@@ -28,6 +28,7 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "index/distance.h"
+#include "proc/audit.h"
 #include "proc/config.h"
 #include "proc/heritage.h"
 #include "proc/intake.h"
@@ -321,6 +322,16 @@ static bool no_streams_here(struct status *st) {
     return status_set(st, STATUS_CONFIG, "nginx sends a stream by FastCGI: its configuration is not the one of this version");
 }
 
+/* Before the reply goes out, so that what a client has heard of has left this process, which may be killed at any moment. */
+void worker_audit(const struct api_response *r, struct control_worker *page) {
+    (void)add_relaxed_u64(&page->auth_failures, r->status == 401 ? 1 : 0);
+    (void)add_relaxed_u64(&page->auth_denials, r->status == 403 ? 1 : 0);
+    if (r->audit.len > 0 || r->audit.failed) {
+        bool sent = buf_ok(&r->audit) && audit_send(HERITAGE_AUDIT, buf_slice(&r->audit), r->is_refusal);
+        (void)add_relaxed_u64(&page->audit_lost, sent ? 0 : 1);
+    }
+}
+
 static void answer_request(struct worker *w) {
     struct api_request request;
     struct status st;
@@ -338,6 +349,7 @@ static void answer_request(struct worker *w) {
             api_fail(w->api, &request, &st, &w->response);
         }
     }
+    worker_audit(&w->response, w->page);
     send_response(w, !slice_is(request.method, "HEAD"));
     if (!body_read && request.content_length > 0) {
         drain_body(w, w->config.limits.max_body_bytes);
@@ -488,6 +500,7 @@ static bool open_api(struct worker *w, struct status *st) {
                             .auth_on = w->config.auth != CONFIG_AUTH_OFF,
                             .has_admin_key = w->config.has_admin_key,
                             .keys = w->keys,
+                            .audits = strcmp(w->config.audit_log, AUDIT_NONE) != 0,
                             .open_metrics = w->config.open_metrics != CONFIG_OPEN_METRICS_OFF,
                             .change_keys = worker_link_change_keys,
                             .submit = worker_link_submit,

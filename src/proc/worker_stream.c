@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "proc/worker.h"
 #include "proc/http2.h"
 #include "shm/atomics.h"
 
@@ -115,6 +116,7 @@ static void read_head(struct serving *s) {
         .x_api_key = http2_field(c, HTTP2_X_API_KEY),
         .request_id = http2_field(c, HTTP2_REQUEST_ID),
         .host = http2_field(c, HTTP2_AUTHORITY),
+        .remote_address = http2_field(c, HTTP2_REMOTE_ADDR),
     };
     s->head_only = slice_is(s->request.method, "HEAD");
 }
@@ -134,6 +136,7 @@ static void answer(struct serving *s) {
             api_fail(s->w->api, &s->request, &st, r);
         }
     }
+    worker_audit(r, s->w->page);
     finish(s);
     places_leave(&s->w->intake->control->streams, s->w->intake->slot);
 }

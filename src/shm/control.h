@@ -53,6 +53,8 @@ struct control_worker {
     uint64_t embedded;   /* texts */
     uint64_t streamed_in;  /* documents taken from streams */
     uint64_t streamed_out; /* documents sent by exports */
+    uint64_t auth_failures, auth_denials; /* answered with 401, and 403 */
+    uint64_t audit_lost; /* lines of the audit log that could not be handed over */
     uint64_t overdue;    /* writes refused because they had waited for a place up to their deadline */
     struct control_histogram request_time;
     struct control_histogram search_time;

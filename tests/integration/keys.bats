@@ -5,7 +5,8 @@ load common
 
 setup_file() {
     load common
-    start_instance --set workers=4 --set auth=on --set snapshot_interval=0
+    instance=$(mktemp -d "${TMPDIR:-/tmp}/quire-test.XXXXXX")
+    start_instance --set workers=4 --set auth=on --set snapshot_interval=0 --set "audit_log=$instance/logs/audit.log"
     admin=$(cat "$instance/admin_key")
     export admin
 }
@@ -134,6 +135,67 @@ new_library() {
     done
     as "$admin" GET /v1/keys
     [ "$(field 'map(.last_used_at != null) | any')" = true ]
+}
+
+# line FILTER: the last line of the audit log for which this jq filter holds, once it is there.
+line() {
+    found() { [ -n "$(jq -c "select($1)" "$instance/logs/audit.log" 2>/dev/null)" ]; }
+    until_true 10 found "$1"
+    jq -c "select($1)" "$instance/logs/audit.log" | tail -n 1
+}
+
+@test "audit: who, what, which library, outcome, request id, from where" {
+    new_library
+    as "$admin" POST /v1/keys '{"name":"na\"me \\\\ é","scopes":["write"]}'
+    expect 201
+    secret=$(field .secret)
+    id=$(field .id)
+    as "$secret" POST "/v1/libraries/$library/documents" '{"title":"t","text":"x"}' -H 'X-Request-Id: audited-1'
+    expect 201
+    line '.request_id == "audited-1"' | jq -e "(.key_id == \"$id\") and (.key_name == \"na\\\"me \\\\\\\\ é\") and (.method == \"POST\") and
+        (.route == \"POST /v1/libraries/{id}/documents\") and (.library == \"$library\") and (.status == 201) and (.error_type == null) and
+        (.remote == \"127.0.0.1\") and (.time | length > 20)"
+    as "$secret" GET "/v1/libraries/$library" '' -H 'X-Request-Id: audited-2'
+    line '.request_id == "audited-2"' | jq -e "(.status == 403) and (.error_type == \"PermissionDeniedError\") and (.key_id == \"$id\")"
+    as qk_wrong GET "/v1/libraries/$library" '' -H 'X-Request-Id: audited-3'
+    line '.request_id == "audited-3"' | jq -e '(.status == 401) and (.key_id == null) and (.key_name == null)'
+    as "$admin" GET /v1/keys '' -H 'X-Request-Id: audited-4'
+    line '.request_id == "audited-4"' | jq -e '(.status == 200) and (.key_name == "admin_key_file")'
+    as "$admin" GET /v1/libraries '' -H 'X-Request-Id: audited-5' # a read leaves none
+    as "$admin" GET /v1/keys '' -H 'X-Request-Id: audited-6'
+    line '.request_id == "audited-6"' >/dev/null
+    run ! grep -q audited-5 "$instance/logs/audit.log"
+}
+
+@test "audit: what a request carries forges no line" {
+    local before forged='%22%7D%0A%7B%22forged%22:1'
+    as "$admin" POST /v1/libraries '{"name":"test"}' -H 'X-Request-Id: before-the-forgeries'
+    library=$(field .id)
+    line '.request_id == "before-the-forgeries"' >/dev/null
+    before=$(wc -l <"$instance/logs/audit.log")
+    as "$admin" DELETE "/v1/libraries/$forged"
+    as "$admin" PUT "/v1/libraries/$library/documents/$forged" '{"title":"\n{\"forged\":1}","text":"x"}' -H 'X-Request-Id: {"forged":1}' \
+        -H 'X-Forwarded-For: {"forged":1}' -H 'Quire-Remote-Addr: {"forged":1}' -H 'User-Agent: {"forged":1}'
+    as '"}\n{"forged":1' POST "/v1/keys?$forged" '{}'
+    as "$admin" POST /v1/keys '{"name":"last","scopes":["read"]}' -H 'X-Request-Id: after-the-forgeries'
+    line '.request_id == "after-the-forgeries"' >/dev/null
+    [ $(($(wc -l <"$instance/logs/audit.log") - before)) = 4 ]
+    jq -e . "$instance/logs/audit.log" >/dev/null
+    run ! grep -q forged "$instance/logs/audit.log"
+}
+
+@test "audit: refusals do not fill the disk, and changes are written all the same" {
+    local before
+    before=$(grep -c '"status":401' "$instance/logs/audit.log")
+    seq 400 | sed "s|.*|url = \"$url/v1/libraries\"\noutput = /dev/null|" | curl -sS --cacert "$instance/tls/cert.pem" --parallel --parallel-max 4 -K -
+    as "$admin" POST /v1/keys '{"name":"after the flood","scopes":["read"]}' -H 'X-Request-Id: after-the-flood'
+    line '.request_id == "after-the-flood"' >/dev/null
+    line '.refusals_not_written > 0' >/dev/null
+    [ $(($(grep -c '"status":401' "$instance/logs/audit.log") - before)) -lt 390 ]
+    as "$admin" GET /metrics
+    [ "$(grep '^quire_audit_suppressed_total' <<<"$body" | cut -d' ' -f2)" -gt 0 ]
+    [ "$(grep '^quire_audit_lost_total' <<<"$body" | cut -d' ' -f2)" = 0 ]
+    [ "$(grep '^quire_auth_failures_total' <<<"$body" | cut -d' ' -f2)" -ge 400 ]
 }
 
 # A server of its own on what is restored: the key opens it where all was restored.

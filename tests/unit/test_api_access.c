@@ -542,6 +542,56 @@ static void test_open_metrics(void **state) {
     }
 }
 
+/* The status of a GET, and the line that it left, parsed; NULL: none. */
+static struct json_object *audited(struct server *s, const char *path, const char *secret, const char *address, int status) {
+    const struct call c = {.method = "GET", .path = path, .x_api_key = secret, .remote_address = address};
+    assert_int_equal(call(s, &c), status);
+    if (s->response.audit.len == 0) {
+        return NULL;
+    }
+    assert_int_equal(s->response.audit.data[s->response.audit.len - 1], '\n');
+    assert_null(memchr(s->response.audit.data, '\n', s->response.audit.len - 1));
+    buf_put_u8(&s->response.audit, 0);
+    struct json_object *line = json_tokener_parse((const char *)s->response.audit.data);
+    assert_non_null(line);
+    return line;
+}
+
+/* A refusal leaves the same line whether what it is about is hidden or not there; a read leaves none. */
+static void test_audit_lines(void **state) {
+    struct server *s = (struct server *)*state;
+    struct world w;
+    struct key k;
+    s->host.audits = true;
+    turn_auth_on(s);
+    make_world(s, &w);
+    make_key(s, KEY_READ, w.library, &k);
+    assert_null(audited(s, join("/v1/libraries/", w.library), k.secret, NULL, 200));
+    assert_null(audited(s, "/v1/libraries/" NOWHERE, CONFIGURED, NULL, 404));
+    const char *const paths[] = {join("/v1/libraries/", w.other), "/v1/libraries/" NOWHERE};
+    for (size_t i = 0; i < 2; i++) {
+        struct json_object *line = audited(s, paths[i], k.secret, "10.1.2.3", 404);
+        assert_true(s->response.is_refusal);
+        assert_string_equal(text_at(line, "/key_id"), k.id);
+        assert_string_equal(text_at(line, "/route"), "GET /v1/libraries/{id}");
+        assert_string_equal(text_at(line, "/library"), paths[i] + strlen("/v1/libraries/"));
+        assert_string_equal(text_at(line, "/remote"), "10.1.2.3");
+        json_object_put(line);
+    }
+    struct json_object *line = audited(s, "/%22%0A", "\"}\n{", "\"}\n{", 401);
+    assert_string_equal(text_at(line, "/route"), "none");
+    assert_null(at(line, "/key_id"));
+    assert_null(at(line, "/remote"));
+    json_object_put(line);
+    line = audited(s, "/v1/keys", CONFIGURED, "::1", 200);
+    assert_false(s->response.is_refusal);
+    assert_string_equal(text_at(line, "/key_name"), "admin_key_file");
+    json_object_put(line);
+    s->host.auth_on = false;
+    server_renew_api(s);
+    assert_null(audited(s, "/v1/keys", NULL, NULL, 200));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_every_route, server_setup, server_teardown),
@@ -551,6 +601,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_streams_end_with_their_key, server_setup, server_teardown),
         cmocka_unit_test_setup_teardown(test_bad_keys, server_setup, server_teardown),
         cmocka_unit_test_setup_teardown(test_idempotency_keys_do_not_meet, server_setup, server_teardown),
+        cmocka_unit_test_setup_teardown(test_audit_lines, server_setup, server_teardown),
         cmocka_unit_test_setup_teardown(test_open_metrics, server_setup, server_teardown),
     };
     return cmocka_run_group_tests_name("api_access", tests, NULL, NULL);
