@@ -4,6 +4,7 @@
 #include "base/io.h"
 #include "embed/static_model.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 
@@ -25,10 +26,13 @@ bool models_open(const struct config *c, int *ret_fd, struct status *st) {
     if (!file_path(c, path, sizeof path, st)) {
         return false;
     }
-    if (!io_open_at(AT_FDCWD, path, O_RDONLY, 0, ret_fd, &why)) {
-        return status_set(st, STATUS_CONFIG, "model_dir: %s; with an empty model_dir there is only hash-384", why.detail);
+    if (io_open_at(AT_FDCWD, path, O_RDONLY, 0, ret_fd, &why)) {
+        return true;
     }
-    return true;
+    if (why.sys_errno != ENOENT && why.sys_errno != ENOTDIR && why.sys_errno != EACCES) { /* no fault of what was written down */
+        return status_set(st, why.code, "model_dir: %s", why.detail);
+    }
+    return status_set(st, STATUS_CONFIG, "model_dir: %s; with an empty model_dir there is only hash-384", why.detail);
 }
 
 bool models_init(struct embed_registry *r, const struct config *c, int fd, enum model_trust trust, struct status *st) {

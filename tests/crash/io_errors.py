@@ -31,6 +31,7 @@ from running import wait_gone, workers_of  # noqa: E402
 from workload import SETTINGS, Workload  # noqa: E402
 
 FAULTS_PER_LIFE = 8
+EX_OSERR = 71  # no descriptors, or no memory
 EX_IOERR = 74
 # What a start may end with: damage is none of them.
 START_CODES = (71, 73, 74)
@@ -175,7 +176,7 @@ class Failing:
         self.arm()
         code = self.instance.stop()
         self.disarm()
-        if code not in (0, EX_IOERR) or (code != 0 and fault.error in HARMLESS):
+        if code not in (0, EX_OSERR, EX_IOERR) or (code != 0 and fault.error in HARMLESS):
             self.life.wrong("a stop ended with %s: %s" % (code, self.instance.log()[-1500:]))
         self.life.note("stop_%s" % ("complete" if code == 0 else "incomplete"))
         self.restart()
