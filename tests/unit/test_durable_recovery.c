@@ -1,61 +1,17 @@
 /* test_durable_recovery.c - starting from every combination of checkpoint, snapshots, log and arenas, whole and damaged. */
-#include "durable_server.h"
+#include "recovery_fixture.h"
 
 #include "base/bytes.h"
 #include "base/crc32c.h"
 #include "base/log.h"
 #include "durable/wal_format.h"
 
-#include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 static const struct snapshot_options ordinary = {.compression = SNAPSHOT_ZSTD};
-
-enum { NAMES_MAX = 64 };
-
-static int set_up(void **state) {
-    struct server *s = (struct server *)malloc(sizeof *s);
-    server_make(s);
-    *state = s;
-    return 0;
-}
-
-static int tear_down(void **state) {
-    struct server *s = (struct server *)*state;
-    server_crash(s);
-    server_remove(s);
-    free(s);
-    return 0;
-}
-
-static void snapshot_ok(struct server *s) {
-    struct status st = {0};
-    if (!server_snapshot(s, NULL, &st)) {
-        fail_msg("snapshot: %s", st.detail);
-    }
-}
-
-static void stop_ok(struct server *s) {
-    struct status st = {0};
-    if (!server_stop(s, &st)) {
-        fail_msg("stop: %s", st.detail);
-    }
-}
-
-/* Two snapshots, and log behind the second. */
-static void live_a_little(struct server *s) {
-    server_start_ok(s);
-    server_steps_ok(s, 60);
-    snapshot_ok(s);
-    server_steps_ok(s, 100);
-    snapshot_ok(s);
-    server_steps_ok(s, 140);
-}
 
 static void must_refuse(struct server *s, const char *mentions) {
     struct status st = {0};
@@ -66,17 +22,10 @@ static void must_refuse(struct server *s, const char *mentions) {
     }
 }
 
-static size_t names_in(struct server *s, const char *directory, const char *prefix, char (*names)[64]) {
-    int fd = openat(s->data.fd, directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    size_t count = names_with(fd, prefix, names, NAMES_MAX);
-    assert_int_equal(close(fd), 0);
-    return count;
-}
-
 /* The newest snapshot's name, in path. */
 static void newest_snapshot(struct server *s, size_t back, char path[128]) {
-    char names[NAMES_MAX][64];
-    size_t count = names_in(s, "snapshots", "snapshot_", names);
+    char names[RECOVERY_NAMES_MAX][64];
+    size_t count = recovery_names_in(s, "snapshots", "snapshot_", names);
     assert_true(count > back);
     (void)snprintf(path, 128, "snapshots/%s", names[count - 1 - back]);
 }
@@ -87,16 +36,6 @@ static off_t size_of(struct server *s, const char *path) {
     assert_true(size >= 0);
     assert_int_equal(close(fd), 0);
     return size;
-}
-
-static void no_leftovers(struct server *s) {
-    char names[NAMES_MAX][64];
-    size_t count = names_in(s, "vectors", "", names);
-    for (size_t i = 0; i < count; i++) {
-        assert_null(strstr(names[i], ".old"));
-        assert_null(strstr(names[i], ".trash"));
-        assert_null(strstr(names[i], "checkpoint"));
-    }
 }
 
 /* --- the good cases --- */
@@ -110,7 +49,7 @@ static void empty_directory(void **state) {
     server_crash(s);
     server_start_ok(s);
     assert_int_equal(server_check(s), 0);
-    stop_ok(s);
+    recovery_stop_ok(s);
     server_start_ok(s);
     assert_true(s->report.from_checkpoint);
     assert_int_equal(server_check(s), 0);
@@ -122,16 +61,16 @@ static void empty_directory(void **state) {
 
 static void orderly_stop(void **state) {
     struct server *s = (struct server *)*state;
-    live_a_little(s);
+    recovery_live_a_little(s);
     for (int round = 0; round < 3; round++) {
         uint32_t until = s->account->steps + 15;
-        stop_ok(s);
+        recovery_stop_ok(s);
         server_start_ok(s);
         assert_true(s->report.from_checkpoint);
         assert_string_equal(s->report.why_not_checkpoint, "");
         assert_int_equal(s->report.replayed_ops, 0);
         assert_int_equal(server_check(s), 0);
-        no_leftovers(s);
+        recovery_no_leftovers(s);
         server_steps_ok(s, until);
         uint32_t chunks = 0;
         uint32_t with_vector = 0;
@@ -141,7 +80,7 @@ static void orderly_stop(void **state) {
 
 static void the_report(void **state) {
     struct server *s = (struct server *)*state;
-    live_a_little(s);
+    recovery_live_a_little(s);
     server_crash(s);
     server_start_ok(s);
     const struct recovery_report *r = &s->report;
@@ -180,11 +119,11 @@ static void every_combination(void **state) {
                 (void)server_check(s);
                 server_steps_ok(s, s->account->steps + 25);
                 if (snapshots != 0) {
-                    snapshot_ok(s);
+                    recovery_snapshot_ok(s);
                     server_steps_ok(s, s->account->steps + 7);
                 }
                 if (stopped != 0) {
-                    stop_ok(s);
+                    recovery_stop_ok(s);
                 } else {
                     server_crash(s);
                 }
@@ -199,7 +138,7 @@ static void every_combination(void **state) {
                 } else {
                     assert_true(pending > 0 && pending < oracle_chunks(s->account->steps));
                 }
-                no_leftovers(s);
+                recovery_no_leftovers(s);
                 if (pending > 0) {
                     struct uuid id = fixture_library_id(1);
                     struct library *lib = catalog_acquire(s->catalog, &id);
@@ -223,7 +162,7 @@ static void a_new_model_means_new_vectors(void **state) {
         (void)server_check(s);
         server_steps_ok(s, s->account->steps + 30);
         if (stopped != 0) {
-            stop_ok(s);
+            recovery_stop_ok(s);
         } else {
             server_crash(s);
         }
@@ -240,7 +179,7 @@ static void a_new_model_means_new_vectors(void **state) {
 
 static void lower_limits_lose_nothing(void **state) {
     struct server *s = (struct server *)*state;
-    live_a_little(s);
+    recovery_live_a_little(s);
     server_crash(s);
     s->limits.max_text_bytes = 1;
     s->limits.max_title_bytes = 1;
@@ -254,8 +193,8 @@ static void lower_limits_lose_nothing(void **state) {
 static void strays_are_removed(void **state) {
     struct server *s = (struct server *)*state;
     struct status st;
-    live_a_little(s);
-    stop_ok(s);
+    recovery_live_a_little(s);
+    recovery_stop_ok(s);
     assert_true(io_mkdir_at(s->data.fd, "vectors/0193a5b0-0000-7000-8000-000000000001", 0700, &st));
     assert_true(io_mkdir_at(s->data.fd, "vectors/0193a5b0-0000-7000-8000-000000000002.old", 0700, &st));
     assert_true(io_mkdir_at(s->data.fd, "vectors/0193a5b0-0000-7000-8000-000000000003.trash", 0700, &st));
@@ -263,7 +202,7 @@ static void strays_are_removed(void **state) {
     file_write(s->data.fd, "vectors/0193a5b0-0000-7000-8000-000000000001/chunks.mmap", slice_str("x"));
     server_start_ok(s);
     assert_true(s->report.from_checkpoint);
-    no_leftovers(s);
+    recovery_no_leftovers(s);
     assert_false(file_exists(s->data.fd, "vectors/0193a5b0-0000-7000-8000-000000000001"));
     assert_true(file_exists(s->data.fd, "vectors/somebody's notes"));
     assert_int_equal(server_check(s), 0);
@@ -274,8 +213,8 @@ static void strays_are_removed(void **state) {
 static void damaged_checkpoints(void **state) {
     struct server *s = (struct server *)*state;
     struct buf content = {0};
-    live_a_little(s);
-    stop_ok(s);
+    recovery_live_a_little(s);
+    recovery_stop_ok(s);
     file_read(s->data.fd, "vectors/checkpoint", &content);
     for (size_t at = 0; at < content.len; at += 1 + content.len / 40) {
         for (int kind = 0; kind < 2; kind++) {
@@ -288,8 +227,8 @@ static void damaged_checkpoints(void **state) {
             assert_false(s->report.from_checkpoint);
             assert_string_not_equal(s->report.why_not_checkpoint, "");
             assert_int_equal(server_check(s), 0);
-            no_leftovers(s);
-            stop_ok(s);
+            recovery_no_leftovers(s);
+            recovery_stop_ok(s);
             file_read(s->data.fd, "vectors/checkpoint", &content);
         }
     }
@@ -305,13 +244,13 @@ static void damaged_arenas(void **state) {
     struct uuid id = fixture_library_id(1);
     char text[UUID_TEXT + 1];
     uuid_format(&id, text);
-    live_a_little(s);
-    stop_ok(s);
+    recovery_live_a_little(s);
+    recovery_stop_ok(s);
     for (size_t f = 0; f < sizeof files / sizeof files[0]; f++) {
         char path[128];
-        char names[NAMES_MAX][64];
+        char names[RECOVERY_NAMES_MAX][64];
         (void)snprintf(path, sizeof path, "vectors/%s", text);
-        size_t count = names_in(s, path, files[f], names);
+        size_t count = recovery_names_in(s, path, files[f], names);
         if (count == 0) {
             fail_msg("there is no %s", files[f]);
         }
@@ -337,7 +276,7 @@ static void damaged_arenas(void **state) {
                 assert_true(backlog_embed_some(lib, &s->models, 16, &done, &st));
             }
             catalog_release(s->catalog, lib);
-            stop_ok(s);
+            recovery_stop_ok(s);
         }
     }
     /* A file that is gone. */
@@ -355,13 +294,13 @@ static void missing_arena_files(void **state) {
     struct uuid id = fixture_library_id(1);
     char text[UUID_TEXT + 1];
     char directory[128];
-    char names[NAMES_MAX][64];
+    char names[RECOVERY_NAMES_MAX][64];
     uuid_format(&id, text);
     (void)snprintf(directory, sizeof directory, "vectors/%s", text);
     server_start_ok(s);
     server_steps_ok(s, 9); /* too few for a layer above the lowest */
-    stop_ok(s);
-    size_t count = names_in(s, directory, "", names);
+    recovery_stop_ok(s);
+    size_t count = recovery_names_in(s, directory, "", names);
     assert_true(count > 8);
     for (size_t i = 0; i < 2 * count; i++) {
         char path[256];
@@ -381,7 +320,7 @@ static void missing_arena_files(void **state) {
             assert_true(i % 2 == 1 && strncmp(names[i / 2], "upper.", 6) == 0);
         }
         (void)server_check(s);
-        stop_ok(s);
+        recovery_stop_ok(s);
     }
 }
 
@@ -391,18 +330,18 @@ static void arenas_of_the_version_before(void **state) {
     static const char *const missing[] = {"terms.mmap", "postings.mmap", "columns.mmap"};
     enum { FORMAT_AT = 8, SUM_BYTES = 4 };
     struct buf content = {0};
-    char directories[NAMES_MAX][64];
+    char directories[RECOVERY_NAMES_MAX][64];
     char path[128];
-    live_a_little(s);
-    stop_ok(s);
+    recovery_live_a_little(s);
+    recovery_stop_ok(s);
     server_start_ok(s);
     uint32_t pending = server_check(s);
-    stop_ok(s);
+    recovery_stop_ok(s);
     file_read(s->data.fd, "vectors/checkpoint", &content);
     store_u32le(content.data + FORMAT_AT, 1);
     store_u32le(content.data + content.len - SUM_BYTES, crc32c(0, content.data, content.len - SUM_BYTES));
     file_write(s->data.fd, "vectors/checkpoint", buf_slice(&content));
-    size_t count = names_in(s, "vectors", "1", directories);
+    size_t count = recovery_names_in(s, "vectors", "1", directories);
     assert_true(count > 0);
     for (size_t i = 0; i < count * 3; i++) {
         (void)snprintf(path, sizeof path, "vectors/%s/%s", directories[i / 3], missing[i % 3]);
@@ -412,7 +351,7 @@ static void arenas_of_the_version_before(void **state) {
     assert_false(s->report.from_checkpoint);
     assert_non_null(strstr(s->report.why_not_checkpoint, "another version"));
     assert_int_equal(server_check(s), pending);
-    stop_ok(s);
+    recovery_stop_ok(s);
     server_start_ok(s);
     assert_true(s->report.from_checkpoint);
     assert_int_equal(server_check(s), pending);
@@ -429,14 +368,14 @@ static void arenas_of_a_compaction(void **state) {
     char to[128];
     static const char *const suffixes[] = {".7", ".12.new"};
     uuid_format(&id, text);
-    live_a_little(s);
+    recovery_live_a_little(s);
     uint32_t pending = server_check(s);
     for (unsigned round = 0; round < 4; round++) {
         bool damaged = round >= 2; /* the arena of the bare name has lost its vectors */
         server_crash(s);
-        char names[NAMES_MAX][64];
+        char names[RECOVERY_NAMES_MAX][64];
         (void)snprintf(from, sizeof from, "vectors/%s", text);
-        size_t count = names_in(s, from, "", names);
+        size_t count = recovery_names_in(s, from, "", names);
         (void)snprintf(to, sizeof to, "vectors/%s%s", text, suffixes[round % 2]);
         assert_true(io_mkdir_at(s->data.fd, to, 0700, &st));
         int directories[2] = {openat(s->data.fd, from, O_RDONLY | O_DIRECTORY | O_CLOEXEC),
@@ -458,16 +397,16 @@ static void arenas_of_a_compaction(void **state) {
         } else {
             assert_int_equal(missing, pending);
         }
-        assert_int_equal(names_in(s, "vectors", text, names), 1);
+        assert_int_equal(recovery_names_in(s, "vectors", text, names), 1);
         assert_string_equal(names[0], text);
-        no_leftovers(s);
+        recovery_no_leftovers(s);
     }
 }
 
 static void a_stale_checkpoint_is_not_believed(void **state) {
     struct server *s = (struct server *)*state;
-    live_a_little(s);
-    stop_ok(s);
+    recovery_live_a_little(s);
+    recovery_stop_ok(s);
     file_copy(s->data.fd, "vectors/checkpoint", s->data.fd, "kept");
     server_start_ok(s);
     (void)server_check(s);
@@ -484,7 +423,7 @@ static void damaged_snapshots(void **state) {
     struct server *s = (struct server *)*state;
     char newest[128];
     char older[128];
-    live_a_little(s);
+    recovery_live_a_little(s);
     server_crash(s);
     newest_snapshot(s, 0, newest);
     newest_snapshot(s, 1, older);
@@ -581,13 +520,13 @@ static void a_snapshot_that_contradicts_itself(void **state) {
     server_start_ok(s);
     assert_string_equal(s->report.snapshot, "");
     assert_int_equal(server_check(s), 0);
-    no_leftovers(s);
+    recovery_no_leftovers(s);
 }
 
 static void a_lost_log(void **state) {
     struct server *s = (struct server *)*state;
     struct status st;
-    live_a_little(s);
+    recovery_live_a_little(s);
     server_crash(s);
     assert_true(io_remove_tree(s->data.fd, "wal", &st));
     must_refuse(s, "there is no log");
@@ -602,7 +541,7 @@ static void a_lost_log(void **state) {
     server_start_ok(s);
     assert_int_equal(server_check(s), 0);
     /* The same after an orderly stop: the arenas have it all. */
-    stop_ok(s);
+    recovery_stop_ok(s);
     assert_true(io_remove_tree(s->data.fd, "wal", &st));
     must_refuse(s, "there is no log");
     s->repair = true;
@@ -613,11 +552,11 @@ static void a_lost_log(void **state) {
 
 static void a_damaged_log(void **state) {
     struct server *s = (struct server *)*state;
-    char names[NAMES_MAX][64];
+    char names[RECOVERY_NAMES_MAX][64];
     char path[128];
-    live_a_little(s);
+    recovery_live_a_little(s);
     server_crash(s);
-    size_t count = names_in(s, "wal", "wal_", names);
+    size_t count = recovery_names_in(s, "wal", "wal_", names);
     (void)snprintf(path, sizeof path, "wal/%s", names[count - 2]);
     file_flip(s->data.fd, path, 4096 + 30, 1);
     must_refuse(s, names[count - 2]);
@@ -636,13 +575,13 @@ static void a_damaged_log(void **state) {
 
 /* Cuts the last segment of the log within its last record. */
 static void tear_log(struct server *s, char name[64]) {
-    char names[NAMES_MAX][64];
+    char names[RECOVERY_NAMES_MAX][64];
     char path[128];
     struct buf content = {0};
     struct wal_header h;
     struct wal_record r;
     struct status st;
-    size_t count = names_in(s, "wal", "wal_", names);
+    size_t count = recovery_names_in(s, "wal", "wal_", names);
     memcpy(name, names[count - 1], 64);
     (void)snprintf(path, sizeof path, "wal/%s", name);
     file_read(s->data.fd, path, &content);
@@ -660,7 +599,7 @@ static void tear_log(struct server *s, char name[64]) {
 static void a_torn_log(void **state) {
     struct server *s = (struct server *)*state;
     char name[64];
-    live_a_little(s);
+    recovery_live_a_little(s);
     server_crash(s);
     tear_log(s, name);
     server_start_ok(s);
@@ -672,7 +611,7 @@ static void a_torn_log(void **state) {
     /* After an orderly stop the checkpoint knows better. */
     server_start_ok(s);
     (void)server_check(s);
-    stop_ok(s);
+    recovery_stop_ok(s);
     tear_log(s, name);
     must_refuse(s, name);
     /* Also when the arenas themselves are no good any more. */
@@ -685,181 +624,28 @@ static void a_torn_log(void **state) {
     must_refuse(s, name);
 }
 
-/* --- failing and dying --- */
-
-static void no_room_for_both(void **state) {
-    struct server *s = (struct server *)*state;
-    live_a_little(s);
-    server_crash(s);
-    struct fault_plan full = {.calls = FAULT_BIT(IO_FALLOCATE), .after = 12, .times = 2, .error = ENOSPC, .path = "/vectors/"};
-    fault_arm(&full);
-    server_start_ok(s);
-    fault_disarm();
-    assert_int_equal(full.failed, 2);
-    assert_true(server_check(s) > 0); /* given up, to be made again */
-    no_leftovers(s);
-}
-
-static void every_call_fails(void **state) {
-    struct server *s = (struct server *)*state;
-    static const int errors[] = {EIO, ENOSPC};
-    live_a_little(s);
-    server_crash(s);
-    for (size_t e = 0; e < 2; e++) {
-        for (uint64_t after = 0;; after++) {
-            struct fault_plan plan = {.calls = FAULT_CHANGES | FAULT_BIT(IO_READ) | FAULT_BIT(IO_MMAP),
-                                      .after = after,
-                                      .times = UINT64_MAX,
-                                      .error = errors[e],
-                                      .path = s->data.path};
-            struct status st = {0};
-            fault_arm(&plan);
-            bool ok = server_start(s, &st);
-            fault_disarm();
-            if (ok && plan.failed == 0) {
-                (void)server_check(s);
-                server_crash(s);
-                break;
-            }
-            if (ok) {
-                server_crash(s);
-            }
-            server_start_ok(s);
-            (void)server_check(s);
-            server_crash(s);
-        }
-    }
-}
-
-/* Killed at each call of a recovery: the next one finds the same, and no vector is lost by it. */
-static void killed_while_recovering(void **state) {
-    struct server *s = (struct server *)*state;
-    struct status st;
-    for (int stopped = 0; stopped < 2; stopped++) {
-        uint64_t after = 0;
-        for (;; after++) {
-            if (stopped != 0) {
-                server_start_ok(s);
-                (void)server_check(s);
-                stop_ok(s);
-            } else if (after == 0) {
-                live_a_little(s);
-                server_crash(s);
-            }
-            pid_t child = fork();
-            assert_true(child >= 0);
-            if (child == 0) {
-                struct fault_plan plan = {.calls = FAULT_CHANGES, .after = after, .times = 1, .error = 0, .path = s->data.path};
-                fault_arm(&plan);
-                _exit(server_start(s, &st) ? 0 : 1);
-            }
-            int status = 0;
-            assert_int_equal(waitpid(child, &status, 0), child);
-            server_start_ok(s);
-            assert_int_equal(server_check(s), 0);
-            no_leftovers(s);
-            server_crash(s);
-            if (WIFEXITED(status)) {
-                assert_int_equal(WEXITSTATUS(status), 0);
-                break;
-            }
-            if (s->account->next_lsn > LSN_MAX - 10) {
-                fail_msg("the account is too small");
-            }
-        }
-        assert_true(after > 5);
-    }
-}
-
-/* A whole life, killed at the Nth call, for growing N: writes, snapshots, an orderly stop and a start in between. */
-static void killed_anywhere(void **state) {
-    struct server *s = (struct server *)*state;
-    for (uint64_t after = 0;; after += 1 + after / 40) {
-        struct status st = {0};
-        server_crash(s);
-        assert_true(io_remove_tree(s->data.fd, "wal", &st) && io_remove_tree(s->data.fd, "vectors", &st) &&
-                    io_remove_tree(s->data.fd, "snapshots", &st));
-        memset(s->account, 0, sizeof *s->account);
-        s->account->next_lsn = 1;
-        pid_t child = fork();
-        assert_true(child >= 0);
-        if (child == 0) {
-            struct fault_plan plan = {.calls = FAULT_CHANGES, .after = after, .times = 1, .error = 0, .path = s->data.path};
-            fault_arm(&plan);
-            bool ok = server_start(s, &st);
-            for (uint32_t round = 0; ok && round < 3; round++) {
-                for (uint32_t n = 0; ok && n < 40; n++) {
-                    ok = server_step(s, &st);
-                }
-                ok = ok && server_snapshot(s, NULL, &st) && server_step(s, &st) && server_step(s, &st) && server_stop(s, &st) &&
-                     server_start(s, &st);
-            }
-            _exit(ok ? 0 : 1);
-        }
-        int status = 0;
-        assert_int_equal(waitpid(child, &status, 0), child);
-        uint32_t acknowledged = s->account->acknowledged;
-        server_start_ok(s);
-        uint32_t pending = server_check(s);
-        /* Only an op that was logged and not applied yet has its vectors nowhere. */
-        if (pending > 0 && s->account->steps == acknowledged) {
-            fail_msg("killed at call %llu, step %u: %u vectors lost", (unsigned long long)after, s->account->steps, pending);
-        }
-        no_leftovers(s);
-        if (WIFEXITED(status)) {
-            assert_int_equal(WEXITSTATUS(status), 0);
-            assert_true(after > 100);
-            break;
-        }
-    }
-}
-
-/* --- LOCK --- */
-
-static void one_server_at_a_time(void **state) {
-    struct server *s = (struct server *)*state;
-    struct status st = {0};
-    int first = -1;
-    int second = -1;
-    char pid[32];
-    assert_true(data_lock(s->data.fd, &first, &st));
-    assert_false(data_lock(s->data.fd, &second, &st));
-    assert_int_equal(st.code, STATUS_CONFLICT);
-    (void)snprintf(pid, sizeof pid, "process %ld", (long)getpid());
-    assert_non_null(strstr(st.detail, pid));
-    assert_int_equal(second, -1);
-    io_close(&first);
-    assert_true(data_lock(s->data.fd, &second, &st));
-    io_close(&second);
-}
-
 int main(void) {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(empty_directory, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(orderly_stop, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(the_report, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(every_combination, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(a_new_model_means_new_vectors, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(lower_limits_lose_nothing, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(strays_are_removed, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(damaged_checkpoints, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(damaged_arenas, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(missing_arena_files, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(arenas_of_the_version_before, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(arenas_of_a_compaction, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(a_stale_checkpoint_is_not_believed, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(damaged_snapshots, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(all_snapshots_damaged, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(a_snapshot_of_another_log, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(a_snapshot_that_contradicts_itself, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(a_lost_log, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(a_damaged_log, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(a_torn_log, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(no_room_for_both, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(every_call_fails, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(killed_while_recovering, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(killed_anywhere, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(one_server_at_a_time, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(empty_directory, recovery_set_up, recovery_tear_down),
+        cmocka_unit_test_setup_teardown(orderly_stop, recovery_set_up, recovery_tear_down),
+        cmocka_unit_test_setup_teardown(the_report, recovery_set_up, recovery_tear_down),
+        cmocka_unit_test_setup_teardown(every_combination, recovery_set_up, recovery_tear_down),
+        cmocka_unit_test_setup_teardown(a_new_model_means_new_vectors, recovery_set_up, recovery_tear_down),
+        cmocka_unit_test_setup_teardown(lower_limits_lose_nothing, recovery_set_up, recovery_tear_down),
+        cmocka_unit_test_setup_teardown(strays_are_removed, recovery_set_up, recovery_tear_down),
+        cmocka_unit_test_setup_teardown(damaged_checkpoints, recovery_set_up, recovery_tear_down),
+        cmocka_unit_test_setup_teardown(damaged_arenas, recovery_set_up, recovery_tear_down),
+        cmocka_unit_test_setup_teardown(missing_arena_files, recovery_set_up, recovery_tear_down),
+        cmocka_unit_test_setup_teardown(arenas_of_the_version_before, recovery_set_up, recovery_tear_down),
+        cmocka_unit_test_setup_teardown(arenas_of_a_compaction, recovery_set_up, recovery_tear_down),
+        cmocka_unit_test_setup_teardown(a_stale_checkpoint_is_not_believed, recovery_set_up, recovery_tear_down),
+        cmocka_unit_test_setup_teardown(damaged_snapshots, recovery_set_up, recovery_tear_down),
+        cmocka_unit_test_setup_teardown(all_snapshots_damaged, recovery_set_up, recovery_tear_down),
+        cmocka_unit_test_setup_teardown(a_snapshot_of_another_log, recovery_set_up, recovery_tear_down),
+        cmocka_unit_test_setup_teardown(a_snapshot_that_contradicts_itself, recovery_set_up, recovery_tear_down),
+        cmocka_unit_test_setup_teardown(a_lost_log, recovery_set_up, recovery_tear_down),
+        cmocka_unit_test_setup_teardown(a_damaged_log, recovery_set_up, recovery_tear_down),
+        cmocka_unit_test_setup_teardown(a_torn_log, recovery_set_up, recovery_tear_down),
     };
     log_set_level(LOG_LEVEL_ERROR); /* what recovery warns of is what these tests do */
     return cmocka_run_group_tests(tests, NULL, NULL);
