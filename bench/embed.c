@@ -160,14 +160,20 @@ static void measure_chunker(const struct embedder *model) {
     put_lines(&text);
     for (int format = TEXT_PLAIN; format <= TEXT_MARKDOWN; format++) {
         const struct chunking how = {256, 32, (enum text_format)format, model->vocabulary, SIZE_MAX};
-        struct chunk_list list;
-        int64_t begin = clock_monotonic_ns();
-        if (!chunker_cut(buf_slice(&text), &how, &list, &st)) {
-            die(st.detail);
+        int64_t best = INT64_MAX;
+        size_t count = 0;
+        for (int round = 0; round < 5; round++) {
+            struct chunk_list list;
+            int64_t begin = clock_monotonic_ns();
+            if (!chunker_cut(buf_slice(&text), &how, &list, &st)) {
+                die(st.detail);
+            }
+            int64_t took = clock_monotonic_ns() - begin;
+            best = took < best ? took : best;
+            count = list.count;
+            chunk_list_fini(&list);
         }
-        printf("%schunker: 1 MiB of %s in %.1f ms, %zu chunks\n", format == TEXT_PLAIN ? "\n" : "", formats[format],
-               (double)(clock_monotonic_ns() - begin) / 1e6, list.count);
-        chunk_list_fini(&list);
+        printf("%schunker: 1 MiB of %s in %.1f ms at best, %zu chunks\n", format == TEXT_PLAIN ? "\n" : "", formats[format], (double)best / 1e6, count);
     }
     buf_fini(&text);
 }
