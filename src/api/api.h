@@ -74,6 +74,13 @@ struct api_keyed {
 
 enum api_command { API_TAKE_SNAPSHOT = 1, API_REBUILD_INDEX = 2, API_CANCEL_TASK = 3, API_OPTIMIZE_INDEX = 4, API_VERIFY_SNAPSHOT = 5 };
 
+/* What a provider has answered. */
+struct api_embedded {
+    uint64_t fingerprint;
+    uint32_t dimension;
+    uint64_t retry_after_ms; /* 0: it is not known */
+};
+
 /* What the process around gives. Functions may block up to their deadline. */
 struct api_host {
     struct store_reader *reader;
@@ -82,6 +89,10 @@ struct api_host {
     const struct limits *limits;
     const struct embed_registry *models;
     int snapshots_dir_fd;
+    /* Asks the provider of a remote model for vectors of texts and waits, within the deadline of a query, or of a write that must not be stored without them.
+     * values: cleared, then count * ret->dimension floats. False: STATUS_NO_EMBEDDING, and ret says when to try again; nothing of it came. */
+    bool (*embed)(void *ctx, const struct embedder *model, enum embed_role role, const struct slice *texts, size_t count, struct buf *values,
+                  struct api_embedded *ret, struct status *st);
     uint32_t min_lsn_wait_ms; /* how long a search waits for its min_lsn */
     uint32_t slot;            /* of the worker, who waits then */
     bool auth_on;

@@ -6,6 +6,8 @@
  */
 #include "api/document_write.h"
 
+#include "api/remote.h"
+
 #include <inttypes.h>
 #include <stdlib.h>
 
@@ -84,10 +86,54 @@ const float *document_batch_vectors(const struct document_batch *b, size_t i) {
     return b->vectors == NULL || e.num_texts == 0 ? NULL : b->vectors + (size_t)e.first_text * b->dimension;
 }
 
+/* The op with its chunks' vectors as part of it, so that they are logged: what stands there ends with "no vectors", one byte. */
+static void put_op_with_vectors(struct buf *out, struct slice op, const float *vectors, uint32_t count, uint32_t dimension) {
+    buf_put(out, op.data, op.len - 1);
+    op_encode_vectors(out, vectors, count, dimension);
+}
+
+/* Asks the provider for all, and writes the ops anew, with the vectors in them. */
+static bool embed_remotely(struct document_batch *b, struct exchange *x, const struct library_model *model, struct status *st) {
+    struct buf values = {0};
+    struct buf ops = {0};
+    uint32_t dimension = 0;
+    const struct slice *texts = (const struct slice *)(const void *)b->texts.data; /* malloc'd, so aligned */
+    bool ok = remote_documents(x, model, texts, text_count(b), &values, &dimension, st);
+    const float *vectors = (const float *)(const void *)values.data;
+    for (size_t i = 0; ok && i < document_batch_count(b); i++) {
+        struct batch_entry e = entry_at(b, i);
+        size_t begin = ops.len;
+        if (e.num_texts == 0) {
+            buf_put_slice(&ops, document_batch_op(b, i));
+        } else {
+            put_op_with_vectors(&ops, document_batch_op(b, i), vectors + (size_t)e.first_text * dimension, e.num_texts, dimension);
+        }
+        e.op_begin = begin;
+        e.op_len = ops.len - begin;
+        e.num_texts = 0; /* nothing comes beside the op */
+        memcpy(b->entries.data + i * sizeof e, &e, sizeof e);
+        ok = buf_check(&ops, st) && (e.op_len <= x->api->host.limits->max_op_bytes ||
+                                     status_set(st, STATUS_TOO_LARGE, "a document takes %zu bytes with its vectors; at most %" PRIu64 " can be written at once",
+                                                e.op_len, x->api->host.limits->max_op_bytes));
+    }
+    if (ok) {
+        buf_fini(&b->ops);
+        b->ops = ops;
+        buf_init(&ops);
+    }
+    buf_fini(&ops);
+    buf_fini(&values);
+    return ok;
+}
+
 bool document_batch_embed(struct document_batch *b, struct exchange *x, const struct library_model *model, struct status *st) {
     size_t count = text_count(b);
     if (count == 0) {
         return true;
+    }
+    if (model->model != NULL && model->model->remote) {
+        /* the supervisor asks behind the commit, unless the library wants none without */
+        return model->on_failure == ON_FAILURE_PENDING || embed_remotely(b, x, model, st);
     }
     size_t bytes = count * model->dimension * sizeof(float);
     float *vectors = (float *)malloc(bytes > 0 ? bytes : sizeof *vectors);

@@ -104,7 +104,8 @@ void reply_problem(struct exchange *x, const struct status *st) {
     struct json_out j = reply_json(x, error.status);
     x->response->content_type = "application/problem+json";
     if (error.status == 503) {
-        buf_printf(&x->response->headers, "Retry-After: %d\r\n", RETRY_AFTER_SECONDS);
+        uint64_t seconds = x->retry_after_ms / 1000 + (x->retry_after_ms % 1000 != 0 ? 1 : 0);
+        buf_printf(&x->response->headers, "Retry-After: %" PRIu64 "\r\n", seconds > 0 ? seconds : (uint64_t)RETRY_AFTER_SECONDS);
     }
     if (error.status == 401) {
         buf_put_str(&x->response->headers, "WWW-Authenticate: Bearer realm=\"quire\"\r\n");

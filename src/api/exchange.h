@@ -158,6 +158,9 @@ struct exchange {
     bool keyed;                    /* it came with an Idempotency-Key, which its route takes */
     struct api_keyed key;
     uint64_t drawn;                /* ids drawn from its seed */
+    struct asked_query *asked;     /* queries whose vectors were asked for before a view was taken, in the pool (remote.h) */
+    size_t asked_count;
+    uint64_t retry_after_ms;       /* for a 503; 0: the preset */
     uint64_t min_lsn;              /* of a search: what must be visible before it begins */
     const struct api_stream *stream; /* NULL: not in api_stream */
     bool streaming;                  /* the head of the reply is sent */

@@ -32,6 +32,32 @@ struct figures_task {
     char error[200];
 };
 
+/* What is known of a remote model and its provider. */
+enum provider_state { PROVIDER_UNKNOWN, PROVIDER_READY, PROVIDER_AWAY /* the last call failed */ };
+enum { PROVIDER_ERROR_MAX = 200 };
+struct figures_provider {
+    uint32_t state; /* enum provider_state */
+    uint32_t dimension;   /* 0: it has not been reached yet */
+    uint64_t fingerprint; /* likewise */
+    uint64_t retry_after_ms; /* as it said with its last failure; 0: it did not */
+    uint64_t calls, retries, texts, tokens, failures, busy_us;
+    uint64_t cache_hits, cache_misses, cache_shared, cache_bytes, cache_entries; /* query embeddings */
+    char error[PROVIDER_ERROR_MAX]; /* of the last failure; "" when all is well */
+};
+/* Which models of the embed registry they are: the remote ones in their order. written by: the thread that reads the provider process, `sequence` odd while it
+ * writes. pairs with: FIGURES_PROVIDER */
+#define FIGURES_PROVIDERS 8
+struct figures_provider_slot {
+    uint64_t sequence;
+    struct figures_provider model;
+    uint64_t refused_texts; /* of chunks that the provider will never embed; written by: its askers (atomic) */
+    uint64_t vectors_logged; /* likewise */
+    uint64_t waiting_until_us; /* monotonic; no chunk is asked for before; written by: its askers */
+};
+/* A copy that holds together. Any process. */
+void figures_provider_read(const struct figures_provider_slot *slot, struct figures_provider *ret);
+void figures_provider_write(struct figures_provider_slot *slot, const struct figures_provider *m);
+
 struct service_figures {
     int64_t started_at;            /* wall, us */
     int64_t started_us;            /* the same moment, monotonic */
@@ -81,6 +107,8 @@ struct service_figures {
     int64_t exchange_us;
     /* backlog */
     uint64_t pending_vectors, tail, linked;
+    uint64_t provider_restarts;
+    struct figures_provider_slot provider[FIGURES_PROVIDERS];
     struct figures_task task[FIGURES_TASKS]; /* a ring by age */
 };
 

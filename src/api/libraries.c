@@ -2,6 +2,7 @@
 #include "api/json_in.h"
 #include "api/library.h"
 
+#include "api/remote.h"
 #include "api/tasks.h"
 #include "text/analyzer.h"
 
@@ -23,12 +24,13 @@ bool library_model_of(const struct exchange *x, const struct reading *rd, struct
     }
     *ret = (struct library_model){.by_caller = slice_is(d.embedding_model, MODEL_NONE),
                                   .dimension = rd->view.dimension,
+                                  .fingerprint = rd->view.model_fingerprint,
                                   .on_failure = d.on_embedding_failure};
     if (!ret->by_caller) {
         ret->model = embed_find(x->api->host.models, d.embedding_model);
     }
     if (ret->dimension == 0 && ret->model != NULL) {
-        ret->dimension = ret->model->dimension;
+        ret->dimension = ret->model->remote ? remote_dimension(x, ret->model) : ret->model->dimension;
     }
     return true;
 }
@@ -46,6 +48,9 @@ bool library_model_read(const struct exchange *x, const struct uuid *library, st
 
 bool library_embed(struct exchange *x, const struct library_model *m, enum embed_role role, const struct slice *texts,
                    size_t count, float *out, struct status *st) {
+    if (m->model != NULL && m->model->remote) {
+        return remote_query(x, m, texts, count, out, st);
+    }
     if (m->model == NULL || m->model->dimension != m->dimension) {
         return status_set(st, STATUS_NO_EMBEDDING, "the model that this library was made with is not configured here");
     }
@@ -263,7 +268,7 @@ bool handle_library_create(struct exchange *x, struct status *st) {
         return false;
     }
     struct json_out j = reply_json(x, 201);
-    library_write_new(&j, &id, &d);
+    library_write_new(&j, x, &id, &d);
     reply_lsn(x, result.lsn);
     char text[UUID_TEXT + 1];
     uuid_format(&id, text);

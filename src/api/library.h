@@ -10,7 +10,8 @@
 struct library_model {
     bool by_caller;               /* embedding_model "none" */
     const struct embedder *model; /* NULL: the configuration knows the library's model no longer, or by_caller */
-    uint32_t dimension;           /* 0: not fixed yet */
+    uint32_t dimension;           /* 0: not fixed yet, and not known */
+    uint64_t fingerprint;         /* of the vectors that there are; 0: none, or the caller's */
     uint32_t on_failure;          /* enum on_embedding_failure */
 };
 MUST_CHECK bool library_model_of(const struct exchange *x, const struct reading *rd, struct library_model *ret,
@@ -19,7 +20,7 @@ MUST_CHECK bool library_model_of(const struct exchange *x, const struct reading 
 MUST_CHECK bool library_model_read(const struct exchange *x, const struct uuid *library, struct library_model *ret,
                                    struct status *st);
 
-/* Embeds texts with the library's model: count * dimension floats. */
+/* Embeds texts with the library's model: count * dimension floats. Of a remote model only queries that were asked ahead (remote.h). */
 MUST_CHECK bool library_embed(struct exchange *x, const struct library_model *m, enum embed_role role, const struct slice *texts,
                               size_t count, float *out, struct status *st);
 
@@ -27,7 +28,7 @@ MUST_CHECK bool library_embed(struct exchange *x, const struct library_model *m,
 MUST_CHECK bool library_write(struct json_out *j, const struct exchange *x, const struct reading *rd, bool with_documents,
                               struct status *st);
 /* The same with documents of one that was just created by d. */
-void library_write_new(struct json_out *j, const struct uuid *id, const struct library_definition *d);
+void library_write_new(struct json_out *j, const struct exchange *x, const struct uuid *id, const struct library_definition *d);
 const char *library_embedding_state(const struct library_view *view, uint32_t embedded, uint32_t total);
 const char *index_type_name(uint32_t type);
 

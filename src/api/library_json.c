@@ -1,6 +1,7 @@
 /* library_json.c - libraries in replies: summaries, the library itself, its statistics. */
 #include "api/document.h"
 #include "api/library.h"
+#include "api/remote.h"
 
 #include "shm/atomics.h"
 #include "store/texts.h"
@@ -50,7 +51,13 @@ static void write_exchange(struct json_out *j, const struct library_exchange *e)
     json_end_object(j);
 }
 
-static void write_metadata(struct json_out *j, const struct library_view *view, uint32_t embedded, uint32_t total,
+/* Of a provider's model, before the first vector is there. */
+static uint32_t known_dimension(const struct exchange *x, const struct library_definition *d) {
+    const struct embedder *model = embed_find(x->api->host.models, d->embedding_model);
+    return model != NULL && model->remote ? remote_dimension(x, model) : 0;
+}
+
+static void write_metadata(struct json_out *j, const struct exchange *x, const struct library_view *view, uint32_t embedded, uint32_t total,
                            const struct library_definition *d) {
     json_begin_object(j);
     json_key(j, "description");
@@ -62,8 +69,9 @@ static void write_metadata(struct json_out *j, const struct library_view *view, 
     json_member_time(j, "created_at", d->created_at);
     json_member_cstring(j, "index_type", index_type_name(d->index.type));
     json_key(j, "embedding_dimension");
-    if (view->dimension > 0) {
-        json_uint(j, view->dimension);
+    uint32_t dimension = view->dimension > 0 ? view->dimension : known_dimension(x, d);
+    if (dimension > 0) {
+        json_uint(j, dimension);
     } else {
         json_null(j);
     }
@@ -75,12 +83,7 @@ static void write_metadata(struct json_out *j, const struct library_view *view, 
     json_member_uint(j, "bits", d->quantization.bits);
     json_member_uint(j, "rerank_top_k", d->quantization.rerank_top_k);
     json_end_object(j);
-    json_key(j, "embedding");
-    json_begin_object(j);
-    json_member_cstring(j, "state", library_embedding_state(view, embedded, total));
-    json_member_uint(j, "done", embedded);
-    json_member_uint(j, "total", total);
-    json_end_object(j);
+    remote_write_embedding(j, x, view, d, embedded, total);
     write_exchange(j, &d->exchange);
     json_key(j, "custom");
     json_raw(j, d->metadata.len > 0 ? d->metadata : slice_str("{}"));
@@ -104,7 +107,7 @@ static bool write_first_documents(struct json_out *j, const struct reading *rd, 
 }
 
 /* All but the documents and the end. */
-static void begin_library(struct json_out *j, const struct library_view *view, uint32_t embedded, uint32_t total,
+static void begin_library(struct json_out *j, const struct exchange *x, const struct library_view *view, uint32_t embedded, uint32_t total,
                           const struct library_definition *d) {
     json_begin_object(j);
     json_key(j, "id");
@@ -113,12 +116,12 @@ static void begin_library(struct json_out *j, const struct library_view *view, u
     json_member_uint(j, "num_documents", view->live_documents);
     json_member_uint(j, "num_chunks", view->live_chunks);
     json_key(j, "metadata");
-    write_metadata(j, view, embedded, total, d);
+    write_metadata(j, x, view, embedded, total, d);
 }
 
-void library_write_new(struct json_out *j, const struct uuid *id, const struct library_definition *d) {
+void library_write_new(struct json_out *j, const struct exchange *x, const struct uuid *id, const struct library_definition *d) {
     const struct library_view view = {.id = *id, .dimension = d->dimension};
-    begin_library(j, &view, 0, 0, d);
+    begin_library(j, x, &view, 0, 0, d);
     json_key(j, "documents");
     json_begin_array(j);
     json_end_array(j);
@@ -127,14 +130,13 @@ void library_write_new(struct json_out *j, const struct uuid *id, const struct l
 
 bool library_write(struct json_out *j, const struct exchange *x, const struct reading *rd, bool with_documents,
                    struct status *st) {
-    (void)x;
     struct library_definition d;
     uint32_t embedded = 0, total = 0;
     if (!reading_definition(rd, &d, st)) {
         return false;
     }
     reading_coverage(rd, &embedded, &total);
-    begin_library(j, &rd->view, embedded, total, &d);
+    begin_library(j, x, &rd->view, embedded, total, &d);
     if (with_documents && !write_first_documents(j, rd, st)) {
         return false;
     }

@@ -13,6 +13,7 @@
 #include <inttypes.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum figure_form { FORM_U32, FORM_U64, FORM_US /* int64_t microseconds, shown as seconds */ };
 
@@ -115,6 +116,8 @@ static const struct figure figures[] = {
     {"quire_snapshot_last_duration_seconds", "gauge", "How long the last snapshot took.", FORM_US, AT(snapshot_us)},
     {"quire_snapshot_last_lsn", "gauge", "The LSN of the last snapshot.", FORM_U64, AT(snapshot_lsn)},
     {"quire_snapshot_last_bytes", "gauge", "Bytes of the last snapshot.", FORM_U64, AT(snapshot_bytes)},
+    {"quire_provider_process_restarts_total", "counter", "Processes that ask providers of remote models started in place of one that died.", FORM_U64,
+     AT(provider_restarts)},
     {"quire_pending_vectors", "gauge", "Chunks that wait for their vector.", FORM_U64, AT(pending_vectors)},
     {"quire_index_tail_chunks", "gauge", "Chunks not linked into their graph yet; searches scan them.", FORM_U64, AT(tail)},
     {"quire_index_linked_chunks", "gauge", "Chunks linked into their graphs.", FORM_U64, AT(linked)},
@@ -282,6 +285,76 @@ static void put_libraries(struct buf *b, const struct library_view *views, size_
     }
 }
 
+/* --- remote models --- */
+
+struct provider_figure {
+    const char *name, *type, *help;
+    size_t offset;
+};
+
+#define OF(field) offsetof(struct figures_provider, field)
+
+static const struct provider_figure provider_figures[] = {
+    {"quire_provider_calls_total", "counter", "Requests to the provider of a remote model, repeated ones included.", OF(calls)},
+    {"quire_provider_retries_total", "counter", "Requests that were made again.", OF(retries)},
+    {"quire_provider_texts_total", "counter", "Texts that got their vectors.", OF(texts)},
+    {"quire_provider_tokens_total", "counter", "Tokens, as the provider counts them where it says.", OF(tokens)},
+    {"quire_provider_failures_total", "counter", "Requests of ours that brought nothing.", OF(failures)},
+    {"quire_query_cache_hits_total", "counter", "Queries whose vector was remembered.", OF(cache_hits)},
+    {"quire_query_cache_misses_total", "counter", "Queries that the provider was asked for.", OF(cache_misses)},
+    {"quire_query_cache_shared_total", "counter", "Queries that waited for another one of the same text.", OF(cache_shared)},
+    {"quire_query_cache_bytes", "gauge", "Memory of remembered query vectors.", OF(cache_bytes)},
+    {"quire_query_cache_entries", "gauge", "Query vectors that are remembered.", OF(cache_entries)},
+};
+
+static void put_label(struct buf *b, const char *name, const char *model, uint64_t value) {
+    buf_printf(b, "%s{model=\"%s\"} %" PRIu64 "\n", name, model, value); /* a section's name needs no escapes */
+}
+
+/* The slots of the remote models among all; returns how many. */
+static size_t remote_models(const struct embed_registry *r, const struct embedder *out[FIGURES_PROVIDERS]) {
+    size_t count = 0;
+    for (size_t i = 0; r != NULL && i < r->count; i++) {
+        if (r->model[i].remote && count < FIGURES_PROVIDERS) {
+            out[count++] = &r->model[i];
+        }
+    }
+    return count;
+}
+
+static void put_providers(struct buf *b, const struct api_host *host) {
+    const struct embedder *models[FIGURES_PROVIDERS];
+    struct figures_provider known[FIGURES_PROVIDERS];
+    size_t count = remote_models(host->models, models);
+    if (count == 0) {
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
+        figures_provider_read(&host->figures->provider[i], &known[i]);
+    }
+    put_head(b, "quire_provider_up", "gauge", "1 when the provider answered when it was last asked.");
+    for (size_t i = 0; i < count; i++) {
+        put_label(b, "quire_provider_up", models[i]->name, known[i].state == PROVIDER_READY ? 1 : 0);
+    }
+    for (size_t f = 0; f < sizeof provider_figures / sizeof provider_figures[0]; f++) {
+        const struct provider_figure *p = &provider_figures[f];
+        put_head(b, p->name, p->type, p->help);
+        for (size_t i = 0; i < count; i++) {
+            uint64_t value;
+            memcpy(&value, (const uint8_t *)&known[i] + p->offset, sizeof value);
+            put_label(b, p->name, models[i]->name, value);
+        }
+    }
+    put_head(b, "quire_provider_vectors_logged_total", "counter", "Vectors of a provider that were committed.");
+    for (size_t i = 0; i < count; i++) {
+        put_label(b, "quire_provider_vectors_logged_total", models[i]->name, load_relaxed_u64(&host->figures->provider[i].vectors_logged));
+    }
+    put_head(b, "quire_provider_refused_texts_total", "counter", "Texts that a provider will never embed; they are found by their words.");
+    for (size_t i = 0; i < count; i++) {
+        put_label(b, "quire_provider_refused_texts_total", models[i]->name, load_relaxed_u64(&host->figures->provider[i].refused_texts));
+    }
+}
+
 bool handle_metrics(struct exchange *x, struct status *st) {
     const struct api_host *host = &x->api->host;
     struct library_view *views = NULL;
@@ -308,6 +381,7 @@ bool handle_metrics(struct exchange *x, struct status *st) {
     put_histogram(b, "quire_commit_batch_ops", "Operations in a batch.", &host->figures->batch_ops, 1);
     put_workers(b, sums);
     put_libraries(b, views, count);
+    put_providers(b, host);
     free(views);
     return true;
 }

@@ -1,12 +1,21 @@
 /* models.c - the configured embedding models, and OpenAI's call to use them. */
 #include "api/document.h"
 #include "api/json_in.h"
+#include "api/remote.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #define EMBEDDING_INPUTS_MAX 2048 /* as in OpenAI's service */
+
+static void write_model(struct json_out *j, const struct embedder *m) {
+    char fingerprint[17];
+    (void)snprintf(fingerprint, sizeof fingerprint, "%016" PRIx64, m->fingerprint);
+    json_member_uint(j, "dimension", m->dimension);
+    json_member_cstring(j, "fingerprint", fingerprint);
+    json_member_cstring(j, "where", m->where);
+}
 
 bool handle_models(struct exchange *x, struct status *st) {
     (void)st;
@@ -15,13 +24,13 @@ bool handle_models(struct exchange *x, struct status *st) {
     json_begin_array(&j);
     for (size_t i = 0; i < models->count; i++) {
         const struct embedder *m = &models->model[i];
-        char fingerprint[17];
-        (void)snprintf(fingerprint, sizeof fingerprint, "%016" PRIx64, m->fingerprint);
         json_begin_object(&j);
         json_member_cstring(&j, "name", m->name);
-        json_member_uint(&j, "dimension", m->dimension);
-        json_member_cstring(&j, "fingerprint", fingerprint);
-        json_member_cstring(&j, "where", m->where);
+        if (m->remote) {
+            remote_write_model(&j, x, m);
+        } else {
+            write_model(&j, m);
+        }
         json_member_bool(&j, "default", i == models->default_model);
         json_end_object(&j);
     }
@@ -107,7 +116,7 @@ static uint64_t count_words(const struct embedding_request *r) {
     return words;
 }
 
-static void reply_embeddings(struct exchange *x, const struct embedding_request *r, const float *vectors) {
+static void reply_embeddings(struct exchange *x, const struct embedding_request *r, const float *vectors, uint32_t dimension) {
     struct json_out j = reply_json(x, 200);
     json_begin_object(&j);
     json_member_cstring(&j, "object", "list");
@@ -118,7 +127,7 @@ static void reply_embeddings(struct exchange *x, const struct embedding_request 
         json_member_cstring(&j, "object", "embedding");
         json_member_uint(&j, "index", i);
         json_key(&j, "embedding");
-        vector_write(&j, vectors + i * r->model->dimension, r->model->dimension, r->base64);
+        vector_write(&j, vectors + i * dimension, dimension, r->base64);
         json_end_object(&j);
     }
     json_end_array(&j);
@@ -132,10 +141,25 @@ static void reply_embeddings(struct exchange *x, const struct embedding_request 
     json_end_object(&j);
 }
 
+static bool embed_remotely(struct exchange *x, const struct embedding_request *r, struct status *st) {
+    const struct library_model model = {.model = r->model};
+    struct buf values = {0};
+    uint32_t dimension = 0;
+    bool good = remote_documents(x, &model, r->texts, r->count, &values, &dimension, st);
+    if (good) {
+        reply_embeddings(x, r, (const float *)(const void *)values.data, dimension); /* malloc'd, so aligned */
+    }
+    buf_fini(&values);
+    return good;
+}
+
 bool handle_embeddings(struct exchange *x, struct status *st) {
     struct embedding_request r = {0};
     if (!read_request(x, &r, st)) {
         return false;
+    }
+    if (r.model->remote) {
+        return embed_remotely(x, &r, st);
     }
     float *vectors = (float *)malloc(r.count * r.model->dimension * sizeof *vectors);
     if (vectors == NULL) {
@@ -144,7 +168,7 @@ bool handle_embeddings(struct exchange *x, struct status *st) {
     bool good = r.model->embed(r.model, EMBED_DOCUMENT, r.texts, r.count, vectors, st);
     if (good) {
         x->response->embedded += r.count;
-        reply_embeddings(x, &r, vectors);
+        reply_embeddings(x, &r, vectors, r.model->dimension);
     }
     free(vectors);
     return good;

@@ -9,6 +9,7 @@
  */
 #include "api/search.h"
 #include "api/document.h"
+#include "api/remote.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -247,7 +248,7 @@ static bool search_one(struct exchange *x, enum search_shape shape, struct statu
     struct reading rd;
     if (!library_param(x, &library, st) || !json_in_body(x, st) ||
         !search_read(x, NULL, x->document.root, shape, &in, &none, st) || !problems_none(x, st) ||
-        !search_await(x, st) || !reading_begin(x->api->host.reader, &library, &rd, st)) {
+        !search_await(x, st) || !remote_ask_ahead(x, &library, &in, 1, st) || !reading_begin(x->api->host.reader, &library, &rd, st)) {
         return false;
     }
     struct library_model model;
@@ -316,7 +317,7 @@ static bool search_all(struct exchange *x, const struct reading *rd, const struc
         struct place at = place_element(&list, i);
         float *query = NULL;
         if (inputs[i].vector == NULL && !model->by_caller) {
-            query = (float *)pool_take_array(&x->pool, model->dimension, sizeof *query);
+            query = (float *)pool_take_array(&x->pool, model->dimension > 0 ? model->dimension : 1, sizeof *query);
         }
         results[i].hits = (struct search_hit *)pool_take_array(&x->pool, inputs[i].request.k, sizeof(struct search_hit));
         if (results[i].hits == NULL || (query == NULL && inputs[i].vector == NULL && !model->by_caller)) {
@@ -344,7 +345,7 @@ bool handle_search_batch(struct exchange *x, struct status *st) {
     struct reading rd;
     struct library_model model;
     if (!library_param(x, &library, st) || !read_searches(x, &inputs, &count, st) || !search_await(x, st) ||
-        !reading_begin(x->api->host.reader, &library, &rd, st)) {
+        !remote_ask_ahead(x, &library, inputs, count, st) || !reading_begin(x->api->host.reader, &library, &rd, st)) {
         return false;
     }
     int64_t begun_ns = clock_monotonic_ns();
@@ -432,7 +433,7 @@ static bool collect_library(struct exchange *x, const struct uuid *library, cons
     struct reading rd;
     struct library_model model;
     struct search_result result;
-    if (!reading_begin(x->api->host.reader, library, &rd, st)) {
+    if (!remote_ask_ahead(x, library, in, 1, st) || !reading_begin(x->api->host.reader, library, &rd, st)) {
         return false;
     }
     /* every library's best offset + k, of which the best are taken */

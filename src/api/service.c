@@ -1,6 +1,7 @@
 /* service.c - the calls on the server itself: is it there, can it work, what does it run. */
 #include "api/exchange.h"
 #include "api/library.h"
+#include "api/remote.h"
 
 #include "config.h"
 #include "shm/atomics.h"
@@ -137,7 +138,7 @@ static void write_recovery(struct json_out *j, const struct exchange *x) {
     json_end_object(j);
 }
 
-static bool write_library_state(struct json_out *j, const struct reading *rd, struct status *st) {
+static bool write_library_state(struct json_out *j, const struct exchange *x, const struct reading *rd, struct status *st) {
     struct library_definition d;
     uint32_t embedded = 0, total = 0;
     if (!reading_definition(rd, &d, st)) {
@@ -151,12 +152,7 @@ static bool write_library_state(struct json_out *j, const struct reading *rd, st
     json_member_uint(j, "num_documents", rd->view.live_documents);
     json_member_uint(j, "num_chunks", rd->view.live_chunks);
     json_member_cstring(j, "index_type", index_type_name(rd->view.index.type));
-    json_key(j, "embedding");
-    json_begin_object(j);
-    json_member_cstring(j, "state", library_embedding_state(&rd->view, embedded, total));
-    json_member_uint(j, "done", embedded);
-    json_member_uint(j, "total", total);
-    json_end_object(j);
+    remote_write_embedding(j, x, &rd->view, &d, embedded, total);
     json_end_object(j);
     return true;
 }
@@ -174,7 +170,7 @@ static bool write_libraries(struct json_out *j, struct exchange *x, struct statu
     for (size_t i = 0; good && i < count; i++) {
         struct reading rd;
         if (reading_begin(x->api->host.reader, &views[i].id, &rd, st)) {
-            good = write_library_state(j, &rd, st);
+            good = write_library_state(j, x, &rd, st);
             reading_end(&rd);
         } else {
             good = st->code == STATUS_NOT_FOUND; /* deleted since the list was taken */

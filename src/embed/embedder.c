@@ -37,8 +37,12 @@ bool embed_registry_add_remote(struct embed_registry *r, const char *name, const
     if (embed_find(r, slice_str(name)) != NULL || strcmp(name, "none") == 0 || strlen(name) >= EMBED_NAME_MAX) {
         return status_set(st, STATUS_CONFIG, "a model cannot be called \"%.*s\": there is such a one already, or the name is too long", EMBED_NAME_MAX, name);
     }
+    uint8_t number = 0;
+    for (size_t i = 0; i < r->count; i++) {
+        number = (uint8_t)(number + (r->model[i].remote ? 1 : 0));
+    }
     struct embedder *m = &r->model[r->count++];
-    *m = (struct embedder){.remote = true, .where = where, .dense_weight = dense_weight};
+    *m = (struct embedder){.remote = true, .number = number, .where = where, .dense_weight = dense_weight};
     memcpy(m->name, name, strlen(name) + 1);
     return true;
 }

@@ -22,6 +22,7 @@ struct embedder {
     uint32_t dimension;
     uint64_t fingerprint;
     bool remote;       /* a provider makes its vectors: dimension and fingerprint are known only to those who have asked it, 0 here, and there is no embed */
+    uint8_t number;    /* among the remote ones, in the order of the configuration's sections */
     const char *where; /* "in process", or the host that computes it */
     float dense_weight; /* 0 to 1: the share of the vectors with which a weighted fusion of words and vectors finds best; measured */
     /* texts[count], valid UTF-8 -> out[count * dimension], unit length, or all zero where the text has nothing the model knows.

@@ -44,7 +44,7 @@ bool channel_header_parse(const uint8_t header[CHANNEL_HEADER_BYTES], uint64_t m
     if (length < CHANNEL_HEADER_BYTES - LENGTH_BYTES || length > max_bytes) {
         return status_set(st, STATUS_MALFORMED, "a channel frame of %u bytes", length);
     }
-    if (kind < CHANNEL_SUBMIT || kind > CHANNEL_RECALL || (zeros[0] | zeros[1] | zeros[2]) != 0) {
+    if (kind < CHANNEL_SUBMIT || kind > CHANNEL_MODEL || (zeros[0] | zeros[1] | zeros[2]) != 0) {
         return status_set(st, STATUS_MALFORMED, "a channel frame of unknown kind %u", kind);
     }
     *ret = (struct channel_header){.kind = kind,

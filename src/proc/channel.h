@@ -15,6 +15,7 @@
  *   ANSWER   supervisor -> worker: status code u8, subject varint, 16 bytes (task), detail (varint length + text);
  *            to a SUBMIT it means that all of it was refused, to a RECALL that nothing is remembered (STATUS_OK)
  *   RECALL   worker -> supervisor: scope and body, 16 bytes each
+ *   EMBED, EMBEDDED   texts for a provider, and their vectors: provider_frames.h
  *
  * The supervisor believes nothing in a frame: lengths are checked before anything is allocated, ops go through op_decode,
  * vectors must be finite and of the right number. A worker that sends what does not decode is a broken worker: it is killed, its
@@ -36,7 +37,16 @@ static inline uint64_t channel_max_bytes(const struct limits *limits) {
     return 2 * limits->max_op_bytes + 65536;
 }
 
-enum channel_kind { CHANNEL_SUBMIT = 1, CHANNEL_RESULTS = 2, CHANNEL_COMMAND = 3, CHANNEL_ANSWER = 4, CHANNEL_RECALL = 5 };
+enum channel_kind {
+    CHANNEL_SUBMIT = 1,
+    CHANNEL_RESULTS = 2,
+    CHANNEL_COMMAND = 3,
+    CHANNEL_ANSWER = 4,
+    CHANNEL_RECALL = 5,
+    CHANNEL_EMBED = 6,
+    CHANNEL_EMBEDDED = 7,
+    CHANNEL_MODEL = 8 /* from the provider process only */
+};
 
 struct channel_frame {
     uint8_t kind;

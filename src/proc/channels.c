@@ -29,6 +29,7 @@
 #include "proc/exchanger.h"
 #include "proc/keyed.h"
 #include "proc/lock.h"
+#include "proc/providers.h"
 #include "proc/rebuild.h"
 #include "proc/snapshotter.h"
 #include "proc/submission.h"
@@ -408,10 +409,17 @@ static bool take_submission(struct channels *c, uint32_t slot, struct status *st
     return true;
 }
 
+/* False: the worker is broken. */
+static bool take_texts(struct channels *c, uint32_t slot, struct status *st) {
+    const struct channel *ch = &c->channel[slot];
+    return providers_relay(c->s->providers, slot, ch->generation, ch->header.request, slice_of(ch->payload, ch->header.payload_bytes), st);
+}
+
 /* A whole payload is there. False: the worker is broken. */
 static bool take_frame(struct channels *c, uint32_t slot, struct status *st) {
     struct channel *ch = &c->channel[slot];
     bool ok = ch->header.kind == CHANNEL_SUBMIT    ? take_submission(c, slot, st)
+              : ch->header.kind == CHANNEL_EMBED   ? take_texts(c, slot, st)
               : ch->header.kind == CHANNEL_COMMAND ? take_command(c, slot, st)
                                                    : take_recall(c, slot, st);
     reset_frame(c, ch);
@@ -425,8 +433,10 @@ static bool begin_payload(struct channels *c, uint32_t slot, struct status *st) 
         return false;
     }
     uint64_t bytes = ch->header.payload_bytes;
-    bool submit = ch->header.kind == CHANNEL_SUBMIT;
-    if ((!submit && ch->header.kind != CHANNEL_COMMAND && ch->header.kind != CHANNEL_RECALL) || bytes == 0 || (!submit && bytes > COMMAND_MAX_BYTES)) {
+    uint8_t kind = ch->header.kind;
+    uint64_t most = kind == CHANNEL_SUBMIT ? c->max_frame : kind == CHANNEL_EMBED ? PROVIDER_ASK_BYTES : COMMAND_MAX_BYTES;
+    bool known = kind == CHANNEL_SUBMIT || kind == CHANNEL_EMBED || kind == CHANNEL_COMMAND || kind == CHANNEL_RECALL;
+    if (!known || bytes == 0 || bytes > most) {
         return status_set(st, STATUS_MALFORMED, "a frame of kind %u with %llu bytes", ch->header.kind, (unsigned long long)bytes);
     }
     ch->got = 0;

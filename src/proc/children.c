@@ -23,6 +23,7 @@
 #include "proc/channels.h"
 #include "proc/heritage.h"
 #include "proc/lock.h"
+#include "proc/spawn.h"
 #include "shm/atomics.h"
 
 #include <errno.h>
@@ -31,8 +32,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -47,9 +46,7 @@ enum {
     WRITERS_SHARE = 3, /* three of four workers may have a write */
     WRITERS_OF = 4,
     FIRST_PAUSE_MS = 10,
-    US_PER_MS = 1000,
-    /* Above every number of the heritage, so that moving a descriptor to its place never closes one that is still needed. */
-    PARKING_FD = 64
+    US_PER_MS = 1000
 };
 
 struct child {
@@ -186,6 +183,10 @@ out:
     return ok;
 }
 
+int children_config_fd(const struct children *ch) {
+    return ch->config_fd;
+}
+
 bool children_configure(struct children *ch, const struct config *c, struct status *st) {
     int fd = -1;
     if (!make_config_fd(c, &fd, st)) {
@@ -199,83 +200,26 @@ bool children_configure(struct children *ch, const struct config *c, struct stat
 
 /* --- spawning --------------------------------------------------------------------------------------------------------- */
 
-/* What the child needs after fork, prepared before it: there it may not even allocate. */
-struct spawn_plan {
-    int fd[HERITAGE_END]; /* [HERITAGE_LISTEN..HERITAGE_END) */
-    pid_t parent;
-    char slot[16];
-    char parent_text[16];
-    char *argv[5];
-    char *envp[3];
-};
-
 static char role_name[] = "quired: worker";
 static char role_option[] = "--worker";
 
-/* What tests have set holds for workers, too. */
-static void keep_environment(struct spawn_plan *p) {
-    static const char *const names[] = {"QUIRE_IO_FAULT", "QUIRE_CLOCK_SHIFT"};
-    static char kept[sizeof names / sizeof names[0]][4096];
-    size_t count = 0;
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        const char *value = getenv(names[i]);
-        if (value != NULL) {
-            (void)snprintf(kept[count], sizeof kept[count], "%s=%s", names[i], value);
-            p->envp[count] = kept[count];
-            count++;
-        }
-    }
-}
-
 static void plan(struct spawn_plan *p, const struct children *ch, uint32_t slot, int channel_fd) {
-    *p = (struct spawn_plan){.parent = getpid()};
-    p->fd[HERITAGE_LISTEN] = ch->s->listener[LISTENER_MAIN].fd;
-    p->fd[HERITAGE_LISTEN_WRITES] = ch->s->listener[LISTENER_WRITES].fd;
-    p->fd[HERITAGE_CONTROL] = ch->s->control_fd;
-    p->fd[HERITAGE_CHANNEL] = channel_fd;
-    p->fd[HERITAGE_DATA] = ch->s->data_dir_fd;
-    p->fd[HERITAGE_CONFIG] = ch->config_fd;
-    p->fd[HERITAGE_MODEL] = ch->s->model_fd;
-    p->fd[HERITAGE_KEYS] = ch->s->key_page_fd;
-    p->fd[HERITAGE_AUDIT] = ch->s->audit_fd;
-    (void)snprintf(p->slot, sizeof p->slot, "%u", slot);
-    (void)snprintf(p->parent_text, sizeof p->parent_text, "%ld", (long)p->parent);
-    p->argv[0] = role_name;
-    p->argv[1] = role_option;
-    p->argv[2] = p->slot;
-    p->argv[3] = p->parent_text;
-    keep_environment(p);
-}
-
-/* Puts each descriptor at its number. All are moved out of the way first, since one may stand at another's place. */
-static bool place_descriptors(struct spawn_plan *p) {
-    for (int i = HERITAGE_LISTEN; i < HERITAGE_END; i++) {
-        p->fd[i] = fcntl(p->fd[i], F_DUPFD, PARKING_FD);
-        if (p->fd[i] < 0) {
-            return false;
-        }
-    }
-    for (int i = HERITAGE_LISTEN; i < HERITAGE_END; i++) {
-        if (dup2(p->fd[i], i) < 0) { /* without FD_CLOEXEC */
-            return false;
-        }
-    }
-    return close_range(HERITAGE_END, ~0U, 0) == 0;
-}
-
-/* Between fork and exec: only calls that are safe in a child of a process with threads. */
-static _Noreturn void become_worker(struct spawn_plan *p) {
-    sigset_t none;
-    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() == p->parent && place_descriptors(p)) {
-        (void)signal(SIGINT, SIG_IGN); /* Ctrl-C at a terminal reaches the whole group; the supervisor says when to go */
-        (void)signal(SIGHUP, SIG_IGN);
-        (void)signal(SIGPIPE, SIG_IGN);
-        (void)sigemptyset(&none);
-        (void)sigprocmask(SIG_SETMASK, &none, NULL);
-        (void)execve("/proc/self/exe", p->argv, p->envp);
-    }
-    _exit(EXIT_FAILURE);
+    static const char *const kept[] = {"QUIRE_IO_FAULT", "QUIRE_CLOCK_SHIFT", NULL}; /* what tests have set holds for workers, too */
+    static char slot_text[16];
+    static char parent_text[16];
+    *p = (struct spawn_plan){.what = "a worker", .fds = HERITAGE_END - HERITAGE_LISTEN, .argv = {role_name, role_option, slot_text, parent_text}};
+    p->fd[HERITAGE_LISTEN - HERITAGE_LISTEN] = ch->s->listener[LISTENER_MAIN].fd;
+    p->fd[HERITAGE_LISTEN_WRITES - HERITAGE_LISTEN] = ch->s->listener[LISTENER_WRITES].fd;
+    p->fd[HERITAGE_CONTROL - HERITAGE_LISTEN] = ch->s->control_fd;
+    p->fd[HERITAGE_CHANNEL - HERITAGE_LISTEN] = channel_fd;
+    p->fd[HERITAGE_DATA - HERITAGE_LISTEN] = ch->s->data_dir_fd;
+    p->fd[HERITAGE_CONFIG - HERITAGE_LISTEN] = ch->config_fd;
+    p->fd[HERITAGE_MODEL - HERITAGE_LISTEN] = ch->s->model_fd;
+    p->fd[HERITAGE_KEYS - HERITAGE_LISTEN] = ch->s->key_page_fd;
+    p->fd[HERITAGE_AUDIT - HERITAGE_LISTEN] = ch->s->audit_fd;
+    (void)snprintf(slot_text, sizeof slot_text, "%u", slot);
+    (void)snprintf(parent_text, sizeof parent_text, "%ld", (long)getpid());
+    spawn_keep_environment(p, kept);
 }
 
 static void clear_slot(struct control_worker *slot, pid_t pid, enum control_worker_state state) {
@@ -288,37 +232,22 @@ static void clear_slot(struct control_worker *slot, pid_t pid, enum control_work
     store_release_u32(&slot->state, (uint32_t)state);
 }
 
-static bool make_channel(int pair[2], struct status *st) {
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0) {
-        return status_set_errno(st, errno, "cannot make a channel");
-    }
-    if (fcntl(pair[0], F_SETFL, O_NONBLOCK) != 0) {
-        io_close(&pair[0]);
-        io_close(&pair[1]);
-        return status_set_errno(st, errno, "cannot set up a channel");
-    }
-    return true;
-}
-
-static bool spawn(struct children *ch, uint32_t slot, int64_t now_us, struct status *st) {
+static bool spawn_worker(struct children *ch, uint32_t slot, int64_t now_us, struct status *st) {
     struct child *child = &ch->child[slot];
     struct spawn_plan p;
     int pair[2] = {-1, -1};
-    if (!make_channel(pair, st)) {
+    pid_t pid = 0;
+    if (!spawn_channel(pair, st)) {
         return false;
     }
     plan(&p, ch, slot, pair[1]);
     clear_slot(&ch->s->control->worker[slot], 0, WORKER_STARTING);
-    pid_t pid = fork();
-    if (pid == 0) {
-        become_worker(&p);
-    }
-    int err = errno;
+    bool spawned = spawn(&p, &pid, st);
     io_close(&pair[1]);
-    if (pid < 0) {
+    if (!spawned) {
         clear_slot(&ch->s->control->worker[slot], 0, WORKER_ABSENT);
         io_close(&pair[0]);
-        return status_set_errno(st, err, "cannot start a worker");
+        return false;
     }
     lock_take(&ch->mutex);
     *child = (struct child){.pid = pid,
@@ -402,7 +331,7 @@ static bool spawn_one(struct children *ch, int64_t now_us) {
     struct status st;
     for (uint32_t i = 0; i < ch->slots; i++) {
         if (ch->child[i].pid == 0) {
-            if (spawn(ch, i, now_us, &st)) {
+            if (spawn_worker(ch, i, now_us, &st)) {
                 return true;
             }
             log_status(LOG_LEVEL_ERROR, "no worker", &st);

@@ -27,6 +27,8 @@ void children_free(struct children *ch);
 
 /* The configuration that workers started from now on get; those started before are replaced, new ones first. */
 MUST_CHECK bool children_configure(struct children *ch, const struct config *c, struct status *st);
+/* Borrowed; -1 before children_configure. The provider process gets it, too. */
+int children_config_fd(const struct children *ch);
 /* Spawns what is missing, notes who has become ready, goes on with a replacement. */
 void children_tend(struct children *ch, int64_t now_us);
 /* All that died: clears their slots, then reaps them. */

@@ -34,6 +34,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "proc/archiver.h"
+#include "proc/asker.h"
 #include "proc/background.h"
 #include "proc/channels.h"
 #include "proc/checkpointer.h"
@@ -154,9 +155,21 @@ void committer_refuse_op(struct committer *c, struct submission *sub, size_t ind
     store_relaxed_u64(&c->s->figures->rejected_ops, c->s->figures->rejected_ops + 1);
 }
 
+static void tell_waiter(struct committer *c, const struct submission *sub) {
+    lock_take(&c->mutex);
+    sub->wait->outcome = sub->results[0].status;
+    sub->wait->over = true;
+    (void)pthread_cond_broadcast(&c->changed);
+    lock_release(&c->mutex);
+}
+
 static void send_results(struct committer *c, const struct submission *sub) {
     struct buf frame = {0};
     static const struct uuid no_task = {{0}};
+    if (sub->wait != NULL) {
+        tell_waiter(c, sub);
+        return;
+    }
     if (sub->refused.code != STATUS_OK) {
         channel_frame_begin(&frame, CHANNEL_ANSWER, sub->request);
         channel_put_answer(&frame, &sub->refused, &no_task);
@@ -435,7 +448,7 @@ static void apply_batch(struct committer *c) {
         }
         const float *vectors = vectors_for(c, o);
         catalog_apply(c->s->catalog, &o->op, record->lsn, record->time_us, vectors, &effect);
-        b->to_embed |= o->op.type == OP_DOCUMENT_PUT && vectors == NULL && o->op.as.document.vector_dimension == 0;
+        b->to_embed |= (o->op.type == OP_DOCUMENT_PUT && vectors == NULL && o->op.as.document.vector_dimension == 0) || o->op.type == OP_LIBRARY_CREATE;
         b->chunks += effect.chunks_added;
         *result = (struct api_op_result){.lsn = record->lsn,
                                          .replaced = effect.replaced,
@@ -507,6 +520,9 @@ static void commit_taken(struct committer *c) {
         snapshotter_note(c->s->snapshotter, c->batch.count, c->batch.library_ops);
         checkpointer_note(c->s->checkpointer, c->batch.count + c->batch.chunks);
         background_wake(c->s->background, c->batch.to_embed);
+        if (c->batch.to_embed) {
+            asker_wake(c->s->asker);
+        }
     }
 }
 
@@ -617,6 +633,36 @@ bool committer_call(struct committer *c, committer_fn fn, void *ctx, struct stat
     }
     lock_release(&c->mutex);
     return call.ok;
+}
+
+bool committer_submit(struct committer *c, const struct buf *op, struct status *st) {
+    struct submission_wait wait = {0};
+    struct submission *sub = NULL;
+    if (!submission_of_op(buf_slice(op), &sub, st)) {
+        return false;
+    }
+    uint64_t bytes = op->len;
+    sub->wait = &wait;
+    sub->bytes = bytes;
+    if (!committer_reserve(c, bytes)) {
+        submission_free(sub);
+        return status_set(st, STATUS_BUSY, "too many bytes of writes wait to be committed");
+    }
+    if (!committer_enqueue(c, sub, st)) {
+        committer_release(c, bytes);
+        submission_free(sub);
+        return false;
+    }
+    channels_wake(c->s->channels);
+    lock_take(&c->mutex);
+    while (!wait.over) {
+        lock_wait(&c->mutex, &c->changed);
+    }
+    lock_release(&c->mutex);
+    if (wait.outcome.code != STATUS_OK) {
+        *st = wait.outcome;
+    }
+    return wait.outcome.code == STATUS_OK;
 }
 
 /* --- begin and end ---------------------------------------------------------------------------------------------------- */

@@ -22,6 +22,9 @@ void committer_release(struct committer *c, uint64_t bytes);
 /* Queues it for committer_work; its bytes were reserved. False: too many ops wait (STATUS_BUSY); the caller still owns it. */
 MUST_CHECK bool committer_enqueue(struct committer *c, struct submission *s, struct status *st);
 
+/* Commits an op of the supervisor's own (a copy of it) and waits until it is visible, or refused. While channels serve; not from within a call. */
+MUST_CHECK bool committer_submit(struct committer *c, const struct buf *op, struct status *st);
+
 /* Has the committer run fn between two batches, and waits for it. */
 typedef bool (*committer_fn)(void *ctx, struct status *st);
 MUST_CHECK bool committer_call(struct committer *c, committer_fn fn, void *ctx, struct status *st);

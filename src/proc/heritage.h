@@ -15,7 +15,10 @@
  *   2   standard error: the log (a file the supervisor has open, or journald). When the supervisor reopens a file, it replaces
  *       its workers, new ones first, so that no worker needs the right to open it
  *
- * argv: { "quired: worker", "--worker", "<slot>", "<supervisor pid>" }. The environment is emptied but for
+ * The provider process (provider.h) inherits less: its channel as 3, the configuration as 4, and standard error. argv: { "quired: provider", "--provider",
+ * "<supervisor pid>" }; of the environment CREDENTIALS_DIRECTORY beside what tests set, because it reads keys that nobody else does.
+ *
+ * A worker's argv: { "quired: worker", "--worker", "<slot>", "<supervisor pid>" }. The environment is emptied but for
  * QUIRE_IO_FAULT and QUIRE_CLOCK_SHIFT, which only tests set.
  * The child sets PR_SET_PDEATHSIG to SIGKILL before exec (it survives exec of a binary without set-user-id), and the worker then
  * compares getppid() with the pid it was given, because its parent may have died before that. SIGPIPE, SIGINT and SIGHUP are
@@ -36,5 +39,7 @@ enum heritage_fd {
     HERITAGE_AUDIT = 11,
     HERITAGE_END = 12 /* descriptors from here on are closed */
 };
+
+enum provider_heritage_fd { PROVIDER_CHANNEL = 3, PROVIDER_CONFIG = 4 };
 
 #endif

@@ -21,7 +21,8 @@ enum lock_rank {
     /* 6 and 7 are store's and shm's, which check nothing here */
     LOCK_CHANNELS = 8,
     LOCK_CHILDREN = 9,
-    LOCK_PROGRESS = 10
+    LOCK_PROGRESS = 10,
+    LOCK_PROVIDERS = 11
 };
 
 struct lock {

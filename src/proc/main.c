@@ -10,6 +10,7 @@
 #include "base/io.h"
 #include "durable/formats.h"
 #include "proc/children.h"
+#include "proc/provider.h"
 #include "proc/supervisor.h"
 #include "proc/worker.h"
 
@@ -23,7 +24,7 @@
 
 #define PRESET_PATH QUIRE_SYSCONFDIR "/quire/quire.conf"
 
-enum { OPTION_SET = 256, OPTION_REPAIR, OPTION_WORKER, OPTION_FOREGROUND, WORKER_ARGUMENTS = 4 };
+enum { OPTION_SET = 256, OPTION_REPAIR, OPTION_WORKER, OPTION_FOREGROUND, WORKER_ARGUMENTS = 4, PROVIDER_ARGUMENTS = 3 };
 
 static const struct option long_options[] = {{"config", required_argument, NULL, 'c'},
                                              {"set", required_argument, NULL, OPTION_SET},
@@ -170,6 +171,9 @@ int main(int argc, char **argv) {
     }
     if (argc == WORKER_ARGUMENTS && strcmp(argv[1], "--worker") == 0) {
         return worker_main(argv[2], argv[3]);
+    }
+    if (argc == PROVIDER_ARGUMENTS && strcmp(argv[1], "--provider") == 0) {
+        return provider_main(argv[2]);
     }
     const char **sets = (const char **)calloc((size_t)argc, sizeof *sets);
     if (sets == NULL) {

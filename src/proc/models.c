@@ -8,6 +8,8 @@
 #include <fcntl.h>
 #include <stdio.h>
 
+#define PERCENT 100.0F
+
 static bool wants_file(const struct config *c) {
     return c->model_dir[0] != '\0';
 }
@@ -35,13 +37,22 @@ bool models_open(const struct config *c, int *ret_fd, struct status *st) {
     return status_set(st, STATUS_CONFIG, "model_dir: %s; with an empty model_dir there is only hash-384", why.detail);
 }
 
+static bool add_remote(struct embed_registry *r, const struct config *c, struct status *st) {
+    bool ok = true;
+    for (size_t i = 0; ok && i < c->model_count; i++) {
+        const struct remote_settings *m = &c->models[i];
+        ok = embed_registry_add_remote(r, m->name, m->url, (float)m->dense_weight / PERCENT, st);
+    }
+    return ok;
+}
+
 bool models_init(struct embed_registry *r, const struct config *c, int fd, enum model_trust trust, struct status *st) {
     char path[CONFIG_TEXT_MAX + sizeof STATIC_MODEL_FILE];
     struct embed_registry made;
     if (!file_path(c, path, sizeof path, st) || !embed_registry_init(&made, NULL, st)) {
         return false;
     }
-    if ((wants_file(c) && !embed_registry_add_file(&made, fd, path, trust, st)) || !embed_registry_prefer(&made, c->default_model, st)) {
+    if ((wants_file(c) && !embed_registry_add_file(&made, fd, path, trust, st)) || !add_remote(&made, c, st) || !embed_registry_prefer(&made, c->default_model, st)) {
         embed_registry_fini(&made);
         return false;
     }

@@ -1,5 +1,5 @@
 /*
- * models.h - the embedding models of a configuration: what is built in, and the model file of model_dir.
+ * models.h - the embedding models of a configuration: what is built in, the model file of model_dir, and those of providers.
  *
  * The supervisor opens the file, once, and its workers inherit the descriptor: an upgrade that puts another file in its place
  * cannot give two processes of one server two models.

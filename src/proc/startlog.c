@@ -158,6 +158,14 @@ struct reembed {
     struct reembed_library library[];
 };
 
+/* Those that a provider makes come when it answers, as they did before the start (asker.h). */
+static bool waits_for_provider(struct supervisor *s, const struct uuid *id) {
+    struct library *lib = catalog_acquire(s->catalog, id);
+    bool waits = lib != NULL && library_remote_model(lib) != NULL;
+    catalog_release(s->catalog, lib);
+    return waits;
+}
+
 bool reembed_new(struct supervisor *s, const struct recovery_report *report, struct reembed **ret, struct status *st) {
     struct reembed *r = (struct reembed *)calloc(1, sizeof *r + report->library_count * sizeof r->library[0]);
     if (r == NULL) {
@@ -168,7 +176,7 @@ bool reembed_new(struct supervisor *s, const struct recovery_report *report, str
     r->line_us = r->begun_us;
     for (size_t i = 0; i < report->library_count; i++) {
         const struct recovered_library *l = &report->libraries[i];
-        if (l->vectors_pending > 0) {
+        if (l->vectors_pending > 0 && !waits_for_provider(s, &l->id)) {
             struct reembed_library *mine = &r->library[r->count++];
             mine->id = l->id;
             mine->missing = l->vectors_pending;

@@ -55,6 +55,24 @@ bool submission_of_task(const struct channel_command *command, struct submission
     return true;
 }
 
+bool submission_of_op(struct slice op, struct submission **ret, struct status *st) {
+    struct submission *s = submission_new(1);
+    uint8_t *copy = (uint8_t *)malloc(op.len + 1);
+    if (s == NULL || copy == NULL) {
+        free(copy);
+        submission_free(s);
+        return status_no_memory(st);
+    }
+    memcpy(copy, op.data, op.len);
+    s->payload = copy;
+    if (!op_decode(slice_of(copy, op.len), NULL, &s->ops[0].op, st)) {
+        submission_free(s);
+        return false;
+    }
+    *ret = s;
+    return true;
+}
+
 /* Copies floats from the frame, where they lie unaligned. False: one is not finite. */
 static bool copy_floats(struct slice bytes, float *out) {
     size_t count = bytes.len / sizeof(float);

@@ -11,8 +11,15 @@ struct submitted_op {
     uint32_t dimension;
 };
 
+/* A thread of the supervisor's own that waits for what becomes of its op; under the committer's mutex. */
+struct submission_wait {
+    bool over;
+    struct status outcome;
+};
+
 struct submission {
     struct submission *next;
+    struct submission_wait *wait; /* else NULL: the worker of the next three waits */
     uint32_t slot; /* who waits for the answer */
     uint64_t generation;
     uint64_t request;
@@ -46,6 +53,8 @@ MUST_CHECK bool submission_decode(uint8_t *payload, size_t len, uint64_t max_ops
                                   struct submission **ret, struct status *st);
 /* What a request with an Idempotency-Key becomes that begins a task: no ops, only the command and what is remembered of it. */
 MUST_CHECK bool submission_of_task(const struct channel_command *command, struct submission **ret, struct status *st);
+/* One op of the supervisor's own, of which a copy is made. */
+MUST_CHECK bool submission_of_op(struct slice op, struct submission **ret, struct status *st);
 void submission_free(struct submission *s); /* takes NULL */
 
 #endif

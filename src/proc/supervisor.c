@@ -28,6 +28,7 @@
 #include "proc/children.h"
 #include "proc/committer.h"
 #include "proc/notify.h"
+#include "proc/providers.h"
 #include "proc/snapshotter.h"
 #include "proc/startlog.h"
 #include "shm/atomics.h"
@@ -198,6 +199,7 @@ static void reload(struct run *r) {
     if (for_workers) {
         replace_workers(r);
     }
+    providers_renew(r->s.providers); /* it reads its keys anew */
     log_info("configuration reloaded%s", for_workers ? "; workers are replaced one by one" : "");
 }
 
@@ -214,6 +216,7 @@ static void reopen_log(struct run *r) {
     log_info("log reopened");
     if (r->phase == PHASE_SERVING) {
         replace_workers(r); /* they have inherited the old file */
+        providers_renew(r->s.providers);
     }
 }
 
@@ -261,6 +264,7 @@ static void take_signals(struct run *r) {
 
 static void serve_tick(struct run *r, int64_t now_us) {
     children_tend(r->s.children, now_us);
+    providers_tend(r->s.providers, now_us);
     children_watch(r->s.children, &r->s.config, now_us);
     announce(r, now_us);
     end_reload(r);

@@ -7,6 +7,8 @@
  *   one of them     is the committer: checks, reserves, logs, applies and           committer.c
  *                   publishes ops; answers
  *   embed N         makes missing vectors                                           background.c
+ *   ask N           has missing vectors made by providers                           asker.c
+ *   provider        speaks with the provider process                                providers.c
  *   link N          links chunks into the graphs                                    background.c
  *   rebuild         carries the rebuilding of an index from begin to switch         rebuild.c
  *   checkpoint      takes live checkpoints                                          checkpointer.c
@@ -28,6 +30,7 @@
  *         archiver.mutex          likewise                                                 committer, archive, snapshot, stop
  *         verifier.mutex          likewise                                                 channels, verify, stop
  *    3    background.mutex        wake-up counts                                           committer, embed, link, rebuild, stop
+ *         asker.mutex             wake-up counts, rests of models; never held with it      committer, ask, stop
  *    4    rebuilder.mutex         wake-up counts                                           channels, rebuild, main, stop
  *    5    tasks.mutex             the table of tasks and its copy in the figures           channels, rebuild, snapshot, main
  *    6    store's own             (catalog, libraries; see store/)                         all
@@ -36,6 +39,7 @@
  *    9    children.mutex          pid and generation of each slot, so that a kill          all
  *                                 cannot meet a reaped pid
  *   10    progress_mutex          the line of progress                                     recovery, main
+ *   11    providers.mutex         who waits for a provider, what is to be sent to it       channels, provider, ask, main
  *
  * Ranks are checked by lock_take (lock.h), in every build.
  * Children.mutex stands so low because the committer kills a worker that blocks it while it takes control.lock.
@@ -53,6 +57,7 @@
 #include "store/key_table.h"
 
 struct archiver;
+struct asker;
 struct audit;
 struct background;
 struct channels;
@@ -61,6 +66,7 @@ struct checkpointer;
 struct committer;
 struct exchanger;
 struct log_floor;
+struct providers;
 struct rebuilder;
 struct snapshot_record;
 struct snapshotter;
@@ -105,6 +111,8 @@ struct supervisor {
     struct channels *channels;
     struct committer *committer;
     struct background *background;
+    struct providers *providers;
+    struct asker *asker;
     struct rebuilder *rebuilder;
     struct exchanger *exchanger;
     struct snapshotter *snapshotter;

@@ -16,6 +16,7 @@
 #include "durable/snapshot_record.h"
 #include "index/distance.h"
 #include "proc/archiver.h"
+#include "proc/asker.h"
 #include "proc/background.h"
 #include "proc/channels.h"
 #include "proc/checkpointer.h"
@@ -28,6 +29,7 @@
 #include "proc/models.h"
 #include "proc/notify.h"
 #include "proc/peers.h"
+#include "proc/providers.h"
 #include "proc/rebuild.h"
 #include "proc/snapshotter.h"
 #include "proc/startlog.h"
@@ -278,7 +280,8 @@ static bool start_threads(struct run *r, struct status *st) {
            snapshot_record_open(s->snapshots_dir_fd, &s->snapshot_record, st) && archiver_new(s, &s->archiver, st) &&
            committer_new(s, r->report.last_lsn, &s->committer, st) && start_snapshotter(r, st) && verifier_new(s, &s->verifier, st) &&
            checkpointer_new(s, &r->report, &s->checkpointer, st) && background_new(s, &s->background, st) &&
-           rebuilder_new(s, &s->rebuilder, st) && exchanger_new(s, &s->exchanger, st) && channels_new(s, &s->channels, st) && reembed_new(s, &r->report, &r->reembed, st);
+           providers_new(s, &s->providers, st) && rebuilder_new(s, &s->rebuilder, st) && exchanger_new(s, &s->exchanger, st) &&
+           channels_new(s, &s->channels, st) && asker_new(s, &s->asker, st) && reembed_new(s, &r->report, &r->reembed, st);
 }
 
 /* The main socket last: who waits for a server waits for that one. */
@@ -502,11 +505,14 @@ void supervisor_tear_down(struct run *r) {
     archiver_free(s->archiver);
     snapshot_record_free(s->snapshot_record);
     checkpointer_free(s->checkpointer);
+    asker_free(s->asker);
     background_free(s->background);
     if (s->committer != NULL) {
         committer_stop(s->committer);
     }
+    providers_quit(s->providers);
     channels_free(s->channels);
+    providers_free(s->providers);
     committer_free(s->committer);
     tasks_free(s->tasks);
     children_free(s->children);

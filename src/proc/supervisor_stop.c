@@ -14,12 +14,14 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "proc/archiver.h"
+#include "proc/asker.h"
 #include "proc/background.h"
 #include "proc/checkpointer.h"
 #include "proc/children.h"
 #include "proc/committer.h"
 #include "proc/notify.h"
 #include "proc/exchanger.h"
+#include "proc/providers.h"
 #include "proc/rebuild.h"
 #include "proc/snapshotter.h"
 #include "proc/thread.h"
@@ -67,6 +69,7 @@ void supervisor_begin_drain(struct run *r) {
         close_sockets(s);
     }
     children_drain(s->children);
+    providers_stop(s->providers);
 }
 
 static bool save_all(struct run *r, struct status *st) {
@@ -116,6 +119,10 @@ void supervisor_stop_threads(struct supervisor *s) {
     }
     if (s->checkpointer != NULL) {
         checkpointer_stop(s->checkpointer);
+    }
+    if (s->asker != NULL) {
+        providers_hush(s->providers);
+        asker_stop(s->asker);
     }
     if (s->background != NULL) {
         background_stop(s->background);

@@ -488,7 +488,8 @@ static bool open_store(struct worker *w, struct status *st) {
 }
 
 static bool open_api(struct worker *w, struct status *st) {
-    worker_link_init(&w->link, HERITAGE_CHANNEL, w->control, &w->config.limits, w->config.write_deadline_ms);
+    worker_link_init(&w->link, HERITAGE_CHANNEL, w->control, &w->config.limits, w->config.write_deadline_ms,
+                     w->config.query_deadline_ms);
     struct api_host host = {.reader = w->reader,
                             .control = w->control,
                             .figures = (const struct service_figures *)control_figures(w->control),
@@ -503,6 +504,7 @@ static bool open_api(struct worker *w, struct status *st) {
                             .audits = strcmp(w->config.audit_log, AUDIT_NONE) != 0,
                             .open_metrics = w->config.open_metrics != CONFIG_OPEN_METRICS_OFF,
                             .change_keys = worker_link_change_keys,
+                            .embed = worker_link_embed,
                             .submit = worker_link_submit,
                             .recall = worker_link_recall,
                             .command = worker_link_command,

@@ -11,6 +11,8 @@
 #include "proc/worker_link.h"
 
 #include "base/clock.h"
+#include "base/utf8.h"
+#include "proc/provider_frames.h"
 #include "shm/atomics.h"
 
 #include <errno.h>
@@ -19,12 +21,16 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { US_PER_MS = 1000, READ_BYTES = 16384, FRAME_OVERHEAD = 128, KEEP_BYTES = 1048576, ANSWER_LEAST_BYTES = 1048576 };
+enum { US_PER_MS = 1000, READ_BYTES = 16384, FRAME_OVERHEAD = 128, KEEP_BYTES = 1048576, ANSWER_LEAST_BYTES = 4194304 };
+enum { TEXTS_AT_ONCE = 64, TEXTS_BYTES = 1048576, TEXT_BYTES = 3145728, ANSWER_GRACE_US = 500000 /* for the supervisor to say that the deadline has passed */ };
 
 void worker_link_init(struct worker_link *l, int fd, const struct control *control, const struct limits *limits,
-                      uint64_t deadline_ms) {
-    *l = (struct worker_link){
-        .fd = fd, .control = control, .max_bytes = channel_max_bytes(limits), .deadline_ms = (int64_t)deadline_ms};
+                      uint64_t deadline_ms, uint64_t query_ms) {
+    *l = (struct worker_link){.fd = fd,
+                              .control = control,
+                              .max_bytes = channel_max_bytes(limits),
+                              .deadline_ms = (int64_t)deadline_ms,
+                              .query_ms = (int64_t)query_ms};
 }
 
 void worker_link_begin(struct worker_link *l, int64_t waited_ms) {
@@ -139,15 +145,24 @@ static void slim(struct buf *b) {
     }
 }
 
-static bool exchange(struct worker_link *l, struct channel_frame *ret, size_t *ret_used, struct status *st) {
+static bool exchange_until(struct worker_link *l, int64_t deadline_us, struct channel_frame *ret, size_t *ret_used, struct status *st) {
+    channel_frame_end(&l->out);
+    bool ok = buf_check(&l->out, st) && send_frame(l, deadline_us, st);
+    buf_reset(&l->out);
+    slim(&l->out);
+    return ok && await_answer(l, deadline_us, ret, ret_used, st);
+}
+
+/* The deadline begins with what a request sends first. */
+static int64_t write_deadline(struct worker_link *l) {
     if (l->deadline_us == 0) {
         l->deadline_us = clock_monotonic_us() + (l->deadline_ms - l->waited_ms) * US_PER_MS;
     }
-    channel_frame_end(&l->out);
-    bool ok = buf_check(&l->out, st) && send_frame(l, l->deadline_us, st);
-    buf_reset(&l->out);
-    slim(&l->out);
-    return ok && await_answer(l, l->deadline_us, ret, ret_used, st);
+    return l->deadline_us;
+}
+
+static bool exchange(struct worker_link *l, struct channel_frame *ret, size_t *ret_used, struct status *st) {
+    return exchange_until(l, write_deadline(l), ret, ret_used, st);
 }
 
 /* The supervisor refused the frame as a whole: each op has that reason. */
@@ -381,4 +396,84 @@ bool worker_link_command(void *ctx, struct api_keyed *key, enum api_command comm
     bool ok = done ? take_results(answer.payload, key, NULL, 0, st) : take_answer(&answer, ret_task, st);
     drop_received(l, used);
     return ok;
+}
+
+/* --- providers --- */
+
+/* As many texts as one frame takes, at least one; each cut to what models can take. */
+static size_t fitting_texts(const struct slice *texts, size_t count, struct slice *ret) {
+    size_t bytes = 0;
+    size_t n = 0;
+    for (; n < count && n < TEXTS_AT_ONCE; n++) {
+        struct slice text = slice_of(texts[n].data, utf8_prefix(texts[n], TEXT_BYTES));
+        if (n > 0 && bytes + text.len > TEXTS_BYTES) {
+            break;
+        }
+        bytes += text.len;
+        ret[n] = text;
+    }
+    return n;
+}
+
+static bool take_embedded(struct slice payload, size_t count, struct buf *values, struct api_embedded *ret, struct status *st) {
+    struct provider_answer a = {0};
+    if (!provider_get_answer(payload, &a, st)) {
+        return false;
+    }
+    ret->retry_after_ms = a.retry_after_ms;
+    if (a.status.code != STATUS_OK) {
+        *st = a.status;
+        return false;
+    }
+    bool same = ret->fingerprint == 0 || (ret->fingerprint == a.fingerprint && ret->dimension == a.dimension);
+    if (a.done != count || !same) {
+        return status_set(st, STATUS_NO_EMBEDDING, "the provider exchanged its model at this moment");
+    }
+    ret->fingerprint = a.fingerprint;
+    ret->dimension = a.dimension;
+    buf_put_slice(values, a.values);
+    return buf_check(values, st);
+}
+
+/* Some of the texts. */
+static bool embed_frame(struct worker_link *l, const struct provider_ask *ask, const struct slice *texts, int64_t deadline_us, struct buf *values,
+                        struct api_embedded *ret, struct status *st) {
+    struct channel_frame answer;
+    size_t used = 0;
+    channel_frame_begin(&l->out, CHANNEL_EMBED, ++l->request);
+    provider_put_ask(&l->out, ask, texts);
+    if (!exchange_until(l, deadline_us + ANSWER_GRACE_US, &answer, &used, st)) {
+        return st->code != STATUS_BUSY ? false : status_set(st, STATUS_NO_EMBEDDING, "the provider did not answer in time");
+    }
+    bool ok = answer.kind == CHANNEL_EMBEDDED ? take_embedded(answer.payload, ask->count, values, ret, st)
+                                              : status_set(st, STATUS_INTERNAL, "the supervisor answered with a frame of kind %u", answer.kind);
+    drop_received(l, used);
+    slim(&l->in);
+    return ok;
+}
+
+bool worker_link_embed(void *ctx, const struct embedder *model, enum embed_role role, const struct slice *texts, size_t count, struct buf *values,
+                       struct api_embedded *ret, struct status *st) {
+    struct worker_link *l = (struct worker_link *)ctx;
+    struct slice some[TEXTS_AT_ONCE];
+    int64_t now_us = clock_monotonic_us();
+    /* of a write's time a third is left to the write itself */
+    int64_t patience_us = role == EMBED_QUERY ? l->query_ms * US_PER_MS : (write_deadline(l) - now_us) / 3 * 2;
+    int64_t deadline_us = now_us + patience_us;
+    *ret = (struct api_embedded){0};
+    buf_reset(values);
+    for (size_t done = 0; done < count;) {
+        size_t n = fitting_texts(texts + done, count - done, some);
+        int64_t left_us = deadline_us - clock_monotonic_us();
+        const struct provider_ask ask = {.model = model->number,
+                                         .role = (uint8_t)role,
+                                         .hurry = true,
+                                         .patience_ms = left_us > 0 ? (uint32_t)(left_us / US_PER_MS) : 0,
+                                         .count = (uint32_t)n};
+        if (!embed_frame(l, &ask, some, deadline_us, values, ret, st)) {
+            return false;
+        }
+        done += n;
+    }
+    return true;
 }

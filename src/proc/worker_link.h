@@ -9,6 +9,7 @@ struct worker_link {
     const struct control *control;
     uint64_t max_bytes;
     int64_t deadline_ms; /* for all that one request sends */
+    int64_t query_ms;    /* for a query's vector */
     int64_t waited_ms;   /* of it gone before the request came here */
     int64_t deadline_us; /* of the request under way; 0: nothing was sent yet */
     uint64_t request;    /* the number of the last frame sent */
@@ -18,7 +19,7 @@ struct worker_link {
 };
 
 void worker_link_init(struct worker_link *l, int fd, const struct control *control, const struct limits *limits,
-                      uint64_t deadline_ms);
+                      uint64_t deadline_ms, uint64_t query_ms);
 void worker_link_fini(struct worker_link *l);
 
 /* Another request, which has waited so long already. Its time here begins with what it sends first. */
@@ -28,6 +29,8 @@ void worker_link_begin(struct worker_link *l, int64_t waited_ms);
 MUST_CHECK bool worker_link_submit(void *ctx, struct api_keyed *key, const struct api_submission *ops, size_t count,
                                    struct api_op_result *results, struct status *st);
 MUST_CHECK bool worker_link_change_keys(void *ctx, struct slice credential, struct slice op, uint64_t *ret_lsn, struct status *st);
+MUST_CHECK bool worker_link_embed(void *ctx, const struct embedder *model, enum embed_role role, const struct slice *texts, size_t count,
+                                  struct buf *values, struct api_embedded *ret, struct status *st);
 MUST_CHECK bool worker_link_recall(void *ctx, struct api_keyed *key, struct status *st);
 MUST_CHECK bool worker_link_command(void *ctx, struct api_keyed *key, enum api_command command, const struct uuid *argument,
                                     struct uuid *ret_task, struct status *st);

@@ -62,7 +62,7 @@ struct embed_batch {
 };
 
 uint64_t backlog_pending_vectors(struct library *lib) {
-    return lib->model != NULL && !library_is_deleted(lib) ? load_acquire_u64(&lib->without_vector) : 0;
+    return (lib->model != NULL || lib->remote != NULL) && !library_is_deleted(lib) ? load_acquire_u64(&lib->without_vector) : 0;
 }
 
 static bool is_missing(const struct library *lib, uint32_t slot) {

@@ -11,7 +11,7 @@
 #include "store/catalog.h"
 
 /* --- vectors --- */
-/* Live chunks of the published state without a vector, whose library has a model that can be run here. */
+/* Live chunks of the published state without a vector, whose library has a model that runs here or at a provider that is configured. */
 uint64_t backlog_pending_vectors(struct library *lib);
 /* Embeds up to `batch` of them (claimed, so several threads can call it at once), writes the vectors and sets their state. Returns how many, 0: nothing
  * to claim. A failing model is an error and leaves them pending. *ret_done counts chunks. */
@@ -19,6 +19,23 @@ MUST_CHECK bool backlog_embed_some(struct library *lib, const struct embed_regis
 
 /* A vector for a chunk of the published state that has none and that nobody is embedding: in a recovery. */
 void backlog_give_vector(struct library *lib, uint32_t dimension, uint32_t slot, const float *vector);
+
+/* --- vectors that a provider makes --- */
+/* The library's model, where a provider makes its vectors and is configured; else NULL. */
+const struct embedder *library_remote_model(const struct library *lib);
+/* Chunks that wait for their vectors. Slices point into the library's arena, which must stay acquired. */
+struct wanted {
+    size_t room, count;
+    uint32_t *slots;
+    struct slice *texts;
+    struct op_vector_of *of; /* ids and hashes; the values are the caller's to fill in */
+};
+MUST_CHECK bool wanted_new(struct wanted *w, size_t room, struct status *st);
+void wanted_free(struct wanted *w);
+/* Claims up to w->room of the published ones, the oldest first, their texts together at most most_bytes (or one). count 0: there is none. */
+MUST_CHECK bool backlog_claim_wanted(struct library *lib, size_t most_bytes, struct wanted *w, struct status *st);
+/* Nothing came for those from `from` on: they can be claimed again. */
+void backlog_release_wanted(struct library *lib, struct wanted *w, size_t from);
 
 /* --- graph --- */
 struct backlog_linker; /* per thread */
