@@ -21,6 +21,8 @@ struct cli {
     const char *type, *model, *description, *language; /* library create; reembed --model */
     const char *mode, *filter;                         /* search; NULL: the server's preset, no filter */
     bool group, exact, explain;                        /* search */
+    const char *scopes[3], *expires, *data;            /* key; data: of the server on this machine */
+    int scope_count;
     bool rollback, drop;                               /* reembed */
     struct restore_options restore;                    /* restore; its logs are logs below */
     const char *logs[CLI_LOGS_MAX];
@@ -38,6 +40,8 @@ int command_search(struct cli *cli);
 int command_status(struct cli *cli);
 int command_snapshot(struct cli *cli);
 int command_reembed(struct cli *cli);
+/* With cli->data offline. */
+int command_key(struct cli *cli);
 /* Offline: works on a stopped server's data directory, cli->client is NULL. Returns 0 sound, 1 faults, 2 it could not check. */
 int command_check(struct cli *cli);
 /* Offline, too: makes a data directory's state from an archive and log segments. */

@@ -26,6 +26,9 @@ static const char help[] =
     "  quire status\n"
     "  quire snapshot [create [--wait]|list]\n"
     "  quire reembed LIBRARY [--model MODEL | --rollback | --drop] [--wait]\n"
+    "  quire key create NAME --scope read|write|admin... [--library LIBRARY] [--expires TIME] [--data DIRECTORY]\n"
+    "  quire key list\n"
+    "  quire key revoke ID\n"
     "  quire check DATA_DIRECTORY\n"
     "  quire restore SOURCE --into DIRECTORY [--log DIRECTORY]... [--to-time TIME | --to-lsn N] [--library LIBRARY [--as NAME]] [--max-bytes N]\n"
     "  quire restore --undo --into DIRECTORY\n"
@@ -40,6 +43,8 @@ static const char help[] =
     "each hit came to its place.\n"
     "reembed gives a library another model, or its own anew, while it serves; --rollback brings the one before back while it is kept, --drop ends\n"
     "that, or gives up what is under way; --wait waits until it is done.\n"
+    "key makes, lists and revokes API keys. The secret is printed once. With --data, the data directory of a server on this machine, running or\n"
+    "stopped, create needs no key: that is how the first one is made, by the server's user or root.\n"
     "check reads a stopped server's data directory and says whether log, snapshots, rows, graphs, postings and columns are "
     "sound; it "
     "exits with\n"
@@ -82,7 +87,10 @@ enum {
     OPTION_UNDO,
     OPTION_WAIT,
     OPTION_ROLLBACK,
-    OPTION_DROP
+    OPTION_DROP,
+    OPTION_SCOPE,
+    OPTION_EXPIRES,
+    OPTION_DATA
 };
 
 static const struct option options[] = {{"json", no_argument, NULL, OPTION_JSON},
@@ -113,6 +121,9 @@ static const struct option options[] = {{"json", no_argument, NULL, OPTION_JSON}
                                         {"wait", no_argument, NULL, OPTION_WAIT},
                                         {"rollback", no_argument, NULL, OPTION_ROLLBACK},
                                         {"drop", no_argument, NULL, OPTION_DROP},
+                                        {"scope", required_argument, NULL, OPTION_SCOPE},
+                                        {"expires", required_argument, NULL, OPTION_EXPIRES},
+                                        {"data", required_argument, NULL, OPTION_DATA},
                                         {"version", no_argument, NULL, 'V'},
                                         {"help", no_argument, NULL, 'h'},
                                         {NULL, 0, NULL, 0}};
@@ -128,6 +139,7 @@ static const struct {
                 {"status", command_status, false},
                 {"snapshot", command_snapshot, false},
                 {"reembed", command_reembed, false},
+                {"key", command_key, false},
                 {"check", command_check, true},
                 {"restore", command_restore, true},
                 {NULL, NULL, false}};
@@ -254,6 +266,17 @@ static int parse(struct cli *cli, int argc, char **argv) {
         case OPTION_EXPLAIN:
             cli->explain = true;
             break;
+        case OPTION_SCOPE:
+            if (cli->scope_count == 3)
+                return cli_usage("key create NAME --scope read|write|admin..., each once");
+            cli->scopes[cli->scope_count++] = optarg;
+            break;
+        case OPTION_EXPIRES:
+            cli->expires = optarg;
+            break;
+        case OPTION_DATA:
+            cli->data = optarg;
+            break;
         case OPTION_JOBS:
             if ((cli->jobs = positive(optarg)) < 0)
                 return cli_usage("import ... --jobs N, N at least 1");
@@ -294,7 +317,7 @@ int main(int argc, char **argv) {
     for (size_t i = 0; commands[i].name != NULL; i++) {
         if (strcmp(commands[i].name, name) != 0)
             continue;
-        rc = commands[i].offline ? commands[i].run(&cli) : run_online(&cli, commands[i].run);
+        rc = commands[i].offline || (cli.data != NULL && commands[i].run == command_key) ? commands[i].run(&cli) : run_online(&cli, commands[i].run);
         if (fflush(stdout) != 0)
             return EX_IOERR;
         return rc;

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "durable/waiting_key.h"
 #include "index/distance.h"
 #include "proc/background.h"
 #include "proc/children.h"
@@ -131,8 +132,8 @@ void startlog_restored(const struct supervisor *s, const struct recovery_report 
     log_info("%llu document%s with %llu chunk%s, %llu embedding%s kept, %llu to be regenerated, LSN %llu",
              (unsigned long long)documents, plural(documents), (unsigned long long)chunks, plural(chunks),
              (unsigned long long)kept, plural(kept), (unsigned long long)pending, (unsigned long long)report->last_lsn);
-    if (s->config.auth != CONFIG_AUTH_OFF && !s->config.has_admin_key && key_table_count(s->keys) == 0) {
-        log_warn("auth = on, and there is no key: nothing opens anything yet. admin_key_file names the first one (docs/security.md)");
+    if (s->config.auth != CONFIG_AUTH_OFF && !s->config.has_admin_key && key_table_count(s->keys) == 0 && !waiting_key_is_there(s->data_dir_fd)) {
+        log_warn("auth = on, and there is no key: nothing opens anything yet. `quire key create NAME --scope admin --data %s` on this machine makes one", s->config.data_dir);
     }
 }
 

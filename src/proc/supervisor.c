@@ -21,6 +21,7 @@
 #include "proc/supervisor_internal.h"
 
 #include "proc/audit.h"
+#include "proc/newkey.h"
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -149,6 +150,7 @@ static void look_around(struct run *r, int64_t now_us) {
     }
     r->looked_us = now_us;
     look_at_backlog(s);
+    newkey_look(s);
     for (uint32_t i = 0; i < RWLOCK_MAX_READERS; i++) {
         dead += load_relaxed_u64(&s->control->lock.reader[i].recovered);
     }

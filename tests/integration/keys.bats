@@ -198,6 +198,36 @@ line() {
     [ "$(grep '^quire_auth_failures_total' <<<"$body" | cut -d' ' -f2)" -ge 400 ]
 }
 
+@test "quire key: the first one on the machine itself, the others through the interface" {
+    local quire=${QUIRE_BUILD_DIR:-$root}/src/quire first
+    export QUIRE_URL=$url QUIRE_CACERT=$instance/tls/cert.pem
+    first=$("$quire" key create "on the machine" --scope admin --data "$instance/data" 2>/dev/null)
+    [ ! -e "$instance/data/key.new" ]
+    as "$first" GET /v1/keys
+    expect 200
+    secret=$(QUIRE_KEY=$first "$quire" key create "another" --scope read --scope write --expires 2099-01-01T00:00:00Z 2>/dev/null)
+    as "$secret" GET /v1/libraries
+    expect 200
+    id=$(QUIRE_KEY=$first "$quire" key list | grep ' another$' | cut -d' ' -f1)
+    QUIRE_KEY=$first "$quire" key revoke "$id"
+    as "$secret" GET /v1/libraries
+    expect 401 AuthenticationError
+    # While it is stopped: taken at the next start.
+    stop_instance
+    secret=$("$quire" key create "stopped" --scope read --data "$instance/data" 2>/dev/null)
+    [ -e "$instance/data/key.new" ]
+    run ! "$quire" key create "second" --scope read --data "$instance/data"
+    start_instance
+    taken() { [ ! -e "$instance/data/key.new" ]; }
+    until_true 10 taken
+    as "$secret" GET /v1/libraries
+    expect 200
+    # One that others could have written is not taken.
+    printf 'no key' >"$instance/data/key.new"
+    until_true 10 taken
+    grep -q 'is not taken' "$instance/logs/quired.log"
+}
+
 # A server of its own on what is restored: the key opens it where all was restored.
 started_on_restored() {
     local was=$instance expected=200

@@ -1,0 +1,193 @@
+/* key.c - quire key create | list | revoke; with --data without a server: on the machine itself, for who may write in its data directory. */
+#include "cli/cli.h"
+
+#include "base/clock.h"
+#include "base/hash.h"
+#include "base/io.h"
+#include "base/json_out.h"
+#include "base/secret.h"
+#include "durable/waiting_key.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+enum { TRIES = 50, PAUSE_MS = 200 };
+static const char form[] = "key create NAME --scope read|write|admin... [--library LIBRARY] [--expires TIME] [--data DIRECTORY]";
+
+static bool scope_bit(const char *word, uint8_t *ret) {
+    static const char *const words[] = {"read", "write", "admin"};
+    for (unsigned i = 0; i < sizeof words / sizeof words[0]; i++) {
+        if (strcmp(word, words[i]) == 0) {
+            *ret = (uint8_t)(1U << i); /* enum key_scope */
+            return true;
+        }
+    }
+    return false;
+}
+
+static void print_secret(const char *id, const char *secret) {
+    fprintf(stderr, "made key %s; its secret is shown here and never again:\n", id);
+    printf("%s\n", secret);
+}
+
+/* --- on the machine itself --------------------------------------------------------------------------------------------- */
+
+/* A running server takes it within a second or so; one that is stopped, at its next start. */
+static void wait_for_server(int dir_fd) {
+    struct status st;
+    int lock = -1;
+    bool running = io_open_at(dir_fd, "LOCK", O_RDONLY | O_NOFOLLOW, 0, &lock, &st) && flock(lock, LOCK_SH | LOCK_NB) != 0;
+    io_close(&lock);
+    for (int i = 0; running && i < TRIES && waiting_key_is_there(dir_fd); i++) {
+        client_pause_ms(PAUSE_MS);
+    }
+    if (waiting_key_is_there(dir_fd)) {
+        fputs("quire: the server will take the key at its next start\n", stderr);
+    }
+}
+
+static bool make_here(const struct cli *cli, uint8_t scopes, int64_t expires_at, struct status *st) {
+    struct op_key key = {.created_at = clock_wall_us(), .expires_at = expires_at, .scopes = scopes, .all = true, .name = slice_str(cli->argv[1])};
+    char secret[SECRET_TEXT + 1], id[UUID_TEXT + 1];
+    int fd = -1;
+    uuid_make(&key.id);
+    uuid_format(&key.id, id);
+    if (key.name.len == 0 || key.name.len > KEY_NAME_MAX) {
+        return status_set(st, STATUS_INVALID, "the name of a key has 1 to %d bytes", KEY_NAME_MAX);
+    }
+    if (!secret_make(secret, st) || !io_open_at(AT_FDCWD, cli->data, O_RDONLY | O_DIRECTORY, 0, &fd, st)) {
+        return false;
+    }
+    sha256(secret, SECRET_TEXT, key.digest);
+    bool ok = waiting_key_leave(fd, &key, st);
+    if (ok) {
+        wait_for_server(fd);
+        print_secret(id, secret);
+    }
+    secret_wipe(secret, sizeof secret);
+    io_close(&fd);
+    return ok;
+}
+
+/* --- through the interface --------------------------------------------------------------------------------------------- */
+
+static bool put_body(struct cli *cli, uint8_t scopes, struct buf *body, struct status *st) {
+    static const char *const words[] = {"read", "write", "admin"};
+    char library[64];
+    struct json_out j = json_out_to(body);
+    json_begin_object(&j);
+    json_member_cstring(&j, "name", cli->argv[1]);
+    json_key(&j, "scopes");
+    json_begin_array(&j);
+    for (unsigned i = 0; i < sizeof words / sizeof words[0]; i++) {
+        if ((scopes & 1U << i) != 0)
+            json_cstring(&j, words[i]);
+    }
+    json_end_array(&j);
+    if (cli->restore.library != NULL) {
+        if (!cli_find_library(cli, cli->restore.library, library, st))
+            return false;
+        json_key(&j, "libraries");
+        json_begin_array(&j);
+        json_cstring(&j, library);
+        json_end_array(&j);
+    }
+    if (cli->expires != NULL)
+        json_member_cstring(&j, "expires_at", cli->expires);
+    json_end_object(&j);
+    return buf_check(body, st);
+}
+
+static bool make_there(struct cli *cli, uint8_t scopes, struct status *st) {
+    struct buf body = {0};
+    struct client_reply reply;
+    /* Not again: should the reply be lost, the key may be there, and its secret is not. */
+    bool ok = put_body(cli, scopes, &body, st) && client_call(cli->client, "POST", "/v1/keys", buf_slice(&body), false, &reply, st);
+    buf_fini(&body);
+    if (!ok)
+        return false;
+    if (cli->json)
+        cli_print_json(reply.json);
+    else
+        print_secret(member_text(reply.json, "id"), member_text(reply.json, "secret"));
+    client_reply_fini(&reply);
+    return true;
+}
+
+static int create(struct cli *cli) {
+    struct status st = {0};
+    int64_t expires_at = 0;
+    uint8_t scopes = 0;
+    for (int i = 0; i < cli->scope_count; i++) {
+        uint8_t bit = 0;
+        if (!scope_bit(cli->scopes[i], &bit))
+            return cli_usage(form);
+        scopes |= bit;
+    }
+    bool bad_time = cli->expires != NULL && !rfc3339_parse(slice_str(cli->expires), &expires_at);
+    if (cli->argc != 2 || scopes == 0 || bad_time || (cli->data != NULL && cli->restore.library != NULL))
+        return cli_usage(form);
+    return (cli->data != NULL ? make_here(cli, scopes, expires_at, &st) : make_there(cli, scopes, &st)) ? EX_OK : cli_fail(&st);
+}
+
+static void print_key(struct json_object *key) {
+    struct json_object *scopes = member(key, "scopes");
+    struct json_object *libraries = member(key, "libraries");
+    printf("%-36s  ", member_text(key, "id"));
+    for (size_t i = 0; i < json_object_array_length(scopes); i++)
+        printf("%s%s", i > 0 ? "," : "", json_object_get_string(json_object_array_get_idx(scopes, i)));
+    if (libraries != NULL)
+        printf(" (%zu libraries)", json_object_array_length(libraries));
+    printf("  used %s  expires %s  ", member_text(key, "last_used_at")[0] != '\0' ? member_text(key, "last_used_at") : "never",
+           member_text(key, "expires_at")[0] != '\0' ? member_text(key, "expires_at") : "never");
+    cli_print_clean(stdout, member_text(key, "name"), 4096);
+    putchar('\n');
+}
+
+static int list(struct cli *cli) {
+    struct status st = {0};
+    struct client_reply reply;
+    if (cli->argc != 1)
+        return cli_usage("key list");
+    if (!client_call(cli->client, "GET", "/v1/keys", slice_of(NULL, 0), true, &reply, &st))
+        return cli_fail(&st);
+    if (cli->json)
+        cli_print_json(reply.json);
+    for (size_t i = 0; !cli->json && i < json_object_array_length(reply.json); i++)
+        print_key(json_object_array_get_idx(reply.json, i));
+    client_reply_fini(&reply);
+    return EX_OK;
+}
+
+static int revoke_key(struct cli *cli) {
+    struct status st = {0};
+    struct client_reply reply;
+    struct buf path = {0};
+    if (cli->argc != 2)
+        return cli_usage("key revoke ID");
+    buf_put_str(&path, "/v1/keys/");
+    client_escape(&path, slice_str(cli->argv[1]));
+    buf_put_u8(&path, 0);
+    bool ok = buf_check(&path, &st) && client_call(cli->client, "DELETE", (const char *)path.data, slice_of(NULL, 0), true, &reply, &st);
+    buf_fini(&path);
+    if (!ok)
+        return cli_fail(&st);
+    client_reply_fini(&reply);
+    if (!cli->json)
+        printf("revoked key %s\n", cli->argv[1]);
+    return EX_OK;
+}
+
+int command_key(struct cli *cli) {
+    const char *what = cli->argc > 0 ? cli->argv[0] : "";
+    if (strcmp(what, "create") == 0)
+        return create(cli);
+    if (strcmp(what, "list") == 0 && cli->data == NULL)
+        return list(cli);
+    if (strcmp(what, "revoke") == 0 && cli->data == NULL)
+        return revoke_key(cli);
+    return cli_usage("key create|list|revoke ...");
+}
