@@ -406,20 +406,20 @@ bool library_side_fits(struct library *lib, uint32_t dimension, struct status *s
 
 static bool make_target(struct mirror *m, const struct library_definition *d, const char *suffix, struct status *st) {
     struct op op;
+    uint32_t number = 0;
     buf_reset(&m->bytes);
     op_encode_library(&m->bytes, OP_LIBRARY_CREATE, &m->source->id, d);
-    if (!buf_check(&m->bytes, st) || !op_decode(buf_slice(&m->bytes), NULL, &op, st)) {
+    if (!buf_check(&m->bytes, st) || !op_decode(buf_slice(&m->bytes), NULL, &op, st) ||
+        !arena_free_directory(m->catalog->options.vectors_dir_fd, &m->source->id, &number, st)) {
         return false;
     }
     struct library *lib = library_new(m->catalog, &m->source->id);
     if (lib == NULL) {
         return status_no_memory(st);
     }
-    m->target = lib;
+    m->target = lib; /* with a name of its own from here on: whatever fails takes it away */
     lib->texts = m->texts;
-    if (!arena_free_directory(m->catalog->options.vectors_dir_fd, &lib->id, &lib->view.directory, st)) {
-        return false;
-    }
+    lib->view.directory = number;
     arena_directory_name(&lib->id, lib->view.directory, lib->directory);
     size_t len = strlen(lib->directory);
     (void)snprintf(lib->directory + len, sizeof lib->directory - len, "%s", suffix);

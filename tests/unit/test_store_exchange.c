@@ -4,10 +4,12 @@
  */
 #include "store/exchange.h"
 
+#include "base/io.h"
 #include "store/backlog.h"
 #include "store/mirror.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <setjmp.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -515,6 +517,31 @@ static void test_deleted_meanwhile(void **state) {
     buf_fini(&op);
 }
 
+static int fail_listing(enum io_call call, const char *path, void *ctx) {
+    (void)path;
+    (void)ctx;
+    return call == IO_LIST ? EIO : 0;
+}
+
+/* A side that cannot even be given a name takes nothing with it. */
+static void test_no_name_for_a_side(void **state) {
+    struct fixture *f = (struct fixture *)*state;
+    uint64_t random = 18;
+    struct model_exchange *x = NULL;
+    struct status st = {0};
+    create_both(f);
+    commits(f, &random, 50);
+    step(f, EXCHANGE_BUILDING, "second");
+    struct library *lib = acquire(f);
+    io_set_fault(fail_listing, NULL);
+    assert_false(exchange_new(f->catalog, lib, false, &x, &st));
+    io_set_fault(NULL, NULL);
+    assert_int_equal(st.code, STATUS_IO);
+    assert_int_equal(directories(f), 2);
+    catalog_release(f->catalog, lib);
+    assert_same(f, false);
+}
+
 /* Models that find the same agree wholly; such as have nothing in common hardly. */
 static void test_overlap(void **state) {
     struct fixture *f = (struct fixture *)*state;
@@ -548,6 +575,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_replay, set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(test_what_is_refused, set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(test_deleted_meanwhile, set_up, fixture_tear_down),
+        cmocka_unit_test_setup_teardown(test_no_name_for_a_side, set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(test_overlap, set_up, fixture_tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
