@@ -2,6 +2,7 @@
 #include "failing.h"
 
 #include <stdio.h>
+#include <string.h>
 
 enum { BATCH_STEPS = 9, BATCHES = 8, BETWEEN = 2 };
 
@@ -11,6 +12,7 @@ const char *const failing_deed_names[DEEDS] = {
     [DEED_SNAPSHOT] = "a snapshot",
     [DEED_COMPACT] = "a compaction",
     [DEED_REBUILD] = "a rebuild",
+    [DEED_EXCHANGE] = "an exchange of a model",
     [DEED_BACKGROUND] = "vectors and links",
     [DEED_STOP] = "a stop",
     [DEED_START_LIVE] = "a start from a live checkpoint",
@@ -75,6 +77,9 @@ static bool perform(struct server *s, enum failing_deed deed, struct status *st)
     case DEED_REBUILD:
         s->steps_between = BETWEEN;
         return server_rebuild(s, &id, st);
+    case DEED_EXCHANGE:
+        s->steps_between = BETWEEN;
+        return server_exchange(s, st);
     case DEED_BACKGROUND:
         return server_embed(s, st) && server_link(s, st);
     case DEED_STOP:
@@ -127,9 +132,10 @@ static bool judge_running(struct campaign *c, struct server *s, enum failing_dee
     return s->catalog == NULL || (holds_acknowledged(c, s) && heals(c, s, deed, outcome) && (s->catalog == NULL || holds_acknowledged(c, s)));
 }
 
-/* Whatever fails, there is a checkpoint whose files are all there. */
+/* Whatever fails, there is a checkpoint whose files are all there; but what it has of a library whose model was exchanged since is of no use. */
 static bool goes_on_with_all(struct campaign *c, const struct server *s, enum failing_deed deed) {
-    if (is_start(deed) || s->report.rebuilt == 0) {
+    bool exchanged = deed == DEED_EXCHANGE && strstr(s->report.why_not_checkpoint, "its model was exchanged") != NULL;
+    if (is_start(deed) || s->report.rebuilt == 0 || exchanged) {
         return true;
     }
     campaign_fault(c, CAMPAIGN_WRONG, "a library had to be made anew: %s", s->report.why_not_checkpoint);

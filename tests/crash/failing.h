@@ -20,6 +20,7 @@ enum failing_deed {
     DEED_SNAPSHOT, /* one that rests on another */
     DEED_COMPACT,
     DEED_REBUILD,
+    DEED_EXCHANGE, /* of a model, there and back */
     DEED_BACKGROUND, /* missing vectors, links */
     DEED_STOP,
     DEED_START_LIVE,

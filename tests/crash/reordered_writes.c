@@ -97,6 +97,13 @@ static bool act_rebuild(struct history *h, struct server *s, struct status *st) 
     return ok;
 }
 
+static bool act_exchange(struct history *h, struct server *s, struct status *st) {
+    s->steps_between = below(h, 2);
+    bool ok = server_exchange(s, st);
+    s->steps_between = 0;
+    return ok;
+}
+
 static bool act_background(struct history *h, struct server *s, struct status *st) {
     return (below(h, 2) == 0 || server_embed(s, st)) && server_link(s, st);
 }
@@ -110,7 +117,8 @@ typedef bool (*action_fn)(struct history *h, struct server *s, struct status *st
 
 static action_fn draw_action(struct history *h) {
     static const action_fn actions[] = {act_batches, act_batches, act_batches,    act_batches, act_batches,    act_live,
-                                        act_live,    act_live,    act_background, act_snapshot, act_compact, act_rebuild, act_stop};
+                                        act_live,    act_live,    act_background, act_snapshot, act_compact, act_rebuild, act_exchange,
+                                        act_stop};
     return actions[below(h, sizeof actions / sizeof actions[0])];
 }
 

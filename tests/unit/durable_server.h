@@ -9,6 +9,7 @@
 #include "store_fixture.h"
 
 #include "durable/recovery.h"
+#include "store/exchange.h"
 #include "store/op_group.h"
 
 enum { SCRIPT_MAX = 400, LSN_MAX = 1024, SERVER_BATCH_MAX = 16 };
@@ -74,6 +75,16 @@ bool server_link(struct server *s, struct status *st);
 bool server_compact(struct server *s, const struct uuid *library, struct status *st);
 /* Builds a library's graph anew beside the one that serves, with steps between, and switches. */
 bool server_rebuild(struct server *s, const struct uuid *library, struct status *st);
+/* An exchange of the model of the largest library that has "test" (or "twin"), there and back; goes on with one that is under way. durable_server_exchange.c, which
+ * has its parts, too. */
+bool server_exchange(struct server *s, struct status *st);
+bool server_exchange_find(struct server *s, struct library **ret, struct status *st); /* acquired; NULL: there is none */
+bool server_exchange_step(struct server *s, struct library *lib, uint32_t state, struct status *st); /* that does not switch */
+bool server_exchange_background(struct server *s, struct status *st);
+bool server_exchange_begin(struct server *s, struct library *lib, struct model_exchange **ret, struct status *st);
+bool server_exchange_fill(struct server *s, struct model_exchange *x, struct status *st);
+bool server_exchange_switch(struct server *s, struct model_exchange *x, struct library **lib, bool *ret_goes_on, struct status *st);
+void server_exchange_drop(struct model_exchange *x, bool keep_files); /* takes NULL */
 /* Closes everything and leaves the files as they are, like a kill. */
 void server_crash(struct server *s);
 /* LOG_CLOSE and a checkpoint, then as above. */
