@@ -4,6 +4,7 @@
 INSTANCE is the directory of scripts/serve. Prints what went wrong and exits 1, or exits 0.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -227,7 +228,8 @@ def worker_killed():
             if sent_again < 4 and len(acknowledged) >= (sent_again + 1) * 1000:
                 sent_again += 1
                 for pid in workers():
-                    os.kill(pid, signal.SIGKILL)
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
         if summary is not None:
             check(summary["complete"] and summary["failed"] == 0, summary)
             break
