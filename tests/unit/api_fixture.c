@@ -197,6 +197,7 @@ void server_start(struct server *s) {
     assert_true(embed_registry_init(&s->models, "hash-384", &st));
     assert_true(control_create(FIXTURE_WORKERS, sizeof(struct library_view), FIXTURE_LIBRARIES, sizeof(struct service_figures),
                                &s->control_fd, &s->control, &st));
+    places_init(&s->control->awaiting, 1);
     s->figures = (struct service_figures *)control_figures(s->control);
     s->figures->started_at = clock_wall_us();
     s->figures->started_us = clock_monotonic_us();
