@@ -32,7 +32,7 @@ enum {
     TEXT_BYTES = 3145728,     /* of one text; models take less */
     FIRST_PAUSE_MS = 200,
     LONGEST_PAUSE_MS = 60000,
-    LOOK_US = 5000000,        /* a library whose model was not known may be known by now */
+    LOOK_US = 1000000,        /* a library whose model was not known may be known by now */
     GRACE_US = 5000000        /* beyond the provider's own deadline */
 };
 
