@@ -110,7 +110,7 @@ static bool make_side(struct model_exchange *x, struct catalog *c, struct librar
         return false;
     }
     struct library *side = x->m.target;
-    side->side = true;
+    store_relaxed_u32(&side->side, 1);
     if (side->model == NULL && !side->brings_vectors && e.fingerprint != 0) {
         library_pin(side, e.fingerprint); /* of a provider: what is missing it makes when this one serves again */
     }
@@ -390,7 +390,7 @@ struct library *exchange_switch(struct model_exchange *x, uint64_t lsn, bool *re
     to->view.live = 1;
     to->view.lsn = lsn;
     to->view.arena_generation = ++c->next_arena_generation;
-    to->side = false;
+    store_relaxed_u32(&to->side, 0);
     from->keep_files = c->options.keep_replaced;
     *ret_goes_on = x->update.as.definition.exchange.state == EXCHANGE_KEPT;
     catalog_exchange(c, from, to, *ret_goes_on);
@@ -398,7 +398,7 @@ struct library *exchange_switch(struct model_exchange *x, uint64_t lsn, bool *re
     to->refs++; /* the caller's */
     (void)pthread_mutex_unlock(&c->mutex);
     if (*ret_goes_on) {
-        from->side = true;
+        store_relaxed_u32(&from->side, 1);
         x->state = EXCHANGE_KEPT;
         mirror_invert(m);
     } else {

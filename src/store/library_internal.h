@@ -92,8 +92,8 @@ struct library {
     bool brings_vectors;          /* embedding_model "none" */
     uint32_t code_bits;           /* of the graph's codes: 0, 4, 8 */
     const char *language;         /* of its texts, as analyzers know it */
-    bool side;                    /* made with another model than the library that it stands beside (exchange.h): embedders work on it, too */
 
+    uint32_t side; /* 1: of another model than the library that it stands beside (exchange.h), embedders work on it, too; atomic. written by: its thread, the committer; read by: embedders */
     uint32_t exchange_state; /* enum exchange_state of its definition; atomic. written by: the committer; read by: anyone */
 
     pthread_mutex_t published_mutex;
