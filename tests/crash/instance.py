@@ -63,6 +63,7 @@ class Instance:
         self.process = None
         self.port = self.url = self.context = None
         self.user = None  # a bare one runs as this user (a number), where this process may do that
+        self.rate = None  # requests a second that nginx takes from one address, as installed; None: any number
         self.data = os.path.join(self.dir, "data")
         self.socket = os.path.join(self.dir, "run", "quired.sock")
 
@@ -105,6 +106,8 @@ class Instance:
         arguments = [SERVE, self.dir, "start"]
         for s in self.settings:
             arguments += ["--set", s]
+        if self.rate is not None:
+            arguments += ["--rate", str(self.rate)]
         done = subprocess.run(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ, **(environment or {})))
         if done.returncode != 0:
             raise StartFailed(done.returncode, done.stderr)
@@ -184,11 +187,13 @@ class Instance:
 
 class Client:
     """A request gives (status, object), status None where no reply came; the reply's headers stay in `headers`, names in lower case. Over HTTPS one
-    kept-open connection; over FastCGI one each, as nginx does."""
+    kept-open connection, where `source` is given from that address; over FastCGI one each, as nginx does. `secret`: of the API key, where keys are on."""
 
-    def __init__(self, instance, timeout=30):
+    def __init__(self, instance, timeout=30, source=None, secret=None):
         self.instance = instance
         self.timeout = timeout
+        self.source = source and (source, 0)
+        self.secret = secret
         self.connection = None
         self.headers = {}
         self.seen = {}  # status -> the first request that got it, with its reply
@@ -226,10 +231,13 @@ class Client:
 
     def over_https(self, method, path, data, key):
         if self.connection is None:
-            self.connection = http.client.HTTPSConnection("127.0.0.1", self.instance.port, context=self.instance.context, timeout=self.timeout)
+            self.connection = http.client.HTTPSConnection("127.0.0.1", self.instance.port, context=self.instance.context, timeout=self.timeout,
+                                                          source_address=self.source)
         headers = {"Content-Type": "application/json"} if data is not None else {}
         if key is not None:
             headers["Idempotency-Key"] = key
+        if self.secret is not None:
+            headers["X-Api-Key"] = self.secret
         self.connection.request(method, path, data, headers)
         reply = self.connection.getresponse()
         content = reply.read()
@@ -238,6 +246,8 @@ class Client:
 
     def over_fcgi(self, method, path, data, key):
         headers = {} if key is None else {"HTTP_IDEMPOTENCY_KEY": key}
+        if self.secret is not None:
+            headers["HTTP_X_API_KEY"] = self.secret
         reply = fcgi_client.request(self.instance.socket, method, path, data, headers, timeout=self.timeout)
         self.headers = reply.headers
         return reply.status, reply.body

@@ -1,5 +1,6 @@
 """Searches for texts that are known to be there: the right chunk must come first."""
 
+import multiprocessing
 import random
 import threading
 import time
@@ -7,9 +8,9 @@ import time
 from instance import Client, sentence
 
 
-def known_texts(instance, name, count, rng):
+def known_texts(instance, name, count, rng, client=None):
     """A library of its own with that many documents; returns (library, [(id, text)])."""
-    client = Client(instance)
+    client = client or Client(instance)
     library = client.library(name)
     known = [("k%d" % i, sentence(rng, 14) + " %d" % i) for i in range(count)]
     for begin in range(0, count, 100):
@@ -22,8 +23,11 @@ def known_texts(instance, name, count, rng):
 
 
 class Searcher(threading.Thread):
-    def __init__(self, instance, library, known, seed):
+    """One search after the other, with a pause between; `source` is the address it comes from."""
+
+    def __init__(self, instance, library, known, seed, source=None, pause_s=0):
         super().__init__(daemon=True)
+        self.source, self.pause_s = source, pause_s
         self.instance, self.library, self.known = instance, library, known
         self.rng = random.Random(seed)
         self.stopping = threading.Event()
@@ -33,8 +37,8 @@ class Searcher(threading.Thread):
         self.wrong = []
 
     def run(self):
-        client = Client(self.instance)
-        while not self.stopping.is_set():
+        client = Client(self.instance, source=self.source)
+        while not self.stopping.wait(self.pause_s):
             self.search(client)
         client.close()
 
@@ -53,3 +57,31 @@ class Searcher(threading.Thread):
             best = reply["results"][0] if reply["results"] else None
             if best is None or best["chunk"]["text"] != text or best["distance"] > 1e-3:
                 self.wrong.append("search for %s found %s" % (id, best and (best["document_id"], best["distance"])))
+
+
+def measure(searchers, seconds):
+    """Lets them search for so long, in a process of its own, so that the threads of this one do not hold them up. (how long each took, the longest last; what was wrong)"""
+    ours, theirs = multiprocessing.Pipe(duplex=False)
+    process = multiprocessing.get_context("fork").Process(target=search_for, args=(searchers, seconds, theirs))
+    process.start()
+    theirs.close()
+    found = ours.recv()
+    process.join()
+    return found
+
+
+def search_for(searchers, seconds, pipe):
+    for t in searchers:
+        t.start()
+    time.sleep(seconds)
+    for t in searchers:
+        t.stopping.set()
+    for t in searchers:
+        t.join()
+    pipe.send((sorted(x for t in searchers for x in t.times), [x for t in searchers for x in t.failures + t.wrong]))
+    pipe.close()
+
+
+def p99(times):
+    """Of sorted ones."""
+    return times[len(times) * 99 // 100]

@@ -9,7 +9,6 @@ done. One that says it was not done is not there in the end. p99 of searches in 
 disk, many write to a slow one. That the last is at most 1.2 times the first is what the design is for; a timing decides nothing here.
 """
 
-import multiprocessing
 import os
 import sys
 import time
@@ -17,7 +16,7 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from instance import Client, Instance, Oracle, Writer  # noqa: E402
 from report import Campaign  # noqa: E402
-from searching import Searcher, known_texts  # noqa: E402
+from searching import Searcher, known_texts, measure, p99  # noqa: E402
 
 SYNC_S = 2.0
 SETTLE_S = 60
@@ -49,20 +48,6 @@ class Patient(Writer):
                 self.oracle.refused(id, value)
 
 
-def searching(instance, library, known, seed, seconds, pipe):
-    """In a process of its own, so that the writers' threads do not hold it up. Gives times, and what was wrong."""
-    threads = [Searcher(instance, library, known, seed + i) for i in range(SEARCHERS)]
-    for t in threads:
-        t.start()
-    time.sleep(seconds)
-    for t in threads:
-        t.stopping.set()
-    for t in threads:
-        t.join()
-    pipe.send((sorted(x for t in threads for x in t.times), [x for t in threads for x in t.failures + t.wrong]))
-    pipe.close()
-
-
 class Bench:
     def __init__(self, campaign, instance):
         self.campaign, self.instance = campaign, instance
@@ -70,13 +55,8 @@ class Bench:
         self.p99 = {}
 
     def measure(self, state, seconds):
-        ours, theirs = multiprocessing.Pipe(duplex=False)
-        process = multiprocessing.get_context("fork").Process(
-            target=searching, args=(self.instance, self.fixed, self.known, self.campaign.rng.randrange(10**9), seconds, theirs))
-        process.start()
-        theirs.close()
-        times, faults = ours.recv()
-        process.join()
+        searchers = [Searcher(self.instance, self.fixed, self.known, self.campaign.rng.random()) for _ in range(SEARCHERS)]
+        times, faults = measure(searchers, seconds)
         for text in faults:
             self.campaign.wrong("%s: %s" % (state, text))
         if not times:
@@ -84,7 +64,7 @@ class Bench:
             return
         if times[-1] >= SYNC_S:
             self.campaign.wrong("%s: a search took %.0f ms" % (state, 1000 * times[-1]))
-        self.p99.setdefault(state, []).append(times[len(times) * 99 // 100])
+        self.p99.setdefault(state, []).append(p99(times))
 
     def median(self, state):
         found = sorted(self.p99.get(state, [0.0]))

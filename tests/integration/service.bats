@@ -205,9 +205,9 @@ teardown() { remove_instance; }
 @test "a slow client does not hold a worker" {
     start_instance --set workers=1
     # Connections that send half a request and wait; the only worker goes on serving others.
-    python3 "$root/tests/lib/slow_clients.py" "${url##*:}" "$instance/tls/cert.pem" 50 &
+    python3 "$root/tests/lib/rude.py" "${url##*:}" slow_bodies >"$instance/slow" &
     slow=$!
-    until_true 10 test -n "$(pgrep -f slow_clients.py)"
+    until_true 20 grep -q ready "$instance/slow"
     for i in $(seq 1 20); do
         api GET /readiness
         expect 200
