@@ -21,7 +21,9 @@ import traceback
 ADDRESS = "127.0.0.2"
 GIB = 1 << 30
 PIECE = b"x" * 65536
+AT_ONCE = 128  # requests of one address, as nginx's site is installed
 SLOW, IDLE, HANDSHAKES, READERS = 200, 1000, 500, 100
+TIMEOUT_S = 10
 TICK_S = 1.0  # between two bytes of who is slow
 PAUSE_S = 0.01  # between two who are broken off
 
@@ -47,7 +49,7 @@ class Visitor:
 
     def tcp(self, receive_buffer=None):
         s = socket.socket()
-        s.settimeout(10)
+        s.settimeout(TIMEOUT_S)
         if receive_buffer is not None:
             s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         s.bind((ADDRESS, 0))
@@ -79,14 +81,31 @@ class Visitor:
                     s.sendall(data)
 
     def status_of(self, s):
-        """Of a reply that is there; None where the connection ended instead."""
-        with contextlib.suppress(OSError):
+        """Of the reply; None where the connection ended instead. On a socket that does not wait: SSLWantReadError where there is neither."""
+        try:
             line = s.recv(65536).split(b"\r\n")[0].split(b" ")
-            if len(line) > 1:
-                status = int(line[1])
-                self.statuses[status] = self.statuses.get(status, 0) + 1
-                return status
-        return None
+        except ssl.SSLWantReadError:
+            raise
+        except OSError:
+            return None
+        if len(line) < 2:
+            return None
+        status = int(line[1])
+        self.statuses[status] = self.statuses.get(status, 0) + 1
+        return status
+
+    def is_over(self, s, expected):
+        """Is there a reply already, or the end of the connection? (What can be read may also be TLS's own.)"""
+        s.settimeout(0)
+        try:
+            status = self.status_of(s)
+        except ssl.SSLWantReadError:
+            return False
+        finally:
+            s.settimeout(TIMEOUT_S)
+        if status not in expected:
+            self.wrong.append("answered with %s instead of one of %s" % (status, expected))
+        return True
 
 
 def reset(s):
@@ -100,12 +119,14 @@ def reset(s):
 
 
 def slow_bodies(v):
-    """One byte of a body a second."""
-    half = SLOW // 2
-    held = v.many(half, v.head("POST", "/search", "Content-Length: 1000000") + b"{")
-    held += v.many(half, v.head("POST", "/documents", "Content-Length: 1000000") + b"{")
+    """Much of a body, as nginx keeps it in memory, and then one byte a second. More of them than one address may have under way."""
+    head = ["Content-Length: 250000"]
+    held = [s for tail in ("/search", "/documents") for s in v.many(SLOW // 2, v.head("POST", tail, *head) + b" " * 200000)]
     yield
     v.tick(held, b" ")
+    going = [s for s in held if not v.is_over(s, (429, None))]
+    if len(going) > AT_ONCE:
+        v.wrong.append("%d bodies of one address were under way at once" % len(going))
 
 
 def slow_heads(v):
@@ -175,10 +196,8 @@ def huge(v, chunked):
         while sent < GIB and not v.stopping.is_set():
             s.sendall(piece)
             sent += len(PIECE)
-            if answered_after is None and select.select([s], [], [], 0)[0]:
+            if answered_after is None and v.is_over(s, (413, 429, None)):
                 answered_after = sent
-                if v.status_of(s) not in (413, None):
-                    v.wrong.append("a body of 1 GiB was answered with %s" % v.statuses)
     s.close()
     v.done += 1
     return answered_after
