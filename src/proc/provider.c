@@ -215,6 +215,7 @@ static bool give_up_rights(struct status *st) {
     const struct rlimit memory = {self.config.provider_memory_bytes, self.config.provider_memory_bytes};
 #ifdef UNDER_SANITIZER
     (void)memory;
+    (void)st;
     return true;
 #else
     const char *files[REMOTE_MODELS_MAX + 1] = {NULL};
