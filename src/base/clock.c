@@ -57,6 +57,11 @@ int64_t clock_monotonic_us(void) {
     return clock_monotonic_ns() / NS_PER_US;
 }
 
+int64_t clock_thread_us(void) {
+    struct timespec ts = now(CLOCK_THREAD_CPUTIME_ID);
+    return (int64_t)ts.tv_sec * US_PER_SECOND + ts.tv_nsec / NS_PER_US;
+}
+
 static int64_t floor_divide(int64_t a, int64_t b) {
     return a / b - (a % b < 0);
 }

@@ -7,6 +7,7 @@
 int64_t clock_wall_us(void);
 int64_t clock_monotonic_us(void);
 int64_t clock_monotonic_ns(void);
+int64_t clock_thread_us(void); /* that this thread has had of a processor */
 
 /* For tests from outside: makes the wall clock wrong by *shift_us, whatever that is at the moment. Before threads start; NULL: no more. */
 void clock_set_shift(const int64_t *shift_us);

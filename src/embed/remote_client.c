@@ -168,7 +168,7 @@ struct job {
     long http_status; /* that `why` is about; 0: none */
     bool sent;        /* the last call was made, and not only waited for */
     bool too_large;   /* of the last call: the provider would take less */
-    bool too_many;    /* and it is about the whole (413), not about one text of several */
+    bool too_many;    /* and it is about the whole, not about one text of several */
     bool alone;       /* the refusal may be about one text of several */
 };
 
@@ -341,11 +341,11 @@ enum {
     HTTP_UNAVAILABLE = 503
 };
 
-static bool refused(struct job *j) {
-    const struct remote_answer *a = &j->answer;
-    bool about_texts = a->http_status == HTTP_BAD_REQUEST || a->http_status == HTTP_UNPROCESSABLE;
-    j->too_many = a->http_status == HTTP_TOO_LARGE;
-    j->too_large = j->too_many || (about_texts && remote_dialect_complaint(buf_slice(&a->body)) == REMOTE_COMPLAINT_TOO_LARGE);
+static bool refused(struct job *j, enum remote_complaint complaint) {
+    long status = j->answer.http_status;
+    bool about_texts = status == HTTP_BAD_REQUEST || status == HTTP_UNPROCESSABLE;
+    j->too_large = status == HTTP_TOO_LARGE || (about_texts && complaint != REMOTE_COMPLAINT_OTHER);
+    j->too_many = j->too_large && complaint != REMOTE_COMPLAINT_TOO_LONG;
     j->alone = about_texts && proven(j->c);
     return fail(j, REMOTE_REFUSED, j->too_large ? "it takes no text of that length" : "it does not take this request", 0);
 }
@@ -373,7 +373,7 @@ static bool judge_status(struct job *j) {
     if (a->http_status < HTTP_BAD_REQUEST) {
         return fail(j, REMOTE_BAD_REPLY, "it answers something else than vectors", 0);
     }
-    return refused(j);
+    return refused(j, complaint);
 }
 
 /* From an answer to vectors in j->reply. */

@@ -3,7 +3,7 @@
  *
  * | dialect | asks | is answered |
  * |---|---|---|
- * | openai | {model, input[], encoding_format, dimensions?} | {data: [{index, embedding: [numbers] or base64}], usage: {total_tokens}} |
+ * | openai | {model, input[], encoding_format?, dimensions?} | {data: [{index, embedding: [numbers] or base64}], usage: {total_tokens}} |
  * | cohere | {model, texts[], input_type, embedding_types, truncate, output_dimension?} | {embeddings: {float: [[numbers]]}, meta: {billed_units: {input_tokens}}} |
  * | ollama | {model, input[], truncate, dimensions?} | {embeddings: [[numbers]], prompt_eval_count} |
  * | tei | {inputs[], truncate, normalize} | [[numbers]] |
@@ -90,7 +90,9 @@ void remote_dialect_request(const struct remote_settings *s, enum embed_role rol
     put_texts(&j, keys[s->dialect], role == EMBED_QUERY ? s->query_prefix : s->document_prefix, texts, count);
     switch ((enum remote_dialect)s->dialect) {
     case REMOTE_OPENAI:
-        json_member_cstring(&j, "encoding_format", s->encoding == REMOTE_ENCODING_BASE64 ? "base64" : "float");
+        if (s->encoding == REMOTE_ENCODING_BASE64) { /* the other is the preset, and some servers do not know its name */
+            json_member_cstring(&j, "encoding_format", "base64");
+        }
         put_dimension(&j, s, "dimensions");
         break;
     case REMOTE_COHERE:
@@ -266,11 +268,15 @@ static bool mentions(struct slice body, const char *const *words) {
 enum remote_complaint remote_dialect_complaint(struct slice body) {
     static const char *const quota[] = {"insufficient_quota", "exceeded your current quota", "credit balance", "billing_hard_limit", "billing hard limit",
                                         "account is not active", NULL};
-    static const char *const too_large[] = {"context length", "context_length", "context window", "too long",     "too large",       "too many tokens",
-                                            "too many inputs", "max_tokens_per_request", "maximum number of tokens", "maximum tokens", "token limit",
-                                            "tokens per request", "must have less than", "batch size", "input array", "exceeds the max", "at most 96", NULL};
+    static const char *const too_many[] = {"batch size", "too many inputs", "too many texts", "number of texts", "max_tokens_per_request", "tokens per request",
+                                           "input array", "array length", NULL};
+    static const char *const too_long[] = {"context length", "context_length", "context window", "too long",   "too large",         "too many tokens",
+                                           "number of tokens", "maximum tokens", "token limit", "must have less than", "exceeds the max", NULL};
     if (mentions(body, quota)) {
         return REMOTE_COMPLAINT_QUOTA;
     }
-    return mentions(body, too_large) ? REMOTE_COMPLAINT_TOO_LARGE : REMOTE_COMPLAINT_OTHER;
+    if (mentions(body, too_many)) {
+        return REMOTE_COMPLAINT_TOO_MANY;
+    }
+    return mentions(body, too_long) ? REMOTE_COMPLAINT_TOO_LONG : REMOTE_COMPLAINT_OTHER;
 }

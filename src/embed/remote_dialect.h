@@ -28,7 +28,12 @@ void remote_reply_fini(struct remote_reply *r);
 uint64_t remote_dialect_reply_max(size_t count, uint32_t dimension, size_t request_bytes);
 
 /* What an error's body complains of, as far as that changes what to do. Found by words, since every provider has a form of its own. */
-enum remote_complaint { REMOTE_COMPLAINT_OTHER, REMOTE_COMPLAINT_TOO_LARGE, REMOTE_COMPLAINT_QUOTA };
+enum remote_complaint {
+    REMOTE_COMPLAINT_OTHER,
+    REMOTE_COMPLAINT_TOO_LONG, /* of a text */
+    REMOTE_COMPLAINT_TOO_MANY, /* of the whole: texts, or tokens in all of them */
+    REMOTE_COMPLAINT_QUOTA
+};
 enum remote_complaint remote_dialect_complaint(struct slice body);
 
 #endif

@@ -8,6 +8,9 @@
  *
  * They run at nice 5: on a machine with nothing to spare, searches and commits go first.
  *
+ * A linker that gets less than its share of a processor pauses after each batch, as long as the tail is short: what linking takes from those who write would
+ * make them wait, and searches scan a short tail in half a millisecond. So a burst of writes goes first, and only what goes on is slowed down by its links.
+ *
  * A linker that was woken waits a moment before it looks, so that a stream of small commits wakes it fifty times a second and not at each of them: what is not
  * linked yet is scanned, and that much is soon scanned.
  */
@@ -29,6 +32,9 @@ enum {
     NICE = 5,
     LINK_BATCH = 32,
     LINK_GATHER_US = 20000,
+    LINK_YIELD_US = 20000,
+    LINK_TAIL_SHORT = 4096, /* chunks */
+    CROWDED_FACTOR = 2,     /* by which a batch takes longer than it computes */
     BATCHES_PER_VISIT = 16, /* of one library, before the next one has its turn */
     RETRY_US = 1000000,     /* after an error: a model that cannot be reached, memory that is short */
     COMPLAIN_US = 60000000
@@ -137,10 +143,18 @@ static bool embed_batch(struct background *b, struct library *lib, void *own, si
 }
 
 static bool link_batch(struct background *b, struct library *lib, void *own, size_t *ret_done, struct status *st) {
+    int64_t begun = clock_monotonic_us();
+    int64_t begun_thread = clock_thread_us();
     if (!backlog_link_some(lib, (struct backlog_linker *)own, LINK_BATCH, ret_done, st)) {
         return false;
     }
     (void)add_relaxed_u64(&b->s->figures->linked, *ret_done);
+    bool crowded = clock_monotonic_us() - begun > CROWDED_FACTOR * (clock_thread_us() - begun_thread);
+    if (*ret_done > 0 && crowded && backlog_can_wait(lib, LINK_TAIL_SHORT)) {
+        lock_take(&b->mutex);
+        pause_locked(b, LINK_YIELD_US);
+        lock_release(&b->mutex);
+    }
     return true;
 }
 

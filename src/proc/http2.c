@@ -320,7 +320,7 @@ bool http2_read_head(struct http2 *h, struct status *st) {
     return h->head_done || gone(h, st);
 }
 
-static size_t take_body(struct http2 *h, struct buf *to, size_t most) {
+static void take_body(struct http2 *h, struct buf *to, size_t most) {
     size_t have = h->body.len - h->body_at;
     size_t n = have < most ? have : most;
     buf_put(to, h->body.data + h->body_at, n);
@@ -330,7 +330,6 @@ static size_t take_body(struct http2 *h, struct buf *to, size_t most) {
         h->body_at = 0;
     }
     (void)nghttp2_session_consume(h->session, h->stream, n); /* refused where the peer has closed the stream: then it sends no more */
-    return n;
 }
 
 enum api_stream_read http2_read(struct http2 *h, struct buf *to, size_t most, int64_t wait_ms, struct status *st) {
@@ -343,8 +342,9 @@ enum api_stream_read http2_read(struct http2 *h, struct buf *to, size_t most, in
             return API_STREAM_STOP;
         }
         if (h->body.len > h->body_at) {
-            (void)take_body(h, to, most);
-            return send_some(h, &blocked, st) ? API_STREAM_BYTES : API_STREAM_GONE;
+            take_body(h, to, most);
+            h->closed |= !send_some(h, &blocked, st); /* which the next call tells: these came */
+            return API_STREAM_BYTES;
         }
         if (h->body_ended) {
             return API_STREAM_END;

@@ -324,6 +324,18 @@ bool backlog_link_some(struct library *lib, struct backlog_linker *l, size_t bat
     return ok;
 }
 
+bool backlog_can_wait(struct library *lib, uint32_t most) {
+    struct graph_work *building = library_graph(lib, true);
+    struct graph_work *g = library_graph(lib, false);
+    bool can = building == NULL && g != NULL;
+    if (can) {
+        can = published_view(lib).chunk_slots <= load_relaxed_u64(&graph_work_graph(g).head->linked) + most;
+    }
+    library_graph_release(lib, building);
+    library_graph_release(lib, g);
+    return can;
+}
+
 uint64_t backlog_tail(struct library *lib) {
     struct library_view view = published_view(lib);
     struct graph_work *g = library_graph(lib, false);

@@ -43,6 +43,8 @@ struct backlog_linker *backlog_linker_new(void);
 void backlog_linker_free(struct backlog_linker *l);
 /* Links up to `batch` chunks; several threads may work on one library. Also carries a rebuild that was begun. Returns how many were linked (or passed over as dead). */
 MUST_CHECK bool backlog_link_some(struct library *lib, struct backlog_linker *l, size_t batch, size_t *ret_done, struct status *st);
+/* Nothing is being built anew, and at most so many slots wait to be linked: searches do well for a while without. */
+bool backlog_can_wait(struct library *lib, uint32_t most);
 uint64_t backlog_tail(struct library *lib); /* live slots with a vector, not linked yet */
 
 /* --- rebuild: a new graph generation beside the one that serves --- */

@@ -128,3 +128,45 @@ clean_up() {
     api GET "/v1/libraries/$library"
     expect 200
 }
+
+# A worker made the first, the supervisor the second, another worker the third.
+@test "the same text has the same vector, bit for bit, whichever process embeds it" {
+    local model text='The heron stands in the shallow water, \u00e9t\u00e9 \u6771\u4eac 42 times.' made=()
+    for model in static-en hash-384; do
+        make_library "\"embedding_model\":\"$model\""
+        api POST "/v1/libraries/$library/documents?include_embeddings=true&encoding=base64" "{\"id\":\"$model\",\"title\":\"T\",\"texts\":[\"$text\"]}"
+        expect 201
+        made+=("$library $(field '.chunks[0].embedding')")
+    done
+    stop_instance
+    rm -rf "$instance/data/vectors"
+    start_instance
+    for model in static-en hash-384; do
+        library=${made[0]%% *}
+        embedded() { api GET "/v1/libraries/$library" && [ "$(field '.metadata.embedding.done')" = 1 ]; }
+        until_true 30 embedded
+        api GET "/v1/libraries/$library/documents/$model?include_embeddings=true&encoding=base64"
+        expect 200
+        [ "$(field '.chunks[0].embedding')" = "${made[0]#* }" ]
+        api POST /v1/embeddings "{\"model\":\"$model\",\"input\":\"$text\",\"encoding_format\":\"base64\"}"
+        expect 200
+        [ "$(field '.data[0].embedding')" = "${made[0]#* }" ]
+        made=("${made[@]:1}")
+    done
+}
+
+@test "a model file that tools/distill writes is what the server embeds with" {
+    local python=/usr/bin/python3 expected status=0
+    mkdir "$instance/tmp/models"
+    expected=$("$python" "$root/tests/lib/toy_model.py" "$instance/tmp/models/static-en.quire") || status=$?
+    [ "$status" != 77 ] || skip "$python has no numpy (Debian: python3-numpy)"
+    [ "$status" = 0 ]
+    stop_instance
+    sed -i '/^model_dir/d' "$instance/quire.conf"
+    printf 'model_dir = %s\n' "$instance/tmp/models" >>"$instance/quire.conf"
+    start_instance
+    api POST /v1/embeddings '{"model":"static-en","input":"cat a cats b"}'
+    expect 200
+    jq -e --arg expected "$expected" '[.data[0].embedding, ($expected | split(" ") | map(tonumber))] | transpose
+        | length == 32 and all(.[]; .[0] - .[1] | fabs < 1e-6)' <<<"$body"
+}

@@ -91,6 +91,30 @@ teardown() { remove_instance; }
     [[ $output == *loopback* ]]
 }
 
+@test "a remote model's section: -t names line and key, reads the key, and shows it to nobody" {
+    conf=$BATS_TEST_TMPDIR/models.conf
+    printf 'model_dir = %s\n[model a]\nurl = https://api.example.org/v1\nmodel = m\nkey_file = %s/key\n' "$root/data/models" "$BATS_TEST_TMPDIR" >"$conf"
+    run "$quired" -c "$conf" -t
+    [ "$status" = 78 ]
+    [[ $output == *"[model a]: the key: "*"No such file"* ]]
+    printf 'sk-secret\n' >"$BATS_TEST_TMPDIR/key"
+    chmod 0644 "$BATS_TEST_TMPDIR/key"
+    run "$quired" -c "$conf" -t
+    [ "$status" = 78 ]
+    [[ $output == *"others may read it"* && $output != *sk-secret* ]]
+    chmod 0600 "$BATS_TEST_TMPDIR/key"
+    run "$quired" -c "$conf" -t
+    [ "$status" = 0 ]
+    [[ $output != *sk-secret* ]]
+    run "$quired" -c "$conf" --set model.a.url=http://user@host -t
+    [ "$status" = 78 ]
+    [[ $output == *"[model a]: url must be"* ]]
+    printf 'retris = 3\n' >>"$conf"
+    run "$quired" -c "$conf" -t
+    [ "$status" = 78 ]
+    [[ $output == *"models.conf:6: unknown key 'retris'; did you mean 'retries'?"* ]]
+}
+
 @test "the example configuration is valid and names every key" {
     run "$quired" -c "$root/conf/quire.conf.example" --set model_dir="$root/data/models" -t
     [ "$status" = 0 ]

@@ -31,6 +31,7 @@ Behaviours, those with an argument as name:argument:
     throttle_ms:N       429, retry-after-ms: N              throttle_bare       429 and nothing else
     quota               429, insufficient_quota             unavailable:S       503, Retry-After: S
     too_many:N          413 for more than N texts           too_long:N          400 for a text of over N bytes, in OpenAI's words
+    too_many_400:N      400 for it, in Cohere's words
     refuse:WORD         422 for a text with WORD            refuse_all          400, whatever is asked
     fewer, more         one vector too few, too many        shuffled            in another order (OpenAI: with its indexes)
     duplicate_index, no_index, bad_index                    nan, infinity, null in place of a number
@@ -176,6 +177,7 @@ class Call:
 
 
 ERROR = {"status": "it is told to", "too_many": "batch size {} > maximum allowed batch size",
+         "too_many_400": "invalid request: total number of texts must be at most {}",
          "too_long": "This model's maximum context length is {} tokens, however you requested more. Please reduce your prompt.",
          "refuse": "the input is not acceptable", "refuse_all": "'$.input' is invalid", "quota": "You exceeded your current quota, please check your plan."}
 
@@ -352,6 +354,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_too_many(self, call):
         if len(call.texts) > int(call.argument):
             return self.send_error_body(413, "too_many", str(len(call.texts)))
+        return self.do_ok(call)
+
+    def do_too_many_400(self, call):
+        if len(call.texts) > int(call.argument):
+            return self.send_error_body(400, "too_many_400", call.argument)
         return self.do_ok(call)
 
     def do_too_long(self, call):

@@ -307,11 +307,10 @@ static void the_breaker_opens_and_closes(void **state) {
 
 /* --- too much ----------------------------------------------------------------------------------------------------------- */
 
-static void batches_are_halved(void **state) {
-    struct remote_settings s = fake_settings(&plain, REMOTE_TEI, "too_many~3");
+static void expect_halves(enum remote_dialect dialect, const char *behaviour) {
+    struct remote_settings s = fake_settings(&plain, dialect, behaviour);
     struct remote_client *c = fake_client(&s);
     struct remote_state about;
-    (void)state;
     expect_texts(c, ROOM);
     remote_state(c, &about);
     uint64_t first = about.calls;
@@ -320,6 +319,12 @@ static void batches_are_halved(void **state) {
     assert_true(about.calls - first < first);
     assert_int_equal(about.breaker, REMOTE_CLOSED);
     remote_client_free(c);
+}
+
+static void batches_are_halved(void **state) {
+    (void)state;
+    expect_halves(REMOTE_TEI, "too_many~3");
+    expect_halves(REMOTE_COHERE, "too_many_400~3");
 }
 
 static void long_texts_are_cut(void **state) {

@@ -262,7 +262,7 @@ static void expect_request(const struct remote_settings *s, enum embed_role role
 static void requests(void **state) {
     struct remote_settings s = {.model = "m-1", .dimension = 8};
     (void)state;
-    expect_request(&s, EMBED_QUERY, "{\"model\":\"m-1\",\"input\":[\"a \\\"b\\\"\\n\",\"\xc3\xa4\"],\"encoding_format\":\"float\"}");
+    expect_request(&s, EMBED_QUERY, "{\"model\":\"m-1\",\"input\":[\"a \\\"b\\\"\\n\",\"\xc3\xa4\"]}");
     s.request_dimension = REMOTE_ON;
     s.encoding = REMOTE_ENCODING_BASE64;
     (void)snprintf(s.query_prefix, sizeof s.query_prefix, "q: ");
@@ -432,10 +432,14 @@ static void complaints(void **state) {
     (void)state;
     assert_int_equal(remote_dialect_complaint(slice_str("")), REMOTE_COMPLAINT_OTHER);
     assert_int_equal(remote_dialect_complaint(slice_str("{\"error\":{\"code\":\"insufficient_quota\"}}")), REMOTE_COMPLAINT_QUOTA);
-    assert_int_equal(remote_dialect_complaint(slice_str("This model's Maximum Context Length is 8192 tokens, however")), REMOTE_COMPLAINT_TOO_LARGE);
-    assert_int_equal(remote_dialect_complaint(slice_str("{\"error\":\"the input length exceeds the context length\"}")), REMOTE_COMPLAINT_TOO_LARGE);
+    assert_int_equal(remote_dialect_complaint(slice_str("This model's Maximum Context Length is 8192 tokens, however")), REMOTE_COMPLAINT_TOO_LONG);
+    assert_int_equal(remote_dialect_complaint(slice_str("{\"error\":\"the input length exceeds the context length\"}")), REMOTE_COMPLAINT_TOO_LONG);
     assert_int_equal(remote_dialect_complaint(slice_str("{\"error\":\"Input validation error: `inputs` must have less than 512 tokens. Given: 785\"}")),
-                     REMOTE_COMPLAINT_TOO_LARGE);
+                     REMOTE_COMPLAINT_TOO_LONG);
+    assert_int_equal(remote_dialect_complaint(slice_str("{\"error\":\"batch size 64 > maximum allowed batch size 32\",\"error_type\":\"Validation\"}")),
+                     REMOTE_COMPLAINT_TOO_MANY);
+    assert_int_equal(remote_dialect_complaint(slice_str("{\"message\":\"invalid request: total number of texts must be at most 96\"}")), REMOTE_COMPLAINT_TOO_MANY);
+    assert_int_equal(remote_dialect_complaint(slice_str("Requested 358000 tokens, max 300000 tokens per request")), REMOTE_COMPLAINT_TOO_MANY);
     assert_int_equal(remote_dialect_complaint(slice_str("invalid model")), REMOTE_COMPLAINT_OTHER);
 }
 

@@ -245,6 +245,8 @@ static void test_links_wait_for_vectors(void **state) {
     fixture_put(f, &library, PUT_CREATE, "b", 10, "text");
     struct library *lib = catalog_acquire(f->catalog, &library);
     assert_int_equal(backlog_tail(lib), 10);
+    assert_true(backlog_can_wait(lib, 20));
+    assert_false(backlog_can_wait(lib, 19));
     assert_true(backlog_link_some(lib, linker, 100, &done, &st));
     assert_int_equal(done, 10);
     assert_true(backlog_link_some(lib, linker, 100, &done, &st));
@@ -257,6 +259,7 @@ static void test_links_wait_for_vectors(void **state) {
     assert_true(backlog_link_some(lib, linker, 100, &done, &st));
     assert_int_equal(done, 10);
     assert_int_equal(backlog_tail(lib), 0);
+    assert_true(backlog_can_wait(lib, 0));
     catalog_release(f->catalog, lib);
     backlog_linker_free(linker);
     assert_graph(f, &library, 1);
@@ -370,6 +373,7 @@ static void test_rebuild_without_all_vectors(void **state) {
     fixture_put(f, &library, PUT_CREATE, "b", 200, "text");
     struct library *lib = catalog_acquire(f->catalog, &library);
     assert_true(backlog_rebuild_begin(lib, &settings, &st));
+    assert_false(backlog_can_wait(lib, 1000));
     backlog_rebuild_progress(lib, &done, &total, &ready);
     assert_false(ready);
     for (size_t linked = 1; linked > 0;) {
