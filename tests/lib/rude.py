@@ -16,6 +16,7 @@ import socket
 import ssl
 import struct
 import sys
+import time
 import traceback
 
 ADDRESS = "127.0.0.2"
@@ -23,6 +24,7 @@ GIB = 1 << 30
 PIECE = b"x" * 65536
 AT_ONCE = 128  # requests of one address, as nginx's site is installed
 SLOW, IDLE, HANDSHAKES, READERS = 200, 1000, 500, 100
+LINE_BYTES_S = 125_000_000  # 1 Gbit/s
 TIMEOUT_S = 10
 TICK_S = 1.0  # between two bytes of who is slow
 PAUSE_S = 0.01  # between two who are broken off
@@ -93,6 +95,10 @@ class Visitor:
         status = int(line[1])
         self.statuses[status] = self.statuses.get(status, 0) + 1
         return status
+
+    def pace(self, sent, began):
+        """As fast as the line, not as fast as this machine: without one in between, a client that sends takes as much of its cores as the server that reads."""
+        self.wait(max(0.0, sent / LINE_BYTES_S - (time.monotonic() - began)))
 
     def is_over(self, s, expected):
         """Is there a reply already, or the end of the connection? (What can be read may also be TLS's own.)"""
@@ -191,11 +197,12 @@ def huge(v, chunked):
     answered_after = None
     s.sendall(v.head("POST", "/documents", "Transfer-Encoding: chunked" if chunked else "Content-Length: %d" % GIB))
     piece = b"%x\r\n%s\r\n" % (len(PIECE), PIECE) if chunked else PIECE
-    sent = 0
+    sent, began = 0, time.monotonic()
     with contextlib.suppress(OSError):
         while sent < GIB and not v.stopping.is_set():
             s.sendall(piece)
             sent += len(PIECE)
+            v.pace(sent, began)
             if answered_after is None and v.is_over(s, (413, 429, None)):
                 answered_after = sent
     s.close()
@@ -225,10 +232,11 @@ def huge_line(v):
     s = v.tls(v.context())
     yield
     s.sendall(v.head("POST", "/documents/stream?on_conflict=replace", "Transfer-Encoding: chunked"))
-    sent = 0
+    sent, began = 0, time.monotonic()
     while sent < GIB and not v.stopping.is_set():
         s.sendall(b"%x\r\n%s\r\n" % (len(PIECE), PIECE))
         sent += len(PIECE)
+        v.pace(sent, began)
     last = b'\n{"id":"after","title":"t","texts":["after a long line"]}\n'
     s.sendall(b"%x\r\n%s\r\n0\r\n\r\n" % (len(last), last))
     reply = b""
