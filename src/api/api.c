@@ -1,7 +1,7 @@
 /*
  * api.c - one request from its head to its reply.
  *
- * The order of the checks is part of the contract: who asks (401) comes before what is asked for (404, 405), that before whether
+ * The order of the checks is part of the contract: who asks (401; but for a browser's preflight, which has no key, see cors.c) comes before what is asked for (404, 405), that before whether
  * it can be answered now (503), and only then is the request itself looked at (415, 413, 400, 422). All of these are decided on
  * the head, so a body that is not wanted is never read.
  *
@@ -10,6 +10,7 @@
  */
 #include "api/exchange.h"
 
+#include "api/cors.h"
 #include "base/io.h"
 #include "shm/atomics.h"
 #include "store/model.h"
@@ -102,6 +103,7 @@ static void reply_begin(struct exchange *x, int status) {
     buf_put_str(&r->headers, "X-Request-Id: ");
     buf_put_str(&r->headers, x->request_id);
     buf_put_str(&r->headers, "\r\n");
+    cors_put(x);
 }
 
 struct json_out reply_json(struct exchange *x, int status) {
@@ -280,6 +282,10 @@ static bool choose_route(struct exchange *x, bool *ret_answered, struct status *
     const struct api_request *request = x->request;
     enum method method = method_of(request->method);
     struct route_match match;
+    if (cors_preflight(x)) {
+        *ret_answered = true;
+        return true;
+    }
     route_find(method, request->path, &match);
     x->response->route = match.number;
     x->open = auth_open(x, &match);

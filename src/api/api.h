@@ -26,6 +26,7 @@ struct api_request {
     struct slice idempotency_key; /* empty: none */
     struct slice if_match, if_none_match; /* empty: none */
     struct slice host;
+    struct slice origin, cors_method; /* Origin, Access-Control-Request-Method; empty: none */
     struct slice remote_address; /* as nginx says */
     struct slice body;         /* set for api_finish */
 };
@@ -100,6 +101,7 @@ struct api_host {
     uint8_t admin_key_sha256[32];
     const struct key_page *keys; /* the others; NULL: none */
     bool audits;                 /* somebody wants lines for the audit log */
+    const char *cors_origins;    /* as in origins.h; NULL: none */
     bool open_metrics;           /* /metrics needs no key from a loopback address */
     /* Ops are durable and visible when it returns true; each has its own result. False: nothing is known of any of them (deadline, supervisor gone).
      * With a key (else NULL) those that are done and what is remembered of them are durable together. When key->known is true then, another request with this

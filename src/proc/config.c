@@ -7,6 +7,7 @@
  */
 #include "proc/config_internal.h"
 
+#include "api/origins.h"
 #include "base/io.h"
 #include "proc/channel.h"
 
@@ -427,7 +428,7 @@ bool config_check(const struct config *c, struct status *st) {
         !check_path("log_file", c->log_file, true, st) || !check_path("model_dir", c->model_dir, true, st) || !check_path("admin_key_file", c->admin_key_file, true, st) ||
         !check_path("archive_dir", c->archive_dir, true, st) ||
         (strcmp(c->audit_log, "none") != 0 && !check_path("audit_log", c->audit_log, true, st)) ||
-        !check_sockets(c, st) || !check_together(c, st) || !check_level(c, st) ||
+        !origins_check(c->cors_origins, st) || !check_sockets(c, st) || !check_together(c, st) || !check_level(c, st) ||
         !check_models(c, st)) {
         return false;
     }

@@ -75,7 +75,9 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
                                                     [HTTP2_AUTHORIZATION] = "authorization",
                                                     [HTTP2_X_API_KEY] = "x-api-key",
                                                     [HTTP2_REQUEST_ID] = "quire-request-id",
-                                                    [HTTP2_REMOTE_ADDR] = "quire-remote-addr"};
+                                                    [HTTP2_REMOTE_ADDR] = "quire-remote-addr",
+                                                    [HTTP2_ORIGIN] = "origin",
+                                                    [HTTP2_CORS_METHOD] = "access-control-request-method"};
     struct http2 *h = (struct http2 *)ctx;
     (void)session;
     (void)flags;

@@ -24,6 +24,8 @@ enum http2_field {
     HTTP2_X_API_KEY,
     HTTP2_REQUEST_ID,
     HTTP2_REMOTE_ADDR,
+    HTTP2_ORIGIN,
+    HTTP2_CORS_METHOD,
     HTTP2_FIELDS
 };
 

@@ -159,6 +159,8 @@ static bool read_head(const FCGX_Request *r, struct api_request *ret, struct sta
         .if_match = param(r, "HTTP_IF_MATCH"),
         .if_none_match = param(r, "HTTP_IF_NONE_MATCH"),
         .host = param(r, "HTTP_HOST"),
+        .origin = param(r, "HTTP_ORIGIN"),
+        .cors_method = param(r, "HTTP_ACCESS_CONTROL_REQUEST_METHOD"),
         .remote_address = param(r, "REMOTE_ADDR"),
     };
     return parse_length(param(r, "CONTENT_LENGTH"), &ret->content_length) ||
@@ -502,6 +504,7 @@ static bool open_api(struct worker *w, struct status *st) {
                             .has_admin_key = w->config.has_admin_key,
                             .keys = w->keys,
                             .audits = strcmp(w->config.audit_log, AUDIT_NONE) != 0,
+                            .cors_origins = w->config.cors_origins,
                             .open_metrics = w->config.open_metrics != CONFIG_OPEN_METRICS_OFF,
                             .change_keys = worker_link_change_keys,
                             .embed = worker_link_embed,

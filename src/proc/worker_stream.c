@@ -116,6 +116,8 @@ static void read_head(struct serving *s) {
         .x_api_key = http2_field(c, HTTP2_X_API_KEY),
         .request_id = http2_field(c, HTTP2_REQUEST_ID),
         .host = http2_field(c, HTTP2_AUTHORITY),
+        .origin = http2_field(c, HTTP2_ORIGIN),
+        .cors_method = http2_field(c, HTTP2_CORS_METHOD),
         .remote_address = http2_field(c, HTTP2_REMOTE_ADDR),
     };
     s->head_only = slice_is(s->request.method, "HEAD");

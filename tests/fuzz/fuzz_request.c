@@ -62,6 +62,8 @@ static void read_headers(struct slice *in, struct api_request *r) {
                            : which == 'm' ? &r->if_match
                            : which == 'n' ? &r->if_none_match
                            : which == 'h' ? &r->host
+                           : which == 'o' ? &r->origin
+                           : which == 'c' ? &r->cors_method
                                           : NULL;
         if (to != NULL) {
             *to = line;

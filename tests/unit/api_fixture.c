@@ -386,6 +386,8 @@ int call(struct server *s, const struct call *c) {
                                   .idempotency_key = slice_str(c->idempotency_key),
                                   .if_match = slice_str(c->if_match),
                                   .if_none_match = slice_str(c->if_none_match),
+                                  .origin = slice_str(c->origin),
+                                  .cors_method = slice_str(c->cors_method),
                                   .remote_address = slice_str(c->remote_address)};
     uint64_t body_max = 0;
     uint8_t *body = NULL;

@@ -70,6 +70,7 @@ struct call {
     const char *idempotency_key;
     const char *if_match, *if_none_match;
     const char *remote_address;
+    const char *origin, *cors_method;
 };
 
 void server_start(struct server *s);

@@ -1,6 +1,7 @@
 /* test_api_routes.c - what holds for all calls: paths, methods, keys, readiness, media types, lengths, queries. */
 #include "api_fixture.h"
 
+#include "api/origins.h"
 #include "base/hash.h"
 
 #include <stdio.h>
@@ -167,6 +168,62 @@ static void test_every_route_needs_a_key(void **state) {
         expect_error(s, 401, "AuthenticationError", method, join(path, "?x=1"), takes_body(method, path) ? "{" : NULL);
     }
     expect_error(s, 401, "AuthenticationError", "GET", "/nothing", NULL);
+}
+
+/* Pages of other origins: none, listed ones, any. A preflight has no key, and tells nothing of what is there. */
+static void test_cors(void **state) {
+    struct server *s = (struct server *)*state;
+    static const struct {
+        const char *origins, *origin, *allowed; /* NULL: not */
+        bool varies;
+    } rows[] = {{"", "https://a.example", NULL, false},
+                {"https://a.example, http://b.example:8080", "https://a.example", "https://a.example", true},
+                {"https://a.example, http://b.example:8080", "http://b.example:8080", "http://b.example:8080", true},
+                {"https://a.example, http://b.example:8080", "https://b.example:8080", NULL, true},
+                {"https://a.example", "https://a.example.evil", NULL, true},
+                {"https://a.example", "https://a.exampl", NULL, true},
+                {"https://a.example", "null", NULL, true},
+                {"https://a.example", "", NULL, true},
+                {"*", "https://a.example", "*", false},
+                {"*", "", NULL, false}};
+    turn_auth_on(s);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char got[128];
+        bool allowed = rows[i].allowed != NULL;
+        struct call c = {.method = "GET", .path = "/v1/libraries", .origin = rows[i].origin};
+        s->host.cors_origins = rows[i].origins;
+        server_renew_api(s);
+        for (int with_key = 0; with_key < 2; with_key++) { /* an error is for the page, too */
+            c.x_api_key = with_key != 0 ? KEY : "";
+            assert_int_equal(call(s, &c), with_key != 0 ? 200 : 401);
+            assert_true(header(s, "Access-Control-Allow-Origin", got, sizeof got) == allowed);
+            assert_true(!allowed || strcmp(got, rows[i].allowed) == 0);
+            assert_true(header(s, "Access-Control-Expose-Headers", got, sizeof got) == allowed);
+            assert_true(header(s, "Vary", got, sizeof got) == rows[i].varies);
+            assert_false(header(s, "Access-Control-Allow-Credentials", got, sizeof got));
+        }
+        c = (struct call){.method = "OPTIONS", .path = "/v1/nothing", .origin = rows[i].origin, .cors_method = "PUT"};
+        assert_int_equal(call(s, &c), allowed ? 204 : 401);
+        assert_true(header(s, "Access-Control-Allow-Methods", got, sizeof got) == allowed);
+        assert_true(header(s, "Access-Control-Allow-Headers", got, sizeof got) == allowed);
+        c.cors_method = ""; /* an OPTIONS that asks for Allow is no preflight */
+        assert_int_equal(call(s, &c), 401);
+    }
+}
+
+static void test_cors_origins(void **state) {
+    static const char *const good[] = {"", "*", "https://a.example", "http://localhost:3000,https://a.example", " https://a.example , http://[::1]:80"};
+    static const char *const bad[] = {"a.example", "https://", "https://a.example/", "https://A.example", "https://a.example,*", "https://a b", "null",
+                                      ",", "https://a.example\r\nX: y", "://a"};
+    struct status st = {0};
+    (void)state;
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+        assert_true(origins_check(good[i], &st));
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        assert_false(origins_check(bad[i], &st));
+        assert_int_equal(st.code, STATUS_CONFIG);
+    }
 }
 
 static void test_not_ready(void **state) {
@@ -364,6 +421,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_unknown_paths, server_setup, server_teardown),
         cmocka_unit_test_setup_teardown(test_keys, server_setup, server_teardown),
         cmocka_unit_test_setup_teardown(test_every_route_needs_a_key, server_setup, server_teardown),
+        cmocka_unit_test_setup_teardown(test_cors, server_setup, server_teardown),
+        cmocka_unit_test(test_cors_origins),
         cmocka_unit_test_setup_teardown(test_not_ready, server_setup, server_teardown),
         cmocka_unit_test_setup_teardown(test_media_types, server_setup, server_teardown),
         cmocka_unit_test_setup_teardown(test_lengths, server_setup, server_teardown),
