@@ -4,7 +4,7 @@
 #ifndef QUIRE_API_ORIGINS_H
 #define QUIRE_API_ORIGINS_H
 
-#include "base/bytes.h"
+#include "base/buf.h"
 #include "base/status.h"
 
 /* Whether it is one: "", "*", or origins as browsers write them (scheme://host[:port], no slash behind). STATUS_CONFIG */

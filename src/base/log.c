@@ -129,10 +129,14 @@ static void put_message(struct line *l, struct slice message, bool json) {
     }
 }
 
+static void put_priority(struct line *l, enum log_level level) {
+    char priority[3] = {'<', level_priorities[level], '>'};
+    put(l, priority, sizeof priority);
+}
+
 static void put_text_line(struct line *l, enum log_level level, struct slice message) {
     if (logger.format == LOG_FORMAT_JOURNAL) {
-        char priority[3] = {'<', level_priorities[level], '>'};
-        put(l, priority, sizeof priority);
+        put_priority(l, level);
     } else {
         put_time(l);
         put_str(l, " ");
@@ -147,6 +151,9 @@ static void put_text_line(struct line *l, enum log_level level, struct slice mes
 }
 
 static void put_json_line(struct line *l, enum log_level level, struct slice message) {
+    if (logger.format == LOG_FORMAT_JOURNAL_JSON) {
+        put_priority(l, level);
+    }
     put_str(l, "{\"time\":\"");
     put_time(l);
     put_str(l, "\",\"level\":\"");
@@ -182,7 +189,7 @@ static struct slice cut_message(char text[MESSAGE_MAX], int wanted) {
 static void emit(enum log_level level, struct slice message) {
     struct line l;
     l.len = 0;
-    if (logger.format == LOG_FORMAT_JSON) {
+    if (logger.format == LOG_FORMAT_JSON || logger.format == LOG_FORMAT_JOURNAL_JSON) {
         put_json_line(&l, level, message);
     } else {
         put_text_line(&l, level, message);

@@ -3,8 +3,8 @@
  *
  * One line an event, to one descriptor, in one write(2), so lines of several processes do not mix. Text form:
  *     2026-11-23T22:13:33.123Z info  quired[1234]: restored library ...
- * With LOG_JOURNAL the line begins with "<6>" and carries no time (journald adds it); with LOG_JSON it is one JSON object
- * {"time","level","process","pid","message"}. Control characters of the message are escaped (\n, \x1b), so no request
+ * With LOG_FORMAT_JOURNAL the line begins with "<6>" and carries no time (journald adds it); with LOG_FORMAT_JSON it is one JSON object
+ * {"time","level","process","pid","message"}; with LOG_FORMAT_JOURNAL_JSON that object behind "<6>", which journald takes off: each MESSAGE is JSON. Control characters of the message are escaped (\n, \x1b), so no request
  * can forge a line.
  */
 #ifndef QUIRE_BASE_LOG_H
@@ -13,7 +13,7 @@
 #include "base/status.h"
 
 enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARN, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
-enum log_format { LOG_FORMAT_TEXT, LOG_FORMAT_JOURNAL, LOG_FORMAT_JSON };
+enum log_format { LOG_FORMAT_TEXT, LOG_FORMAT_JOURNAL, LOG_FORMAT_JSON, LOG_FORMAT_JOURNAL_JSON };
 
 /* `process` (kept by the log, copied) is "quired" or "worker 3". path NULL: standard error. */
 MUST_CHECK bool log_open(const char *process, const char *path, enum log_level level, enum log_format format, struct status *st);

@@ -143,6 +143,15 @@ teardown() { remove_instance; }
     [ "$(supervisor)" = "$pid" ]
 }
 
+@test "log_format = journal-json: each line of every process is a priority and one JSON object" {
+    start_instance --set workers=2 --set log_format=journal-json
+    api GET /v1/nothing
+    stop_instance
+    [ "$(wc -l <"$instance/logs/quired.log")" -gt 5 ]
+    run ! grep -qvE '^<[3-7]>\{' "$instance/logs/quired.log"
+    sed 's/^<[3-7]>//' "$instance/logs/quired.log" | jq -es 'all(has("time") and has("level") and has("process") and has("pid") and has("message"))'
+}
+
 @test "USR1 reopens the log" {
     start_instance --set workers=2
     mv "$instance/logs/quired.log" "$instance/logs/quired.log.1"

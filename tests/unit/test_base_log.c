@@ -138,6 +138,26 @@ static void json_lines_parse_whatever_is_in_them(void **state) {
     json_object_put(line);
 }
 
+static void journal_json_lines_have_a_priority_before_the_json(void **state) {
+    struct fixture *f = (struct fixture *)*state;
+    static const char *const levels[] = {"error", "warn", "info", "debug"};
+    static const char *const priorities[] = {"<3>{", "<4>{", "<6>{", "<7>{"};
+    open_log(f, LOG_LEVEL_DEBUG, LOG_FORMAT_JOURNAL_JSON);
+    for (int level = LOG_LEVEL_ERROR; level <= LOG_LEVEL_DEBUG; level++) {
+        log_at((enum log_level)level, "one\n<0>two");
+    }
+    const char *line = read_log(f);
+    assert_int_equal(lines_in(line), 4);
+    for (size_t i = 0; i < 4; i++) {
+        assert_memory_equal(line, priorities[i], 4);
+        struct json_object *json = json_tokener_parse(line + 3);
+        assert_string_equal(json_object_get_string(json_object_object_get(json, "level")), levels[i]);
+        assert_string_equal(json_object_get_string(json_object_object_get(json, "message")), "one\n<0>two");
+        json_object_put(json);
+        line = strchr(line, '\n') + 1;
+    }
+}
+
 /* The longest message, of the characters that take most room escaped, still is a whole line. */
 static void long_messages_are_cut_and_marked(void **state) {
     struct fixture *f = (struct fixture *)*state;
@@ -248,6 +268,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(journal_lines_have_a_priority_and_no_time, set_up, tear_down),
         cmocka_unit_test_setup_teardown(no_message_makes_two_lines, set_up, tear_down),
         cmocka_unit_test_setup_teardown(json_lines_parse_whatever_is_in_them, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(journal_json_lines_have_a_priority_before_the_json, set_up, tear_down),
         cmocka_unit_test_setup_teardown(long_messages_are_cut_and_marked, set_up, tear_down),
         cmocka_unit_test_setup_teardown(statuses_are_logged_with_their_name, set_up, tear_down),
         cmocka_unit_test_setup_teardown(reopening_follows_a_rotation, set_up, tear_down),
