@@ -300,32 +300,53 @@ def frame(kind, flags, stream, payload):
     return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
 
 
-def search_and_reset(stream, path, body):
-    """A search as HPACK writes it with the static table and nothing else, and its end at once."""
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(SETTINGS, 0, 0, b"")
+
+
+def search_of(stream, path, body):
+    """A search as HPACK writes it with the static table and nothing else."""
 
     def text(value):
         return bytes([len(value)]) + value
 
     block = b"\x83\x87\x04" + text(path) + b"\x01" + text(b"localhost") + b"\x0f\x10" + text(b"application/json")
-    return (frame(HEADERS, END_HEADERS, stream, block) + frame(DATA, END_STREAM, stream, body)
-            + frame(RST_STREAM, 0, stream, struct.pack(">I", CANCEL)))
+    return frame(HEADERS, END_HEADERS, stream, block) + frame(DATA, END_STREAM, stream, body)
+
+
+def reset_of(stream):
+    return frame(RST_STREAM, 0, stream, struct.pack(">I", CANCEL))
+
+
+def head_of_reply(s):
+    """The HEADERS frame that comes."""
+    with s.makefile("rb") as f:
+        while True:
+            head = f.read(9)
+            payload = f.read(int.from_bytes(head[:3], "big"))
+            if len(head) < 9 or head[3] == HEADERS:
+                return payload
 
 
 def rapid_resets(v):
-    """HTTP/2: a search is begun and reset, some two thousand times a second."""
-    yield
+    """HTTP/2: a search is begun and reset, some two thousand times a second. One that is not reset is answered."""
     context = v.context("h2")
     path, body = b"/v1/libraries/%s/search" % v.library.encode(), b'{"query":"amber and cedar","k":10}'
+    with v.tls(context) as s:
+        s.sendall(PREFACE + search_of(1, path, body))
+        reply = head_of_reply(s)
+    if b"\x88" not in reply[:2]:  # 200, in the static table
+        v.wrong.append("a search by HTTP/2 was answered with %r" % reply)
+    yield
     while not v.stopping.is_set():
         s = v.tls(context)
         if s.selected_alpn_protocol() != "h2":
             v.wrong.append("HTTP/2 is not spoken")
             return
         with contextlib.suppress(OSError):
-            s.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(SETTINGS, 0, 0, b""))
+            s.sendall(PREFACE)
             stream = 1
             while stream < 1 << 30 and not v.wait(CONNECTION_S):
-                s.sendall(b"".join(search_and_reset(stream + 2 * i, path, body) for i in range(STREAMS_AT_ONCE)))
+                s.sendall(b"".join(search_of(i, path, body) + reset_of(i) for i in range(stream, stream + 2 * STREAMS_AT_ONCE, 2)))
                 stream += 2 * STREAMS_AT_ONCE
                 v.done += STREAMS_AT_ONCE
                 while s.pending() or select.select([s], [], [], 0)[0]:
