@@ -3,8 +3,9 @@
  *
  * A view may not be kept for as long as a client may read (watchdog_pin_ms), so an export is many views: one for each piece of PIECE_BYTES, walked in the order of
  * writing, and let go before the piece is sent. Rows are only appended and never used again, so each piece goes on behind the row of the one before. When the arena
- * was made anew meanwhile (a compaction), it goes on behind the document that it showed last, or, should that be gone, behind the LSN that wrote it: rows keep their
- * order there.
+ * was made anew meanwhile (a compaction, another model), rows have other numbers and the same order. Then it goes on behind the last of the shown documents that one
+ * record of the log wrote (with an Idempotency-Key many have one LSN) and that is there as it was shown; one that was replaced meanwhile stands elsewhere. Where none
+ * of them is left, it goes on behind all that is older than that record: whatever of it is there was not shown.
  *
  * So every document that is there from begin to end and is not changed meanwhile comes, once. One that is replaced meanwhile comes as it was, as it is, or
  * both, the newer one later; one that is written or deleted meanwhile may come or not. Where nothing is written, the export is the state at Quire-LSN.
@@ -28,8 +29,8 @@ struct export {
     bool ended;
     uint32_t generation; /* of the arena that `row` belongs to */
     uint32_t row;        /* where to go on */
-    uint64_t lsn;        /* that wrote the document shown last */
-    struct buf id;       /* of that document, encoded; empty: none was shown */
+    uint64_t lsn;        /* that wrote the document shown last; 0: none was shown */
+    struct buf ids;      /* of the shown documents of that LSN, each before its length; at first the one of `after` */
 };
 
 /* --- one document -------------------------------------------------------------------------------------------------------- */
@@ -147,13 +148,13 @@ static bool write_line(struct export *e, const struct reading *rd, const struct 
 
 /* --- where to go on ------------------------------------------------------------------------------------------------------ */
 
-/* The first row behind that LSN. Rows stand in the order of their LSNs. */
-static uint32_t row_behind(const struct reading *rd, uint64_t lsn) {
+/* The first row of that LSN, or behind. Rows stand in the order of their LSNs. */
+static uint32_t row_of_lsn(const struct reading *rd, uint64_t lsn) {
     uint32_t low = 0;
     uint32_t high = rd->view.document_rows;
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
-        if (arena_document(rd->arena, middle)->created_lsn <= lsn) {
+        if (arena_document(rd->arena, middle)->created_lsn < lsn) {
             low = middle + 1;
         } else {
             high = middle;
@@ -162,26 +163,68 @@ static uint32_t row_behind(const struct reading *rd, uint64_t lsn) {
     return low;
 }
 
-static bool find_place(struct export *e, const struct reading *rd, struct status *st) {
-    struct stored_document d;
-    if (e->id.len == 0) {
-        e->row = 0;
-    } else if (reading_find_document(rd, buf_slice(&e->id), &d, st)) {
-        e->row = d.row + 1;
-    } else if (!e->begun || st->code != STATUS_NOT_FOUND) {
+static void add_id(struct export *e, struct slice id) {
+    buf_put_slice(&e->ids, id);
+    buf_put_u8(&e->ids, (uint8_t)id.len); /* behind it: they are read from the end */
+}
+
+/* The one before *end, which becomes its begin. False: there is none. */
+static bool id_before(const struct export *e, size_t *end, struct slice *ret) {
+    if (*end == 0) {
         return false;
-    } else {
-        e->row = row_behind(rd, e->lsn);
     }
-    e->generation = rd->view.arena_generation;
+    size_t len = e->ids.data[*end - 1];
+    *end -= len + 1;
+    *ret = slice_of(e->ids.data + *end, len);
     return true;
 }
 
+/* Behind the document of `after`. */
+static bool find_begin(struct export *e, const struct reading *rd, struct status *st) {
+    struct stored_document d;
+    struct slice id;
+    size_t end = e->ids.len;
+    e->row = 0;
+    if (id_before(e, &end, &id)) {
+        if (!reading_find_document(rd, id, &d, st)) {
+            return false;
+        }
+        e->row = d.row + 1;
+    }
+    return true;
+}
+
+/* Behind what was shown, in an arena that is another one by now. */
+static bool find_again(struct export *e, const struct reading *rd, struct status *st) {
+    struct stored_document d;
+    struct slice id;
+    e->row = row_of_lsn(rd, e->lsn);
+    for (size_t end = e->ids.len; id_before(e, &end, &id);) {
+        bool there = reading_find_document(rd, id, &d, st);
+        if (!there && st->code != STATUS_NOT_FOUND) {
+            return false;
+        }
+        if (there && arena_document(rd->arena, d.row)->created_lsn == e->lsn) {
+            e->row = d.row + 1;
+            break;
+        }
+    }
+    return true;
+}
+
+static bool find_place(struct export *e, const struct reading *rd, struct status *st) {
+    e->generation = rd->view.arena_generation;
+    return e->lsn == 0 ? find_begin(e, rd, st) : find_again(e, rd, st);
+}
+
 static bool note_shown(struct export *e, const struct reading *rd, const struct stored_document *d, struct status *st) {
-    buf_reset(&e->id);
-    buf_put_slice(&e->id, d->fields.id);
-    e->lsn = arena_document(rd->arena, d->row)->created_lsn;
-    return buf_check(&e->id, st);
+    uint64_t lsn = arena_document(rd->arena, d->row)->created_lsn;
+    if (lsn != e->lsn) {
+        buf_reset(&e->ids);
+    }
+    e->lsn = lsn;
+    add_id(e, d->fields.id);
+    return buf_check(&e->ids, st);
 }
 
 /* --- pieces -------------------------------------------------------------------------------------------------------------- */
@@ -235,15 +278,22 @@ static bool read_after(struct export *e, struct status *st) {
     if (e->x->query.after.len == 0) {
         return true;
     }
-    return (item_id_encode(e->x->query.after, &e->id) && buf_check(&e->id, st)) ||
-           status_set_subject(st, STATUS_NOT_FOUND, SUBJECT_DOCUMENT, "there is no document with the id that `after` names");
+    struct buf id = {0};
+    bool good = (item_id_encode(e->x->query.after, &id) && buf_check(&id, st)) ||
+                status_set_subject(st, STATUS_NOT_FOUND, SUBJECT_DOCUMENT, "there is no document with the id that `after` names");
+    if (good) {
+        add_id(e, buf_slice(&id));
+        good = buf_check(&e->ids, st);
+    }
+    buf_fini(&id);
+    return good;
 }
 
 bool handle_export(struct exchange *x, struct status *st) {
     struct export e = {.x = x, .head_only = slice_is(x->request->method, "HEAD")};
     struct pool head = {0};
     if (!library_param(x, &e.library, st) || !read_after(&e, st)) {
-        buf_fini(&e.id);
+        buf_fini(&e.ids);
         return false;
     }
     head = x->pool;
@@ -254,7 +304,7 @@ bool handle_export(struct exchange *x, struct status *st) {
         e.ended |= e.head_only;
         pool_reset(&x->pool);
     }
-    buf_fini(&e.id);
+    buf_fini(&e.ids);
     pool_fini(&x->pool);
     x->pool = head;
     return good;

@@ -1,6 +1,8 @@
 /* test_api_stream.c - documents in and out as NDJSON, over a connection that is a script: what comes piece by piece, and how it ends. */
 #include "api_fixture.h"
 
+#include "store/compact.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -475,31 +477,46 @@ static void test_after(void **state) {
 
 static char changed_library[64];
 
-/* While the first piece is sent, what was shown and what was not is deleted and replaced, and the files are made anew. */
-static void change_meanwhile(struct server *s, unsigned write) {
+static struct uuid changed_id(void) {
+    struct uuid id;
+    assert_true(uuid_parse(slice_str(changed_library + strlen("/v1/libraries/")), &id));
+    return id;
+}
+
+/* Frees it. */
+static void commit_if_good(struct server *s, struct buf *bytes) {
     struct op op;
     struct op_effect effect = {0};
     struct status st = {0};
-    struct uuid library;
-    assert_true(uuid_parse(slice_str(changed_library + strlen("/v1/libraries/")), &library));
-    if (write > 2) {
-        return;
+    assert_true(op_decode(buf_slice(bytes), &s->limits, &op, &st));
+    if (catalog_check(s->catalog, &op, &st)) {
+        assert_true(catalog_reserve(s->catalog, &op, &st));
+        catalog_apply(s->catalog, &op, ++s->lsn, 0, NULL, &effect);
     }
-    for (int i = 0; i < 3000; i += write == 1 ? 2 : 5) {
-        char text[16];
-        struct buf id = {0}, bytes = {0};
-        (void)snprintf(text, sizeof text, "d%d", i);
-        assert_true(item_id_encode(slice_str(text), &id));
-        op_encode_document_delete(&bytes, &library, buf_slice(&id));
-        assert_true(op_decode(buf_slice(&bytes), &s->limits, &op, &st));
-        if (catalog_check(s->catalog, &op, &st)) {
-            assert_true(catalog_reserve(s->catalog, &op, &st));
-            catalog_apply(s->catalog, &op, ++s->lsn, 0, NULL, &effect);
-        }
-        buf_fini(&id);
-        buf_fini(&bytes);
-    }
+    buf_fini(bytes);
+}
+
+static void publish(struct server *s) {
     catalog_publish(s->catalog, s->lsn, 1000000, NULL, NULL);
+}
+
+static void delete_document(struct server *s, const char *name) {
+    struct uuid library = changed_id();
+    struct buf id = {0}, bytes = {0};
+    assert_true(item_id_encode(slice_str(name), &id));
+    op_encode_document_delete(&bytes, &library, buf_slice(&id));
+    commit_if_good(s, &bytes);
+    buf_fini(&id);
+}
+
+/* While the first pieces are sent, what was shown and what was not is deleted. */
+static void change_meanwhile(struct server *s, unsigned write) {
+    for (int i = 0; write <= 2 && i < 3000; i += write == 1 ? 2 : 5) {
+        char text[16];
+        (void)snprintf(text, sizeof text, "d%d", i);
+        delete_document(s, text);
+    }
+    publish(s);
 }
 
 static void test_export_while_deleting(void **state) {
@@ -521,21 +538,131 @@ static void test_export_while_deleting(void **state) {
     done(&c, lines);
 }
 
-static void drop_library(struct server *s, unsigned write) {
-    if (write != 1) {
-        return;
-    }
-    struct op op;
-    struct op_effect effect = {0};
+/* --- an export, and another arena --- */
+
+static void replace_document(struct server *s, const char *name) {
+    struct uuid library = changed_id();
+    struct buf id = {0}, bytes = {0};
+    assert_true(item_id_encode(slice_str(name), &id));
+    const struct op_document d = {
+        .mode = PUT_REPLACE, .id = buf_slice(&id), .title = slice_str("t"), .document_type = slice_str("text"), .num_chunks = 1};
+    const struct op_chunk chunk = {.id = buf_slice(&id), .text = slice_str("another"), .page_number = -1};
+    op_encode_document(&bytes, &library, &d);
+    op_encode_chunk(&bytes, &chunk);
+    op_encode_vectors(&bytes, NULL, 0, 0);
+    commit_if_good(s, &bytes);
+    buf_fini(&id);
+}
+
+static void compact(struct server *s) {
+    struct uuid id = changed_id();
     struct status st = {0};
-    struct uuid library;
+    struct compaction *k = NULL;
+    struct library *lib = catalog_acquire(s->catalog, &id);
+    bool more = false;
+    assert_non_null(lib);
+    assert_true(compaction_new(s->catalog, lib, &k, &st) && compaction_begin(k, &st));
+    assert_true(compaction_step(k, 10000, &more, &st) && !more && compaction_switch(k, &st));
+    publish(s);
+    compaction_end(k);
+    catalog_release(s->catalog, lib);
+}
+
+static int64_t last_shown; /* in the first piece */
+
+/* The number of the document that the piece which is just sent ends with. */
+static int64_t last_in_piece(const struct server *s) {
+    struct slice body = buf_slice(&s->response.body);
+    int64_t found = -1;
+    for (size_t i = 0; i + 8 < body.len; i++) {
+        if (memcmp(body.data + i, "{\"id\":\"d", 8) == 0) {
+            found = strtoll((const char *)body.data + i + 8, NULL, 10);
+        }
+    }
+    assert_true(found > 10);
+    return found;
+}
+
+static void replace_shown(struct server *s, unsigned write) {
+    char name[32];
+    if (write == 1) {
+        last_shown = last_in_piece(s);
+        (void)snprintf(name, sizeof name, "d%" PRId64, last_shown);
+        replace_document(s, name);
+        publish(s);
+        compact(s);
+    }
+}
+
+static void delete_shown(struct server *s, unsigned write) {
+    char name[32];
+    if (write == 1) {
+        last_shown = last_in_piece(s);
+        for (int64_t i = last_shown - 3; i <= last_shown; i++) {
+            (void)snprintf(name, sizeof name, "d%" PRId64, i);
+            delete_document(s, name);
+        }
+        publish(s);
+        compact(s);
+    }
+}
+
+/* All by one record of the log, so that they have one LSN. */
+static void fill_at_once(struct server *s, const char *library, int count) {
+    struct buf body = {0};
+    buf_put_str(&body, "{\"documents\":[");
+    for (int i = 0; i < count; i++) {
+        buf_printf(&body, "%s{\"id\":\"d%d\",\"title\":\"t\",\"texts\":[\"%0700d\"]}", i > 0 ? "," : "", i, i);
+    }
+    buf_put_str(&body, "]}");
+    const struct call c = {.method = "POST",
+                           .path = join(library, "/documents/batch"),
+                           .body = (const char *)body.data,
+                           .body_len = body.len,
+                           .idempotency_key = "once"};
+    assert_int_equal(call(s, &c), 200);
+    buf_fini(&body);
+}
+
+/* Rows have other numbers in the middle of an export, and what it showed last is not where it was. All the others come, once. */
+static void export_across_arenas(struct server *s, bool at_once, bool replaced) {
+    enum { COUNT = 990 };
+    unsigned seen[COUNT] = {0};
+    (void)make_library(s, "l", "", changed_library);
+    if (at_once) {
+        fill_at_once(s, changed_library, COUNT);
+    } else {
+        fill(s, changed_library, COUNT);
+    }
+    struct script c = {.between = replaced ? replace_shown : delete_shown};
+    assert_int_equal(export_all(s, changed_library, "", &c), 200);
+    struct json_object *lines = lines_of(&c);
+    assert_true(c.writes > 1);
+    for (size_t i = 0; i < json_object_array_length(lines); i++) {
+        seen[id_number(line_at(lines, i))]++;
+    }
+    for (int64_t i = 0; i < COUNT; i++) {
+        assert_true(seen[i] == 1 || (replaced && i == last_shown && seen[i] == 2)); /* as it was, and as it is */
+    }
+    done(&c, lines);
+}
+
+static void test_export_across_arenas(void **state) {
+    struct server *s = (struct server *)*state;
+    export_across_arenas(s, false, true);
+    export_across_arenas(s, false, false);
+    export_across_arenas(s, true, true);
+    export_across_arenas(s, true, false);
+}
+
+static void drop_library(struct server *s, unsigned write) {
+    struct uuid library = changed_id();
     struct buf bytes = {0};
-    assert_true(uuid_parse(slice_str(changed_library + strlen("/v1/libraries/")), &library));
-    op_encode_library_delete(&bytes, &library);
-    assert_true(op_decode(buf_slice(&bytes), &s->limits, &op, &st) && catalog_check(s->catalog, &op, &st) && catalog_reserve(s->catalog, &op, &st));
-    catalog_apply(s->catalog, &op, ++s->lsn, 0, NULL, &effect);
-    catalog_publish(s->catalog, s->lsn, 1000000, NULL, NULL);
-    buf_fini(&bytes);
+    if (write == 1) {
+        op_encode_library_delete(&bytes, &library);
+        commit_if_good(s, &bytes);
+        publish(s);
+    }
 }
 
 /* An export that cannot go on is cut, so that nobody takes it for whole; a stream says it. */
@@ -564,6 +691,7 @@ int main(void) {
         TEST(test_lines),    TEST(test_empty),      TEST(test_batches),        TEST(test_long_line),
         TEST(test_conflicts), TEST(test_ends),      TEST(test_server_trouble), TEST(test_refusals),
         TEST(test_round_trip), TEST(test_after),    TEST(test_export_while_deleting), TEST(test_library_goes),
+        TEST(test_export_across_arenas),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
