@@ -246,6 +246,7 @@ static bool add_line(struct ingest *in, struct slice text, struct status *st) {
     if (!good && in->target.batch.full && in->count > 0) { /* together they are too much: alone it may go */
         json_document_fini(&line->document);
         if (!commit(in, st)) {
+            in->resume = in->resume != 0 ? in->resume : in->lines; /* this line is none of those that have a result */
             return false;
         }
         line = begin_line(in);

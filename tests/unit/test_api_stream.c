@@ -655,10 +655,12 @@ static void test_export_across_arenas(void **state) {
     export_across_arenas(s, true, false);
 }
 
+static unsigned drop_with; /* which write */
+
 static void drop_library(struct server *s, unsigned write) {
     struct uuid library = changed_id();
     struct buf bytes = {0};
-    if (write == 1) {
+    if (write == drop_with) {
         op_encode_library_delete(&bytes, &library);
         commit_if_good(s, &bytes);
         publish(s);
@@ -670,6 +672,7 @@ static void test_library_goes(void **state) {
     struct server *s = (struct server *)*state;
     (void)make_library(s, "l", "", changed_library);
     fill(s, changed_library, 3000);
+    drop_with = 1;
     struct script c = {.between = drop_library};
     assert_int_equal(export_all(s, changed_library, "", &c), 200);
     assert_true(s->response.cut);
@@ -685,13 +688,29 @@ static void test_library_goes(void **state) {
     done(&in, lines);
 }
 
+/* The second line does not go with the first, so that is committed, and then nothing goes on: the second one is the first to be sent again. */
+static void test_next_line_of_one_that_waits(void **state) {
+    struct server *s = (struct server *)*state;
+    (void)make_library(s, "l", "", changed_library);
+    s->limits.worker_memory_bytes = 4 * 384 * 4; /* room for the vector of one chunk */
+    drop_with = 2;
+    struct script in = {.body = "{\"title\":\"t\",\"texts\":[\"a\"]}\n{\"title\":\"t\",\"texts\":[\"b\"]}\n", .end = API_STREAM_END, .between = drop_library};
+    assert_int_equal(stream_in(s, changed_library, "", &in), 200);
+    struct json_object *lines = lines_of(&in);
+    expect_line(lines, 0, 1, NULL);
+    assert_int_equal(json_object_array_length(lines), 2);
+    assert_int_equal(number_at(summary_of(lines), "/next_line"), 2);
+    assert_string_equal(text_at(summary_of(lines), "/error/error_type"), "LibraryNotFoundError");
+    done(&in, lines);
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, server_setup, server_teardown)
     const struct CMUnitTest tests[] = {
         TEST(test_lines),    TEST(test_empty),      TEST(test_batches),        TEST(test_long_line),
         TEST(test_conflicts), TEST(test_ends),      TEST(test_server_trouble), TEST(test_refusals),
         TEST(test_round_trip), TEST(test_after),    TEST(test_export_while_deleting), TEST(test_library_goes),
-        TEST(test_export_across_arenas),
+        TEST(test_export_across_arenas), TEST(test_next_line_of_one_that_waits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
