@@ -4,7 +4,8 @@
  * Rows and records are only appended, so a patch is a replacement: the document is read, its fields are exchanged, and it is submitted again with the
  * chunks, ids, time and vectors that it has. The vectors go into the op, so that a log which is replayed, or sent to another machine, need not make them
  * again, which may cost money. What was read may be changed by somebody else before the replacement is committed: so it is submitted for the version that
- * was read (store/op.h), and begun anew when that is no longer the present one, or refused, if the client named that version itself.
+ * was read (store/op.h), and begun anew when that is no longer the present one, or refused, if the client named that version itself. It is begun anew, too, when the
+ * library has got another model since, which the vectors are not of.
  */
 #include "api/condition.h"
 #include "api/document.h"
@@ -105,11 +106,13 @@ static bool replace(struct exchange *x, const struct uuid *library, struct slice
             return false;
         }
         bool named = asked > DOCUMENT_VERSION_ANY;
-        const struct api_submission submission = {.op = buf_slice(&p->op), .version = named ? asked : p->version};
+        const struct api_submission submission = {
+            .op = buf_slice(&p->op), .version = named ? asked : p->version, .model = p->vectors != NULL ? p->model.fingerprint : 0};
         if (submit_one(x, &submission, ret, st)) {
             return true;
         }
-        if (st->code != STATUS_PRECONDITION || named) {
+        bool other_model = st->code == STATUS_CONFLICT && st->subject == SUBJECT_LIBRARY;
+        if (!other_model && (st->code != STATUS_PRECONDITION || named)) {
             return false;
         }
     }

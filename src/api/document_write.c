@@ -148,6 +148,7 @@ bool document_batch_embed(struct document_batch *b, struct exchange *x, const st
     }
     b->vectors = vectors;
     b->dimension = model->dimension;
+    b->model = model->model->fingerprint;
     return true;
 }
 
@@ -162,6 +163,7 @@ bool document_batch_submit(struct document_batch *b, struct exchange *x, uint64_
         submissions[i].op = document_batch_op(b, i);
         submissions[i].version = version;
         submissions[i].vectors = vectors;
+        submissions[i].model = vectors == NULL ? 0 : b->model;
         submissions[i].vector_count = vectors == NULL ? 0 : entry_at(b, i).num_texts;
         submissions[i].dimension = vectors == NULL ? 0 : b->dimension;
     }

@@ -17,6 +17,7 @@ struct document_batch {
     struct buf entries; /* struct batch_entry each */
     float *vectors;     /* of all texts; NULL: none, or the model cannot answer now and they stay pending */
     uint32_t dimension;
+    uint64_t model;     /* its fingerprint */
     bool full; /* document_batch_add failed because the request as a whole asks for too much */
 };
 

@@ -13,7 +13,7 @@ enum {
     ZERO_BYTES = 3,
     /* every field takes a byte at least */
     RESULT_LEAST_BYTES = 7,
-    OP_LEAST_BYTES = 11
+    OP_LEAST_BYTES = 19
 };
 _Static_assert(CHANNEL_HEADER_BYTES == LENGTH_BYTES + 1 + ZERO_BYTES + 8, "length, kind, zeros, request");
 
@@ -113,6 +113,7 @@ void channel_put_submission(struct buf *out, const struct api_keyed *key, const 
         bool with_vectors = ops[i].vectors != NULL && ops[i].vector_count > 0;
         buf_put_bytes(out, ops[i].op);
         buf_put_u64le(out, ops[i].version);
+        buf_put_u64le(out, ops[i].model);
         buf_put_varint(out, with_vectors ? ops[i].vector_count : 0);
         buf_put_varint(out, with_vectors ? ops[i].dimension : 0);
         if (with_vectors) {
@@ -136,7 +137,7 @@ void channel_put_key_change(struct buf *out, struct slice credential, struct sli
 size_t channel_submission_bytes(const struct api_submission *op) {
     enum { VARINTS = 3 * 10 };
     size_t floats = op->vectors == NULL ? 0 : (size_t)op->vector_count * op->dimension;
-    return VARINTS + sizeof op->version + op->op.len + floats * sizeof(float);
+    return VARINTS + sizeof op->version + sizeof op->model + op->op.len + floats * sizeof(float);
 }
 
 bool channel_submission_begin(struct slice payload, uint64_t max_ops, struct channel_submission *ret, struct status *st) {
@@ -164,6 +165,7 @@ bool channel_submission_begin(struct slice payload, uint64_t max_ops, struct cha
 bool channel_submission_next(struct reader *rest, struct channel_op *ret, struct status *st) {
     struct slice op = read_bytes(rest);
     uint64_t version = read_u64le(rest);
+    uint64_t model = read_u64le(rest);
     uint64_t count = read_varint(rest);
     uint64_t dimension = read_varint(rest);
     if (rest->failed || count > UINT32_MAX || dimension > EMBED_MAX_DIMENSION || (count == 0) != (dimension == 0)) {
@@ -174,7 +176,8 @@ bool channel_submission_next(struct reader *rest, struct channel_op *ret, struct
     if (rest->failed) {
         return status_set(st, STATUS_MALFORMED, "a submission whose vectors are cut short");
     }
-    *ret = (struct channel_op){.op = op, .version = version, .vectors = vectors, .vector_count = (uint32_t)count, .dimension = (uint32_t)dimension};
+    *ret = (struct channel_op){
+        .op = op, .version = version, .model = model, .vectors = vectors, .vector_count = (uint32_t)count, .dimension = (uint32_t)dimension};
     return true;
 }
 

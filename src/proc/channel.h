@@ -6,7 +6,7 @@
  *   SUBMIT   worker -> supervisor: keyed u8 (1: of a request with an Idempotency-Key: scope and body, 16 bytes each, seed 16
  *            bytes, created_at u64; 2: one op that changes API keys, led by the key that the request came with, varint length + bytes, which the supervisor
  *            looks at itself); count varint; per op: op (varint length + bytes), version of the document that it may change u64 (0: any,
- *            or none), vector count varint, dimension varint, count * dimension float32 (count 0: none)
+ *            or none), fingerprint of the model that made its vectors u64 (0: the caller's, or none), vector count varint, dimension varint, count * dimension float32 (count 0: none)
  *   RESULTS  supervisor -> worker: remembered u8 (1: of an earlier request with the key: seed 16 bytes, created_at u64); lsn varint
  *            of a keyed request; count varint; per op: status code u8, subject varint, lsn varint,
  *            flags varint (1: replaced), chunks added varint, chunks deleted varint, detail (varint length + text)
@@ -108,6 +108,7 @@ struct channel_submission {
 struct channel_op {
     struct slice op;
     uint64_t version; /* catalog_check_version */
+    uint64_t model;   /* catalog_check_made_by */
     struct slice vectors;
     uint32_t vector_count, dimension;
 };

@@ -278,6 +278,12 @@ size_t committer_add_record(struct committer *c, struct slice bytes) {
     return b->record_count++;
 }
 
+/* Vectors of the library's model that are part of the op will be logged: they must be of the model that it has. */
+static bool made_for_it(struct committer *c, const struct submitted_op *o, struct status *st) {
+    bool carried = o->model != 0 && o->op.type == OP_DOCUMENT_PUT && o->op.as.document.vector_dimension != 0;
+    return !carried || catalog_check_made_by(c->s->catalog, &o->op.library, o->op.as.document.vector_dimension, o->model, st);
+}
+
 static bool prepare_op(struct committer *c, const struct submitted_op *o, struct status *st) {
     const struct op *op = &o->op;
     if (!committer_room(&c->batch, 1)) {
@@ -286,7 +292,8 @@ static bool prepare_op(struct committer *c, const struct submitted_op *o, struct
     if (op_is_of_keys(op)) {
         return key_table_check(c->s->keys, op, st);
     }
-    return catalog_check_version(c->s->catalog, op, o->version, st) && catalog_check(c->s->catalog, op, st) && catalog_reserve(c->s->catalog, op, st);
+    return catalog_check_version(c->s->catalog, op, o->version, st) && made_for_it(c, o, st) && catalog_check(c->s->catalog, op, st) &&
+           catalog_reserve(c->s->catalog, op, st);
 }
 
 /* Takes the next op of sub into the batch, or refuses it. False: the batch ends before it. */
@@ -414,22 +421,10 @@ bool committer_log(struct committer *c, struct slice op, uint64_t *ret_lsn, stru
     return true;
 }
 
-/* The dimension of a library's vectors, as the committer sees it; 0: none yet, or no such library. */
-static uint32_t dimension_of(struct committer *c, const struct uuid *id) {
-    struct reading rd;
-    uint32_t dimension = 0;
-    struct library *lib = catalog_acquire(c->s->catalog, id);
-    if (lib != NULL) {
-        library_reading(lib, &rd);
-        dimension = rd.view.dimension;
-        catalog_release(c->s->catalog, lib);
-    }
-    return dimension;
-}
-
-/* The vectors that a worker computed, when they fit the library; else they are made again here. */
+/* The vectors that a worker computed, when they are of the model that the library has; else they are made again here. */
 static const float *vectors_for(struct committer *c, const struct submitted_op *o) {
-    return o->vectors != NULL && dimension_of(c, &o->op.library) == o->dimension ? o->vectors : NULL;
+    struct status ignored;
+    return o->vectors != NULL && catalog_check_made_by(c->s->catalog, &o->op.library, o->dimension, o->model, &ignored) ? o->vectors : NULL;
 }
 
 static void apply_batch(struct committer *c) {

@@ -141,6 +141,7 @@ static bool decode_ops(struct submission *s, struct reader rest, const struct li
             return false;
         }
         o->version = frame.version;
+        o->model = frame.model;
         if (frame.vector_count == 0) {
             continue;
         }

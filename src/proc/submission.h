@@ -7,6 +7,7 @@
 struct submitted_op {
     struct op op;
     uint64_t version;     /* catalog_check_version */
+    uint64_t model;       /* catalog_check_made_by */
     const float *vectors; /* num_chunks * dimension, or NULL */
     uint32_t dimension;
 };

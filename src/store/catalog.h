@@ -45,6 +45,10 @@ MUST_CHECK bool catalog_check(struct catalog *c, const struct op *op, struct sta
 /* Is the document that op replaces or deletes still of this version (op.h: document_version; NONE and ANY have their meaning)? STATUS_PRECONDITION */
 MUST_CHECK bool catalog_check_version(struct catalog *c, const struct op *op, uint64_t version, struct status *st);
 
+/* Are vectors of this dimension that the model with this fingerprint made what the library has now? A worker may have made them just before it got another model,
+ * perhaps of the same dimension. STATUS_CONFLICT */
+MUST_CHECK bool catalog_check_made_by(struct catalog *c, const struct uuid *library, uint32_t dimension, uint64_t model, struct status *st);
+
 /* What applying it to the present state would meet, for an op that passed catalog_check and touches nothing that an op before it in the batch
  * touches. STATUS_NO_MEMORY. */
 MUST_CHECK bool catalog_foresee(struct catalog *c, const struct op *op, struct op_effect *ret, struct status *st);

@@ -327,6 +327,12 @@ bool catalog_check_version(struct catalog *c, const struct op *op, uint64_t vers
     return true;
 }
 
+bool catalog_check_made_by(struct catalog *c, const struct uuid *library, uint32_t dimension, uint64_t model, struct status *st) {
+    const struct library *lib = catalog_find(c, library);
+    bool same = lib == NULL || (lib->view.dimension == dimension && lib->view.model_fingerprint == model);
+    return same || status_set_subject(st, STATUS_CONFLICT, SUBJECT_LIBRARY, "the library has got another model meanwhile");
+}
+
 bool catalog_check(struct catalog *c, const struct op *op, struct status *st) {
     if (op->type == OP_LIBRARY_CREATE) {
         return check_create(c, op, st);

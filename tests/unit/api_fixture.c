@@ -17,6 +17,11 @@
 
 /* --- the host --- */
 
+static bool made_for_it(struct server *s, const struct op *op, const struct api_submission *submission, struct status *st) {
+    bool carried = submission->model != 0 && op->type == OP_DOCUMENT_PUT && op->as.document.vector_dimension != 0;
+    return !carried || catalog_check_made_by(s->catalog, &op->library, op->as.document.vector_dimension, submission->model, st);
+}
+
 static void apply_one(struct server *s, const struct api_submission *submission, struct api_op_result *ret) {
     struct op op;
     struct op_effect effect = {0}, foreseen = {0};
@@ -26,7 +31,8 @@ static void apply_one(struct server *s, const struct api_submission *submission,
         return;
     }
     if (!op_decode(submission->op, &s->limits, &op, &ret->status) ||
-        !catalog_check_version(s->catalog, &op, submission->version, &ret->status) || !catalog_check(s->catalog, &op, &ret->status) ||
+        !catalog_check_version(s->catalog, &op, submission->version, &ret->status) ||
+        !made_for_it(s, &op, submission, &ret->status) || !catalog_check(s->catalog, &op, &ret->status) ||
         !catalog_reserve(s->catalog, &op, &ret->status)) {
         assert_int_not_equal(ret->status.code, STATUS_OK);
         return;
@@ -34,6 +40,7 @@ static void apply_one(struct server *s, const struct api_submission *submission,
     if (submission->vectors != NULL) {
         assert_int_equal(op.type, OP_DOCUMENT_PUT);
         assert_int_equal(submission->vector_count, op.as.document.num_chunks);
+        assert_true(catalog_check_made_by(s->catalog, &op.library, submission->dimension, submission->model, &ret->status));
     }
     assert_true(catalog_foresee(s->catalog, &op, &foreseen, &ret->status));
     ret->lsn = ++s->lsn;

@@ -70,6 +70,28 @@ static void test_patch(void **state) {
     free(stored);
 }
 
+static void refuse_no_more(struct server *s) {
+    s->op_refused = (struct status){0};
+}
+
+static void get_another_model(struct server *s) {
+    (void)status_set_subject(&s->op_refused, STATUS_CONFLICT, SUBJECT_LIBRARY, "another model");
+    s->before_submit = refuse_no_more;
+}
+
+/* Its vectors are those of the model that the library had when it was read. */
+static void test_patch_beside_an_exchange(void **state) {
+    struct server *s = (struct server *)*state;
+    char path[128], tag[TAG_MAX];
+    (void)make_document(s, "", BODY, path);
+    s->before_submit = get_another_model;
+    (void)expect(s, 200, "PATCH", path, "{\"title\":\"U\"}");
+    assert_string_equal(text_at(s->json, "/metadata/title"), "U");
+    take_tag(s, tag);
+    s->before_submit = get_another_model;
+    assert_int_equal(conditional(s, "PATCH", path, "{\"title\":\"V\"}", tag, NULL), 200);
+}
+
 static void test_patch_is_found(void **state) {
     struct server *s = (struct server *)*state;
     char path[128], library[64];
@@ -266,6 +288,7 @@ static void test_batch_with_embeddings(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_patch, server_setup, server_teardown),
+        cmocka_unit_test_setup_teardown(test_patch_beside_an_exchange, server_setup, server_teardown),
         cmocka_unit_test_setup_teardown(test_patch_is_found, server_setup, server_teardown),
         cmocka_unit_test_setup_teardown(test_patch_of_own_vectors, server_setup, server_teardown),
         cmocka_unit_test_setup_teardown(test_patch_refusals, server_setup, server_teardown),

@@ -47,7 +47,7 @@ static void put_two(struct buf *out, const float *vectors, uint32_t count, uint3
     put_document(&document, 2);
     op_encode_library_delete(&deletion, &library);
     struct api_submission ops[2] = {
-        {.op = buf_slice(&document), .vectors = vectors, .vector_count = count, .dimension = dimension},
+        {.op = buf_slice(&document), .model = 77, .vectors = vectors, .vector_count = count, .dimension = dimension},
         {.op = buf_slice(&deletion)},
     };
     channel_put_submission(out, NULL, ops, 2);
@@ -134,6 +134,8 @@ static void a_submission_comes_through(void **state) {
     assert_int_equal(sub->count, 2);
     assert_int_equal(sub->ops[0].op.type, OP_DOCUMENT_PUT);
     assert_int_equal(sub->ops[0].dimension, DIMENSION);
+    assert_int_equal(sub->ops[0].model, 77);
+    assert_int_equal(sub->ops[1].model, 0);
     assert_int_equal((uintptr_t)sub->ops[0].vectors % _Alignof(float), 0);
     assert_memory_equal(sub->ops[0].vectors, six, sizeof six);
     assert_int_equal(sub->ops[1].op.type, OP_LIBRARY_DELETE);

@@ -567,6 +567,32 @@ static void test_overlap(void **state) {
     catalog_release(f->catalog, lib);
 }
 
+/* A worker asked the model that served, and hands its vectors in when another one of the same dimension does. */
+static void test_vectors_of_the_one_before(void **state) {
+    struct fixture *f = (struct fixture *)*state;
+    struct uuid id = exchanged();
+    struct status st = {0};
+    uint64_t random = 5;
+    bool goes_on = false;
+    uint64_t before = f->models.model[0].fingerprint;
+    uint64_t twin = f->models.model[2].fingerprint;
+    create_both(f);
+    commits(f, &random, 20);
+    background(f);
+    assert_true(catalog_check_made_by(f->catalog, &id, FIXTURE_DIMENSION, before, &st));
+    struct library *lib = acquire(f);
+    step(f, EXCHANGE_BUILDING, "twin");
+    struct model_exchange *x = begin(f, lib, false);
+    follow(f, x, &random, 0);
+    assert_true(catalog_check_made_by(f->catalog, &id, FIXTURE_DIMENSION, before, &st));
+    lib = switch_now(f, x, &goes_on);
+    assert_false(catalog_check_made_by(f->catalog, &id, FIXTURE_DIMENSION, before, &st));
+    assert_int_equal(st.code, STATUS_CONFLICT);
+    assert_true(catalog_check_made_by(f->catalog, &id, FIXTURE_DIMENSION, twin, &st));
+    end(x, false);
+    catalog_release(f->catalog, lib);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_there_and_back, set_up, fixture_tear_down),
@@ -577,6 +603,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_deleted_meanwhile, set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(test_no_name_for_a_side, set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(test_overlap, set_up, fixture_tear_down),
+        cmocka_unit_test_setup_teardown(test_vectors_of_the_one_before, set_up, fixture_tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
