@@ -232,6 +232,19 @@ static bool copy_pages(struct live_checkpointer *k, struct taking *t, struct sta
     return true;
 }
 
+/* After a failure behind the end of the cut the changed pages are gone from the tracker, of some libraries at least: what was written of them is not in any checkpoint,
+ * so libraries that were cut begin a new chain. */
+static void forget_cut(struct live_checkpointer *k) {
+    for (size_t i = 0; i < k->count; i++) {
+        for (size_t l = 0; k->taking[i].cut.lib != NULL && l < k->last.library_count; l++) {
+            if (uuid_equal(&k->last.libraries[l].view.id, &k->taking[i].cut.view.id)) {
+                k->last.libraries[l].page_files = 0;
+                k->last.libraries[l].view.lsn = 0;
+            }
+        }
+    }
+}
+
 static bool copy_all_pages(struct live_checkpointer *k, struct status *st) {
     struct status failed = {0};
     struct ending e = {.k = k, .ok = true};
@@ -239,6 +252,9 @@ static bool copy_all_pages(struct live_checkpointer *k, struct status *st) {
         e.ok = k->taking[i].cut.lib == NULL || copy_pages(k, &k->taking[i], &failed);
     }
     bool ended = k->options.call(k->options.host, end_cuts, &e, e.ok ? &failed : NULL);
+    if (e.ok && !ended) { /* one library lacks pages, and the others have let go of theirs */
+        forget_cut(k);
+    }
     if ((!e.ok || !ended) && st != NULL) {
         *st = failed;
     }
@@ -449,19 +465,6 @@ static void drop_taking(struct live_checkpointer *k, bool pages_stay) {
     free(k->acquired);
     k->acquired = NULL;
     k->acquired_count = 0;
-}
-
-/* After a failure behind the cut the changed pages are gone from the tracker: what was written of them is not in any checkpoint, so libraries that were cut
- * begin a new chain. */
-static void forget_cut(struct live_checkpointer *k) {
-    for (size_t i = 0; i < k->count; i++) {
-        for (size_t l = 0; k->taking[i].cut.lib != NULL && l < k->last.library_count; l++) {
-            if (uuid_equal(&k->last.libraries[l].view.id, &k->taking[i].cut.view.id)) {
-                k->last.libraries[l].page_files = 0;
-                k->last.libraries[l].view.lsn = 0;
-            }
-        }
-    }
 }
 
 static uint64_t libraries_cut(const struct live_checkpointer *k) {
