@@ -10,7 +10,7 @@
  * So every document that is there from begin to end and is not changed meanwhile comes, once. One that is replaced meanwhile comes as it was, as it is, or
  * both, the newer one later; one that is written or deleted meanwhile may come or not. Where nothing is written, the export is the state at Quire-LSN.
  *
- * Vectors come along when they are asked for, and always where a library has no model that could make them again. A document that has lost all its chunks is
+ * Vectors come along when they are asked for (those of one model: where the library gets another meanwhile, the export is cut), and always where a library has no model that could make them again. A document that has lost all its chunks is
  * left out, because none can be written without.
  */
 #include "api/document.h"
@@ -29,6 +29,7 @@ struct export {
     bool ended;
     uint32_t generation; /* of the arena that `row` belongs to */
     uint32_t row;        /* where to go on */
+    uint64_t model;      /* fingerprint of the one that made the vectors; 0: none there yet, or the caller's */
     uint64_t lsn;        /* that wrote the document shown last; 0: none was shown */
     struct buf ids;      /* of the shown documents of that LSN, each before its length; at first the one of `after` */
 };
@@ -239,11 +240,19 @@ static bool begin_reply(struct export *e, const struct reading *rd, struct statu
     return true;
 }
 
+/* Nobody could tell vectors of two models in one export apart, and who reads it in again would search among both. */
+static bool check_same_model(struct export *e, const struct reading *rd, struct status *st) {
+    uint64_t before = e->model;
+    e->model = rd->view.model_fingerprint;
+    return before == 0 || before == e->model || !e->x->query.include_embeddings ||
+           status_set_subject(st, STATUS_CONFLICT, SUBJECT_LIBRARY, "the library has got another model during the export of its vectors");
+}
+
 /* Writes what one view has from e->row on, up to a piece. */
 static bool write_piece(struct export *e, const struct reading *rd, struct status *st) {
     struct exchange *x = e->x;
     struct library_model model;
-    if (!library_model_of(x, rd, &model, st)) {
+    if (!library_model_of(x, rd, &model, st) || !check_same_model(e, rd, st)) {
         return false;
     }
     uint32_t seen = 0;

@@ -2,6 +2,8 @@
 #include "api_fixture.h"
 
 #include "store/compact.h"
+#include "store/exchange.h"
+#include "store/mirror.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -655,6 +657,73 @@ static void test_export_across_arenas(void **state) {
     export_across_arenas(s, true, false);
 }
 
+static void begin_exchange(struct server *s, struct library *lib) {
+    struct library_definition d;
+    struct status st = {0};
+    struct buf op = {0};
+    const struct embedder *to = &s->models.model[1];
+    assert_true(library_present_definition(lib, &lib->view, &d, &st));
+    d.exchange = (struct library_exchange){.state = EXCHANGE_BUILDING, .since = 10, .model = slice_str("twin"), .task = {{7}},
+                                           .dimension = to->dimension, .fingerprint = to->fingerprint};
+    op_encode_library_model(&op, &lib->id, &d, false);
+    commit_if_good(s, &op);
+    publish(s);
+}
+
+static void embed_all(struct server *s) {
+    struct library **libraries = NULL;
+    size_t count = 0;
+    struct status st = {0};
+    assert_true(catalog_acquire_linkable(s->catalog, &libraries, &count, &st));
+    for (size_t i = 0; i < count; i++) {
+        for (size_t done = 1; done > 0;) {
+            assert_true(backlog_embed_some(libraries[i], &s->models, 100, &done, &st));
+        }
+        catalog_release(s->catalog, libraries[i]);
+    }
+    free(libraries);
+}
+
+static void get_another_model(struct server *s, unsigned write) {
+    struct uuid id = changed_id();
+    struct status st = {0};
+    struct model_exchange *x = NULL;
+    struct slice op;
+    bool more = true, goes_on = false;
+    if (write != 1) {
+        return;
+    }
+    struct library *lib = catalog_acquire(s->catalog, &id);
+    begin_exchange(s, lib);
+    assert_true(exchange_new(s->catalog, lib, false, &x, &st) && exchange_begin(x, &st));
+    assert_true(exchange_step(x, 10000, &more, &st) && !more);
+    embed_all(s);
+    assert_true(exchange_prepare(x, 20, &op, &st));
+    lib = exchange_switch(x, ++s->lsn, &goes_on);
+    publish(s);
+    exchange_end(x, false);
+    exchange_free(x);
+    catalog_release(s->catalog, lib);
+}
+
+/* Texts are the same under any model; vectors of two would be taken for those of one. */
+static void test_export_beside_an_exchange(void **state) {
+    struct server *s = (struct server *)*state;
+    s->models.model[1] = s->models.model[0];
+    memcpy(s->models.model[1].name, "twin", sizeof "twin");
+    s->models.model[1].fingerprint++;
+    s->models.count = 2;
+    for (int vectors = 0; vectors < 2; vectors++) {
+        (void)make_library(s, "l", "", changed_library);
+        fill(s, changed_library, 990);
+        struct script c = {.between = get_another_model};
+        assert_int_equal(export_all(s, changed_library, vectors ? "include_embeddings=true" : "", &c), 200);
+        assert_int_equal(s->response.cut, vectors == 1);
+        buf_fini(&c.out);
+    }
+    s->models.count = 1;
+}
+
 static unsigned drop_with; /* which write */
 
 static void drop_library(struct server *s, unsigned write) {
@@ -711,6 +780,7 @@ int main(void) {
         TEST(test_conflicts), TEST(test_ends),      TEST(test_server_trouble), TEST(test_refusals),
         TEST(test_round_trip), TEST(test_after),    TEST(test_export_while_deleting), TEST(test_library_goes),
         TEST(test_export_across_arenas), TEST(test_next_line_of_one_that_waits),
+        TEST(test_export_beside_an_exchange),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
