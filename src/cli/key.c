@@ -49,6 +49,35 @@ static void wait_for_server(int dir_fd) {
     }
 }
 
+struct contents {
+    bool lock;  /* a server has had it as its data directory */
+    bool other; /* anything else, but a key that waits (durable/waiting_key.h) */
+};
+
+static bool look_at(int dir_fd, const char *name, void *ctx, struct status *st) {
+    struct contents *c = (struct contents *)ctx;
+    (void)dir_fd;
+    (void)st;
+    c->lock = c->lock || strcmp(name, "LOCK") == 0;
+    c->other = c->other || strncmp(name, "key.new", strlen("key.new")) != 0;
+    return true;
+}
+
+/* A key that is left where no server looks would never be one. An empty directory may be of a server that is still to start for the first time. */
+static bool check_directory(const struct cli *cli, int fd, struct status *st) {
+    struct contents found = {0};
+    if (!io_each_entry(fd, cli->data, look_at, &found, st)) {
+        return false;
+    }
+    if (!found.lock && found.other) {
+        return status_set(st, STATUS_INVALID, "%s is no data directory of a server; data_dir in quire.conf says which is (scripts/serve DIR has DIR/data)", cli->data);
+    }
+    if (!found.lock) {
+        fprintf(stderr, "quire: %s is empty: the key is for the server that starts there first\n", cli->data);
+    }
+    return true;
+}
+
 static bool make_here(const struct cli *cli, uint8_t scopes, int64_t expires_at, struct status *st) {
     struct op_key key = {.created_at = clock_wall_us(), .expires_at = expires_at, .scopes = scopes, .all = true, .name = slice_str(cli->argv[1])};
     char secret[SECRET_TEXT + 1], id[UUID_TEXT + 1];
@@ -62,7 +91,7 @@ static bool make_here(const struct cli *cli, uint8_t scopes, int64_t expires_at,
         return false;
     }
     sha256(secret, SECRET_TEXT, key.digest);
-    bool ok = waiting_key_leave(fd, &key, st);
+    bool ok = check_directory(cli, fd, st) && waiting_key_leave(fd, &key, st);
     if (ok) {
         wait_for_server(fd);
         print_secret(id, secret);

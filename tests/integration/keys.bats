@@ -228,6 +228,17 @@ line() {
     grep -q 'is not taken' "$instance/logs/quired.log"
 }
 
+@test "a key on the machine: only where a server is, or is to be" {
+    local quire=${QUIRE_BUILD_DIR:-$root}/src/quire
+    run ! "$quire" key create "lost" --scope admin --data "$instance" # not the data directory, but the one around it
+    [[ $output == *"is no data directory"* ]]
+    [ ! -e "$instance/key.new" ]
+    mkdir "$BATS_TEST_TMPDIR/fresh"
+    run -0 "$quire" key create "first" --scope admin --data "$BATS_TEST_TMPDIR/fresh"
+    [[ $output == *"is empty"* ]]
+    [ -e "$BATS_TEST_TMPDIR/fresh/key.new" ]
+}
+
 # A server of its own on what is restored: the key opens it where all was restored.
 started_on_restored() {
     local was=$instance expected=200
