@@ -143,6 +143,17 @@ teardown() { remove_instance; }
     [ "$(supervisor)" = "$pid" ]
 }
 
+@test "scripts/serve takes a configuration as it was edited: unspaced, indented, with sections" {
+    start_instance --set workers=2
+    stop_instance
+    sed -i '/^log_level/d; s/^workers = 2$/workers=2/' "$instance/quire.conf"
+    printf '  log_level=debug  \n[model far]\n    dialect = ollama\n    url=http://127.0.0.1:1\n  model = m\n' >>"$instance/quire.conf"
+    start_instance --set workers=3
+    [ "$(grep -c '^workers' "$instance/quire.conf")" = 1 ]
+    api GET /v1/models
+    [ "$(field '[.. | .name? | select(. == "far")] | length')" = 1 ]
+}
+
 @test "log_format = journal-json: each line of every process is a priority and one JSON object" {
     start_instance --set workers=2 --set log_format=journal-json
     api GET /v1/nothing
