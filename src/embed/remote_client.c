@@ -38,7 +38,8 @@ enum {
     US_PER_SECOND = 1000000,
     NS_PER_US = 1000,
     SHORTEST_BYTES = 192, /* of a text that is refused as too long whatever is left of it */
-    GROW_AFTER = 32       /* whole batches that went well, before larger ones are tried again */
+    GROW_AFTER = 32,      /* whole batches that went well, before larger ones are tried again */
+    WHY_MAX = 120         /* bytes of a reason that is remembered */
 };
 
 struct remote_client {
@@ -51,6 +52,8 @@ struct remote_client {
     struct remote_line *lines[LINES_MAX];
     bool busy[LINES_MAX];
     struct remote_breaker breaker;
+    char failed_why[WHY_MAX]; /* of the last call that brought nothing; "": none yet */
+    long failed_http_status;
     struct remote_pace calls_pace;
     struct remote_pace tokens_pace;
     int64_t pause_until_us; /* the provider has asked for it */
@@ -165,7 +168,8 @@ struct job {
     struct remote_reply reply;
     struct remote_outcome outcome;
     const char *why;
-    long http_status; /* that `why` is about; 0: none */
+    char behind[WHY_MAX]; /* where it is resting: what was wrong before; "": nothing is known */
+    long http_status; /* that `why`, or `behind`, is about; 0: none */
     bool sent;        /* the last call was made, and not only waited for */
     bool too_large;   /* of the last call: the provider would take less */
     bool too_many;    /* and it is about the whole, not about one text of several */
@@ -176,6 +180,7 @@ static bool fail(struct job *j, enum remote_failure failure, const char *why, ui
     j->outcome.failure = failure;
     j->outcome.retry_after_ms = retry_after_ms;
     j->why = why;
+    j->behind[0] = '\0';
     j->http_status = 0;
     return false;
 }
@@ -247,7 +252,10 @@ static bool enter_locked(struct job *j, size_t *ret_line, struct status *st) {
     }
     int64_t now_us = clock_monotonic_us();
     if (!remote_breaker_ask(&c->breaker, now_us, &wait_us)) {
-        return fail(j, REMOTE_RESTING, "it is left alone after failures", to_ms(wait_us));
+        (void)fail(j, REMOTE_RESTING, "it is left alone after failures", to_ms(wait_us));
+        memcpy(j->behind, c->failed_why, sizeof j->behind);
+        j->http_status = c->failed_http_status;
+        return false;
     }
     remote_pace_take(&c->calls_pace, now_us, 1);
     remote_pace_take(&c->tokens_pace, now_us, j->batch.tokens);
@@ -265,6 +273,10 @@ static bool enter(struct job *j, size_t *ret_line, struct status *st) {
 
 /* What a call says about the provider, for those that come after it. */
 static void judge_locked(struct remote_client *c, const struct job *j, int64_t now_us) {
+    if (j->outcome.failure != REMOTE_DONE) {
+        (void)snprintf(c->failed_why, sizeof c->failed_why, "%s", j->why);
+        c->failed_http_status = j->http_status;
+    }
     switch (j->outcome.failure) {
     case REMOTE_DONE:
         c->proven = true;
@@ -586,7 +598,8 @@ static bool say(const struct job *j, struct status *st) {
     if (j->http_status != 0) {
         (void)snprintf(status, sizeof status, " (HTTP %ld)", j->http_status);
     }
-    return status_set(st, STATUS_NO_EMBEDDING, "the embedding model %s: %s%s", j->c->settings.name, j->why, status);
+    return status_set(st, STATUS_NO_EMBEDDING, "the embedding model %s: %s%s%s%s", j->c->settings.name, j->why, j->behind[0] != '\0' ? "; the last was: " : "",
+                      j->behind, status);
 }
 
 static bool run(struct job *j, struct remote_outcome *ret, struct status *st) {

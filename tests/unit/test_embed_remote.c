@@ -302,6 +302,7 @@ static void the_breaker_opens_and_closes(void **state) {
     c = fake_client(&s);
     expect_failure(c, 1, REMOTE_DENIED, "", &outcome);
     expect_failure(c, 1, REMOTE_RESTING, "left alone", &outcome); /* a wrong key: at once */
+    expect_failure(c, 1, REMOTE_RESTING, "(HTTP 401)", &outcome); /* and it still says why */
     remote_client_free(c);
 }
 
