@@ -82,6 +82,7 @@ struct providers {
     int64_t heard_us; /* its last word, or its birth */
     bool spoke;
     bool kill; /* main is to do it */
+    bool renewed; /* because of a reload: no failure */
     bool sickly; /* the last one died young, so that the next one is not waited for */
     int64_t hushed_us; /* when threads of ours are no longer answered; 0: not yet */
     struct figures_provider model[REMOTE_MODELS_MAX];
@@ -467,7 +468,20 @@ static bool spawn_provider(struct providers *p, int64_t now_us, struct status *s
     return true;
 }
 
+static bool was_renewed(struct providers *p) {
+    lock_take(&p->mutex);
+    bool renewed = p->renewed;
+    p->renewed = false;
+    lock_release(&p->mutex);
+    return renewed;
+}
+
 static void note_death(struct providers *p, const siginfo_t *info, int64_t now_us) {
+    if (was_renewed(p) && info->si_code != CLD_EXITED) {
+        log_info("the provider process [%ld] makes way for one with the settings as they are now", (long)p->pid);
+        p->pid = 0;
+        return;
+    }
     if (info->si_code == CLD_EXITED) {
         log_error("the provider process [%ld] exited with %d", (long)p->pid, info->si_status);
     } else {
@@ -520,6 +534,7 @@ void providers_tend(struct providers *p, int64_t now_us) {
 void providers_renew(struct providers *p) {
     lock_take(&p->mutex);
     p->kill = true;
+    p->renewed = true;
     lock_release(&p->mutex);
 }
 
