@@ -66,12 +66,15 @@ def build(*targets):
 
 
 def cpu_seconds(pids):
-    """Time on a processor of all threads of these processes, by the scheduler's own count."""
+    """Time on a processor of all threads of these processes, by the scheduler's own count. One that ends meanwhile has its parent count it."""
     total = 0
     for pid in pids:
-        for thread in os.listdir("/proc/%d/task" % pid):
-            with open("/proc/%d/task/%s/schedstat" % (pid, thread)) as f:
-                total += int(f.read().split()[0])
+        try:
+            for thread in os.listdir("/proc/%d/task" % pid):
+                with open("/proc/%d/task/%s/schedstat" % (pid, thread)) as f:
+                    total += int(f.read().split()[0])
+        except (FileNotFoundError, ProcessLookupError):
+            pass
     return total / 1e9
 
 
