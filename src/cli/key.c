@@ -59,7 +59,7 @@ static bool look_at(int dir_fd, const char *name, void *ctx, struct status *st) 
     (void)dir_fd;
     (void)st;
     c->lock = c->lock || strcmp(name, "LOCK") == 0;
-    c->other = c->other || strncmp(name, "key.new", strlen("key.new")) != 0;
+    c->other = c->other || strncmp(name, WAITING_KEY, strlen(WAITING_KEY)) != 0;
     return true;
 }
 

@@ -10,8 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define WAITING_KEY "key.new"
-#define WAITING_KEY_MADE "key.new.tmp"
+#define WAITING_KEY_MADE WAITING_KEY ".tmp"
 enum { FILE_MODE = 0600, SUM_BYTES = 4, BYTES_MAX = 8192 };
 
 /* Under a name of its own first, so that no server reads half of it. */

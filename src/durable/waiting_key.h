@@ -10,6 +10,8 @@
 
 #include "store/op.h"
 
+#define WAITING_KEY "key.new" /* what begins like that in a data directory is of this */
+
 /* STATUS_CONFLICT: another one waits. By root, it is given to the owner of the directory. */
 MUST_CHECK bool waiting_key_leave(int data_dir_fd, const struct op_key *key, struct status *st);
 bool waiting_key_is_there(int data_dir_fd);
