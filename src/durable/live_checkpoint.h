@@ -65,7 +65,7 @@ struct live_options {
     int data_dir_fd; /* borrowed, as the next two */
     struct catalog *catalog;
     struct oplog *log;
-    /* Runs fn on the committer's thread, between two commits. */
+    /* Runs fn as the committer, between two commits. */
     bool (*call)(void *host, live_fn fn, void *ctx, struct status *st);
     /* Looked at while pages are copied: then it is given up, with STATUS_BUSY. May be NULL. */
     bool (*cancelled)(void *host);
