@@ -32,8 +32,12 @@ need_packages() {
     local missing=() p
     for p in "$@"; do
         if ! dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q '^install ok installed'; then
-            # An nginx of any flavour will do.
-            if [ "$p" = nginx-light ] && command -v nginx >/dev/null; then continue; fi
+            # An nginx of any flavour will do, and a node and npm from anywhere.
+            case $p in
+            nginx-light) if command -v nginx >/dev/null; then continue; fi ;;
+            nodejs) if command -v node >/dev/null; then continue; fi ;;
+            npm) if command -v npm >/dev/null; then continue; fi ;;
+            esac
             missing+=("$p")
         fi
     done

@@ -15,8 +15,11 @@ test -f "$to$sysconfdir/quire/quire.conf"
 test -f "$to$sysconfdir/quire/nginx/quire.conf"
 "$to$prefix/sbin/quired" --version | grep -q quire
 test -s "$to$prefix/share/quire/models/static-en.quire"
+for page in "$(dirname "$0")"/../../web/dist/*; do cmp "$page" "$to$prefix/share/quire/web/${page##*/}"; done
 
 cp "$to$sysconfdir/quire/nginx/quire.conf" "$to/site"
+grep -qF "root \"$prefix/share/quire/web\";" "$to/site"
+if grep -n '@[A-Z_]*@' "$to/site"; then exit 1; fi
 echo "# mine" >"$to$sysconfdir/quire/quire.conf"
 echo "# mine" >"$to$sysconfdir/quire/nginx/quire.conf"
 make -s -C "$build" install DESTDIR="$to"
@@ -37,5 +40,6 @@ awk -v score="$score" 'BEGIN {exit !(score != "" && score < 2.0)}'
 make -s -C "$build" uninstall DESTDIR="$to"
 test ! -e "$to$prefix/sbin/quired"
 test ! -e "$to$prefix/share/quire/models/static-en.quire"
+test ! -e "$to$prefix/share/quire/web/index.html"
 test -f "$to$sysconfdir/quire/quire.conf"
 echo "installed, kept, removed as it should"
