@@ -56,6 +56,20 @@ need_packages() {
     fi
 }
 
+# need_promtool: prints the path of promtool. Where it is not installed it is taken out of Debian's package: to install that would start a Prometheus as a
+# service, on port 9090, in a machine that only runs tests.
+need_promtool() {
+    local tools=$root/.build/tools
+    if command -v promtool; then return 0; fi
+    if [ ! -x "$tools/usr/bin/promtool" ]; then
+        say "unpacking promtool from Debian's package prometheus"
+        mkdir -p "$tools"
+        (cd "$tools" && { apt-get download -q prometheus >/dev/null 2>&1 || { as_root apt-get update -q >/dev/null && apt-get download -q prometheus >/dev/null; }; } &&
+            dpkg-deb -x prometheus_*.deb . && rm -f prometheus_*.deb) || die "promtool cannot be had: apt-get download prometheus fails"
+    fi
+    printf '%s\n' "$tools/usr/bin/promtool"
+}
+
 # PATH for nginx, which lies in /usr/sbin.
 PATH=$PATH:/usr/sbin:/sbin
 

@@ -309,8 +309,6 @@ static bool choose_route(struct exchange *x, bool *ret_answered, struct status *
         return true;
     }
     x->route = match.route;
-    x->response->is_write = (match.route->flags & ROUTE_WRITE) != 0;
-    x->response->is_search = (match.route->flags & ROUTE_SEARCH) != 0;
     if (!access_check(x, st)) {
         return false;
     }

@@ -43,10 +43,11 @@ struct api_response {
     bool cut;                  /* set by api_stream: the reply was begun and cannot be completed */
     struct buf audit;          /* the line for the audit log; empty: none */
     bool is_refusal;           /* that line, of a request that was not allowed */
-    bool is_write, is_search;  /* for histograms */
     uint64_t documents_in, documents_out; /* streamed, counted since the last write */
-    uint64_t candidates;       /* of searches */
+    uint64_t searches[CONTROL_SEARCH_MODES];   /* by mode: its number less one */
+    uint64_t candidates[CONTROL_SEARCH_MODES]; /* that they visited */
     uint64_t embedded;         /* texts embedded */
+    int64_t embedding_ns;      /* the time that it took */
 };
 
 /* One op for the supervisor. `vectors`: num_chunks * dimension floats computed here for a DOCUMENT_PUT whose op carries none, or NULL.

@@ -184,6 +184,8 @@ struct http_error http_error_of(const struct status *st);
 const char *public_detail(const struct status *st);
 /* Makes the response a problem of this status. */
 void reply_problem(struct exchange *x, const struct status *st);
+/* For the counters: so many texts were embedded, since begun_ns (monotonic). */
+void note_embedded(struct exchange *x, size_t count, int64_t begun_ns);
 
 /* Percent-decodes (query: '+' is a space, too) into the pool. MALFORMED on a bad escape or what is not UTF-8. */
 MUST_CHECK bool percent_decode(struct exchange *x, struct slice text, bool plus_is_space, struct slice *ret, struct status *st);

@@ -80,7 +80,7 @@ struct service_figures {
     uint64_t commits, committed_ops, rejected_ops, queue_ops, queue_bytes, queue_full;
     struct control_histogram commit_time; /* from reading the queue to answering */
     struct control_histogram sync_time;
-    struct control_histogram batch_ops;   /* ops in a batch, in place of microseconds */
+    struct control_histogram batch_ops;   /* ops in a batch: sizes */
     uint64_t lock_waits;                  /* times the writer had to wait beyond watchdog_lock_ms */
     uint64_t dead_readers;                /* mutexes taken over from dead workers */
     /* requests with an Idempotency-Key */

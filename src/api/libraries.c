@@ -54,11 +54,17 @@ bool library_embed(struct exchange *x, const struct library_model *m, enum embed
     if (m->model == NULL || m->model->dimension != m->dimension) {
         return status_set(st, STATUS_NO_EMBEDDING, "the model that this library was made with is not configured here");
     }
+    int64_t begun_ns = clock_monotonic_ns();
     if (!m->model->embed(m->model, role, texts, count, out, st)) {
         return false;
     }
-    x->response->embedded += count;
+    note_embedded(x, count, begun_ns);
     return true;
+}
+
+void note_embedded(struct exchange *x, size_t count, int64_t begun_ns) {
+    x->response->embedded += count;
+    x->response->embedding_ns += clock_monotonic_ns() - begun_ns;
 }
 
 /* --- reading a definition --- */

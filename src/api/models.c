@@ -165,9 +165,10 @@ bool handle_embeddings(struct exchange *x, struct status *st) {
     if (vectors == NULL) {
         return status_no_memory(st);
     }
+    int64_t begun_ns = clock_monotonic_ns();
     bool good = r.model->embed(r.model, EMBED_DOCUMENT, r.texts, r.count, vectors, st);
     if (good) {
-        x->response->embedded += r.count;
+        note_embedded(x, r.count, begun_ns);
         reply_embeddings(x, &r, vectors, r.model->dimension);
     }
     free(vectors);

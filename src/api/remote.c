@@ -88,6 +88,7 @@ static bool ask(struct exchange *x, struct asked_query *queries, size_t count, s
     for (size_t i = 0; i < count; i++) {
         texts[i] = queries[i].text;
     }
+    int64_t begun_ns = clock_monotonic_ns();
     bool good = x->api->host.embed(x->api->host.ctx, queries[0].model, EMBED_QUERY, texts, count, &values, &answer, &why);
     float *vectors = good ? (float *)pool_take_array(&x->pool, count, answer.dimension * sizeof *vectors) : NULL;
     if (good && vectors != NULL) {
@@ -100,7 +101,9 @@ static bool ask(struct exchange *x, struct asked_query *queries, size_t count, s
         queries[i].answer = answer;
         queries[i].why = why;
     }
-    x->response->embedded += vectors != NULL ? count : 0;
+    if (vectors != NULL) {
+        note_embedded(x, count, begun_ns);
+    }
     buf_fini(&values);
     return true;
 }
@@ -155,12 +158,13 @@ bool remote_documents(struct exchange *x, const struct library_model *m, const s
     if (x->api->host.embed == NULL) {
         return status_set(st, STATUS_NO_EMBEDDING, "providers cannot be asked here");
     }
+    int64_t begun_ns = clock_monotonic_ns();
     bool good = x->api->host.embed(x->api->host.ctx, m->model, EMBED_DOCUMENT, texts, count, values, &answer, st);
     x->retry_after_ms = answer.retry_after_ms;
     if (!good || !fits(m, &answer, st)) {
         return false;
     }
-    x->response->embedded += count;
+    note_embedded(x, count, begun_ns);
     *ret_dimension = answer.dimension;
     return true;
 }

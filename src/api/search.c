@@ -84,6 +84,13 @@ static bool search_prepare(struct exchange *x, const struct place *at, const str
     return query_vector(x, at, model, in, query, &ret->query, st);
 }
 
+/* For the counters. */
+static void note_search(struct exchange *x, const struct search_result *result) {
+    unsigned mode = (unsigned)result->mode - 1;
+    x->response->searches[mode]++;
+    x->response->candidates[mode] += result->candidates;
+}
+
 /* One search of one library: hits [offset, count) are the answer. ret->hits are the api's. */
 static bool search_run(struct exchange *x, const struct reading *rd, const struct library_model *model,
                        const struct search_input *in, struct search_result *ret, struct status *st) {
@@ -95,7 +102,7 @@ static bool search_run(struct exchange *x, const struct reading *rd, const struc
     if (!search_library(rd, &request, x->api->scratch, ret, st)) {
         return false;
     }
-    x->response->candidates += ret->candidates;
+    note_search(x, ret);
     return true;
 }
 
@@ -331,7 +338,7 @@ static bool search_all(struct exchange *x, const struct reading *rd, const struc
         return false;
     }
     for (size_t i = 0; i < count; i++) {
-        x->response->candidates += results[i].candidates;
+        note_search(x, &results[i]);
     }
     *ret = results;
     return true;

@@ -378,9 +378,9 @@ static bool append(struct committer *c, struct oplog_record *records, size_t cou
         records[i].lsn = c->last_lsn + 1 + i;
         records[i].time_us = time_us;
     }
-    int64_t begun = clock_monotonic_us();
+    int64_t begun_ns = clock_monotonic_ns();
     bool ok = archiver_admits(c->s->archiver, st) && oplog_append(c->s->log, records, count, st);
-    control_histogram_add(&c->s->figures->sync_time, clock_monotonic_us() - begun);
+    control_histogram_time(&c->s->figures->sync_time, clock_monotonic_ns() - begun_ns);
     if (ok) {
         c->unguarded = true;
         c->logged_us = clock_monotonic_us();
@@ -480,13 +480,13 @@ void committer_logged(struct committer *c, bool of_library) {
     background_wake(c->s->background, true);
 }
 
-static void show_commit(struct committer *c, int64_t begun_us) {
+static void show_commit(struct committer *c, int64_t begun_ns) {
     struct service_figures *f = c->s->figures;
     show_log(c);
     store_relaxed_u64(&f->commits, f->commits + 1);
     store_relaxed_u64(&f->committed_ops, f->committed_ops + c->batch.count);
-    control_histogram_add(&f->batch_ops, (int64_t)c->batch.count);
-    control_histogram_add(&f->commit_time, clock_monotonic_us() - begun_us);
+    control_histogram_size(&f->batch_ops, c->batch.count);
+    control_histogram_time(&f->commit_time, clock_monotonic_ns() - begun_ns);
 }
 
 /* Before the answers: the task that an exchange is told by is there when its id is. */
@@ -500,7 +500,7 @@ static void note_exchanges(struct committer *c) {
 }
 
 static void commit_taken(struct committer *c) {
-    int64_t begun = clock_monotonic_us();
+    int64_t begun_ns = clock_monotonic_ns();
     form_batch(c);
     bool committed = c->batch.record_count > 0 && log_batch(c);
     if (committed) {
@@ -511,7 +511,7 @@ static void commit_taken(struct committer *c) {
     }
     answer(c);
     if (committed) {
-        show_commit(c, begun);
+        show_commit(c, begun_ns);
         snapshotter_note(c->s->snapshotter, c->batch.count, c->batch.library_ops);
         checkpointer_note(c->s->checkpointer, c->batch.count + c->batch.chunks);
         background_wake(c->s->background, c->batch.to_embed);

@@ -23,7 +23,7 @@
  */
 #include "proc/worker.h"
 
-#include "api/api.h"
+#include "api/count.h"
 #include "base/clock.h"
 #include "base/io.h"
 #include "base/log.h"
@@ -61,6 +61,7 @@
 
 enum {
     US_PER_MS = 1000,
+    NS_PER_US = 1000,
     MS_PER_SECOND = 1000,
     CONFIG_MAX_BYTES = 1048576,
     READ_STEP = 65536,
@@ -294,31 +295,6 @@ static void drain_body(struct worker *w, uint64_t most) {
     } while (n == (int)sizeof nowhere && got <= most);
 }
 
-static void count_outcome(struct worker *w) {
-    struct control_worker *p = w->page;
-    const struct api_response *r = &w->response;
-    size_t class = r->status >= 100 && r->status < 600 ? (size_t)r->status / 100 : 5;
-    (void)add_relaxed_u64(&p->requests, 1);
-    (void)add_relaxed_u64(&p->requests_by_class[class], 1);
-    (void)add_relaxed_u64(&p->requests_by_route[r->route < CONTROL_ROUTES ? r->route : 0], 1);
-    (void)add_relaxed_u64(&p->candidates, r->candidates);
-    (void)add_relaxed_u64(&p->embedded, r->embedded);
-}
-
-static void count_request(struct worker *w, int64_t took_us) {
-    struct control_worker *p = w->page;
-    const struct api_response *r = &w->response;
-    count_outcome(w);
-    control_histogram_add(&p->request_time, took_us);
-    if (r->is_search) {
-        (void)add_relaxed_u64(&p->searches, 1);
-        control_histogram_add(&p->search_time, took_us);
-    }
-    if (r->is_write) {
-        control_histogram_add(&p->write_time, took_us);
-    }
-}
-
 /* FastCGI through nginx cannot answer while it reads (http2.c). */
 static bool no_streams_here(struct status *st) {
     return status_set(st, STATUS_CONFIG, "nginx sends a stream by FastCGI: its configuration is not the one of this version");
@@ -380,7 +356,7 @@ static void serve_stream(struct worker *w, int fd) {
     store_relaxed_u64(&w->page->busy_since_us, (uint64_t)clock_monotonic_us());
     worker_stream_serve(&stream);
     if (load_relaxed_u32(&w->page->state) == WORKER_BUSY) {
-        count_outcome(w);
+        count_reply(&w->response, -1, w->page);
         (void)malloc_trim(0);
         store_release_u32(&w->page->state, WORKER_IDLE);
     }
@@ -390,8 +366,8 @@ static void serve_stream(struct worker *w, int fd) {
 
 /* Hands the connection to libfcgi; it is closed in any case. */
 static void serve(struct worker *w, int fd) {
-    int64_t begun = clock_monotonic_us();
-    store_relaxed_u64(&w->page->busy_since_us, (uint64_t)begun);
+    int64_t begun_ns = clock_monotonic_ns();
+    store_relaxed_u64(&w->page->busy_since_us, (uint64_t)(begun_ns / NS_PER_US));
     w->request.ipcFd = fd;
     w->request.keepConnection = 1;
     (void)FCGX_Detach(&w->request);
@@ -400,7 +376,7 @@ static void serve(struct worker *w, int fd) {
         store_release_u32(&w->page->state, WORKER_BUSY);
         answer_request(w);
         FCGX_Finish_r(&w->request);
-        count_request(w, clock_monotonic_us() - begun);
+        count_reply(&w->response, clock_monotonic_ns() - begun_ns, w->page);
         slim(w);
         store_release_u32(&w->page->state, WORKER_IDLE);
     } else {

@@ -9,6 +9,7 @@
  */
 #include "proc/worker_stream.h"
 
+#include "api/count.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "proc/worker.h"
@@ -47,19 +48,12 @@ static bool send_head(struct serving *s, const struct api_response *r, int64_t l
     return ok;
 }
 
-static void count_documents(struct serving *s, struct api_response *r) {
-    (void)add_relaxed_u64(&s->w->page->streamed_in, r->documents_in);
-    (void)add_relaxed_u64(&s->w->page->streamed_out, r->documents_out);
-    r->documents_in = 0;
-    r->documents_out = 0;
-}
-
 /* What stands in the response when the api is done with it. */
 static void finish(struct serving *s) {
     struct api_response *r = s->w->response;
     struct slice rest = s->head_only ? (struct slice){NULL, 0} : buf_slice(&r->body);
     struct status st = {0};
-    count_documents(s, r);
+    count_work(r, s->w->page);
     if (r->cut) {
         http2_abort(s->connection);
         return;
@@ -92,7 +86,7 @@ static bool stream_write(void *ctx, struct api_response *r, struct status *st) {
     struct serving *s = (struct serving *)ctx;
     bool ok = s->begun || send_head(s, r, -1, st);
     ok = ok && (s->head_only || http2_write(s->connection, buf_slice(&r->body), false, st));
-    count_documents(s, r);
+    count_work(r, s->w->page);
     buf_reset(&r->body);
     worker_link_begin(s->w->link, 0); /* what comes next is submitted by a deadline of its own */
     return ok;

@@ -26,6 +26,8 @@ static inline float load_relaxed_f32(const float *p) {
 }
 static inline void store_relaxed_f32(float *p, float v) { __atomic_store(p, &v, __ATOMIC_RELAXED); }
 static inline uint64_t add_relaxed_u64(uint64_t *p, uint64_t v) { return __atomic_fetch_add(p, v, __ATOMIC_RELAXED); }
+/* For a word that one thread at a time writes: no locked instruction, and readers still see it whole. */
+static inline void count_relaxed_u64(uint64_t *p, uint64_t v) { store_relaxed_u64(p, load_relaxed_u64(p) + v); }
 static inline uint32_t or_release_u32(uint32_t *p, uint32_t v) { return __atomic_fetch_or(p, v, __ATOMIC_ACQ_REL); }
 /* Store `v` where the word is `expected`; true when it was. Strong: false means that the word was another. */
 static inline bool swap_acquire_u32(uint32_t *p, uint32_t expected, uint32_t v) {

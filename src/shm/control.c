@@ -264,13 +264,25 @@ void *control_figures(struct control *c) {
     return (uint8_t *)c + layout_of(c)->figures_offset;
 }
 
-void control_histogram_add(struct control_histogram *h, int64_t us) {
-    uint64_t duration = us > 0 ? (uint64_t)us : 0;
+const uint64_t control_duration_bounds[CONTROL_HISTOGRAM_BUCKETS - 1] = {
+    100000,    200000,    500000,    1000000,   2000000,    5000000,    10000000,   20000000,
+    50000000,  100000000, 200000000, 500000000, 1000000000, 2000000000, 5000000000, 10000000000};
+const uint64_t control_size_bounds[CONTROL_HISTOGRAM_BUCKETS - 1] = {1,   2,   4,    8,    16,   32,   64,    128,
+                                                                     256, 512, 1024, 2048, 4096, 8192, 16384, 32768};
+
+static void add(struct control_histogram *h, const uint64_t bounds[CONTROL_HISTOGRAM_BUCKETS - 1], uint64_t value) {
     unsigned bucket = 0;
-    while (bucket < CONTROL_HISTOGRAM_BUCKETS - 1 && duration >> bucket != 0) {
+    while (bucket < CONTROL_HISTOGRAM_BUCKETS - 1 && value > bounds[bucket]) {
         bucket++;
     }
-    (void)add_relaxed_u64(&h->count, 1);
-    (void)add_relaxed_u64(&h->sum_us, duration);
-    (void)add_relaxed_u64(&h->bucket[bucket], 1);
+    count_relaxed_u64(&h->sum, value);
+    count_relaxed_u64(&h->bucket[bucket], 1);
+}
+
+void control_histogram_time(struct control_histogram *h, int64_t ns) {
+    add(h, control_duration_bounds, ns > 0 ? (uint64_t)ns : 0);
+}
+
+void control_histogram_size(struct control_histogram *h, uint64_t size) {
+    add(h, control_size_bounds, size);
 }

@@ -16,24 +16,30 @@
 #include "shm/rwlock.h"
 
 #define CONTROL_MAGIC 0x4c525443455249ULL
-#define CONTROL_FORMAT 1
+#define CONTROL_FORMAT 2
 #define CONTROL_MAX_WORKERS RWLOCK_MAX_READERS
 _Static_assert(CONTROL_MAX_WORKERS <= PLACES_MAX, "each worker can have a place");
 
-/* Latency histogram: bucket i counts durations below 2^i microseconds, i = 0..24; the last takes all above. */
-#define CONTROL_HISTOGRAM_BUCKETS 26
+/* Histograms of two fixed scales. Bucket i counts what is at most bound i, the last takes all above; how many there were is the sum of
+ * the buckets. `sum`: of nanoseconds, or of things counted. */
+#define CONTROL_HISTOGRAM_BUCKETS 17
 struct control_histogram {
-    uint64_t count;
-    uint64_t sum_us;
+    uint64_t sum;
     uint64_t bucket[CONTROL_HISTOGRAM_BUCKETS];
 };
+extern const uint64_t control_duration_bounds[CONTROL_HISTOGRAM_BUCKETS - 1]; /* ns: 100 us to 10 s by 1, 2, 5 */
+extern const uint64_t control_size_bounds[CONTROL_HISTOGRAM_BUCKETS - 1];     /* 1 to 32768 by powers of two */
 
 enum control_worker_state { WORKER_ABSENT, WORKER_STARTING, WORKER_IDLE, WORKER_BUSY };
 
 #define CONTROL_KEYS 1024 /* words for the last use of keys; what they mean is store's */
-#define CONTROL_ROUTES 64 /* counters per route number; what they mean is api's */
+/* counters by numbers; what they mean is api's */
+#define CONTROL_ROUTES 64
+#define CONTROL_STATUSES 24
+#define CONTROL_ROUTE_CLASSES 4
+#define CONTROL_SEARCH_MODES 3
 
-/* written by: the worker of this slot (relaxed, but where said); read by: the supervisor (watchdog) and any worker (metrics). After a
+/* written by: the worker of this slot (relaxed, but where said; counters without a locked instruction, as nobody else writes them); read by: the supervisor (watchdog) and any worker (metrics). After a
  * worker's death the supervisor clears what is under "of the living worker". Counters survive it: the slot goes on counting. */
 struct control_worker {
     /* of the living worker */
@@ -45,20 +51,17 @@ struct control_worker {
     uint64_t sending;       /* 1 while it sends a file: api lets only so many do so at once */
     uint64_t ready;         /* 1 once it has entered its accept loop */
     /* counters, for the life of the segment */
-    uint64_t requests;
-    uint64_t requests_by_class[6];                 /* index status/100 */
-    uint64_t requests_by_route[CONTROL_ROUTES];
-    uint64_t searches;
-    uint64_t candidates; /* distances computed by searches */
+    uint64_t requests[CONTROL_ROUTES][CONTROL_STATUSES];
+    uint64_t searches[CONTROL_SEARCH_MODES];
+    uint64_t candidates[CONTROL_SEARCH_MODES]; /* that they visited */
     uint64_t embedded;   /* texts */
     uint64_t streamed_in;  /* documents taken from streams */
     uint64_t streamed_out; /* documents sent by exports */
     uint64_t auth_failures, auth_denials; /* answered with 401, and 403 */
     uint64_t audit_lost; /* lines of the audit log that could not be handed over */
     uint64_t overdue;    /* writes refused because they had waited for a place up to their deadline */
-    struct control_histogram request_time;
-    struct control_histogram search_time;
-    struct control_histogram write_time;
+    struct control_histogram request_time[CONTROL_ROUTE_CLASSES];
+    struct control_histogram embedding_time; /* of a request's texts */
 } __attribute__((aligned(64)));
 
 struct control {
@@ -106,7 +109,8 @@ void control_wake_waiters(struct control *c);
 /* entry < capacity */
 void *control_directory_entry(struct control *c, uint32_t entry);
 void *control_figures(struct control *c);
-/* Only the owner of the histogram's slot adds; anybody reads with relaxed loads. A negative time counts as none. */
-void control_histogram_add(struct control_histogram *h, int64_t us);
+/* Only one thread at a time adds; anybody reads with relaxed loads. A negative time counts as none. */
+void control_histogram_time(struct control_histogram *h, int64_t ns);
+void control_histogram_size(struct control_histogram *h, uint64_t size);
 
 #endif

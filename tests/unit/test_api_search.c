@@ -53,9 +53,10 @@ static void test_dense(void **state) {
     assert_string_equal(text_at(r, "/index/model"), "hash-384");
     assert_true(real_at(r, "/index/coverage") == 1.0);
     assert_true(has(r, "/index/exact"));
-    assert_true(s->response.is_search && !s->response.is_write);
-    assert_true(s->response.candidates > 0);
+    assert_int_equal(s->response.searches[SEARCH_DENSE - 1], 1);
+    assert_true(s->response.candidates[SEARCH_DENSE - 1] > 0);
     assert_int_equal(s->response.embedded, 1);
+    assert_true(s->response.embedding_ns > 0);
     (void)expect(s, 200, "POST", join(path, "/search"), "{\"query\":\"fox\",\"distance_threshold\":null}");
     assert_int_equal(number_at(s->json, "/total_results"), 5); /* k is 10 */
 }

@@ -1,6 +1,7 @@
 /* test_api_service.c - health, metrics, tasks, snapshots, models, embeddings, the description. */
 #include "api_fixture.h"
 
+#include "api/count.h"
 #include "base/clock.h"
 #include "base/io.h"
 #include "durable/snapshot.h"
@@ -110,15 +111,21 @@ static void test_metrics(void **state) {
     char path[64], name[160];
     (void)make_library(s, "a", "", path);
     (void)expect(s, 201, "POST", join(path, "/documents"), "{\"title\":\"t\",\"texts\":[\"a\",\"bcd\"]}");
-    unsigned create = s->response.route;
     struct control_worker *w = s->control->worker;
-    w[0].requests = 3;
-    w[1].requests = 4;
-    w[0].requests_by_class[2] = 5;
-    w[1].requests_by_route[create] = 9;
-    w[0].searches = 2;
-    control_histogram_add(&w[0].search_time, 3);       /* below 4 us */
-    control_histogram_add(&w[1].search_time, 5000000); /* 5 s */
+    struct api_response reply = {.status = 201, .route = s->response.route};
+    count_reply(&reply, 3000, &w[0]);
+    count_reply(&reply, 5000000000, &w[1]);
+    reply = (struct api_response){.status = 201,
+                                  .route = s->response.route,
+                                  .searches = {0, 0, 2},
+                                  .candidates = {0, 0, 70},
+                                  .embedded = 3,
+                                  .embedding_ns = 150000,
+                                  .documents_in = 4};
+    count_work(&reply, &w[1]);
+    count_reply(&reply, -1, &w[1]); /* counts the work no second time, and no time */
+    reply = (struct api_response){.status = 418, .route = CONTROL_ROUTES + 1};
+    count_reply(&reply, 0, &w[0]);
     s->figures->commits = 17;
     s->figures->reembed_us = 1500000;
     (void)expect(s, 200, "GET", "/metrics", NULL);
@@ -126,17 +133,28 @@ static void test_metrics(void **state) {
     buf_put_u8(&s->response.body, 0);
     const char *text = (const char *)s->response.body.data;
     check_exposition(text);
-    assert_true(series(text, "quire_http_requests_total") == 7);
-    assert_true(series(text, "quire_http_responses_total{class=\"2xx\"}") == 5);
-    assert_true(series(text, "quire_http_route_requests_total{route=\"POST /v1/libraries/{id}/documents\"}") == 9);
+    assert_true(series(text, "quire_http_requests_total{method=\"POST\",route=\"/v1/libraries/{id}/documents\",status=\"201\"}") == 3);
+    assert_true(series(text, "quire_http_requests_total{method=\"none\",route=\"none\",status=\"0\"}") == 1);
+    assert_null(strstr(text, "status=\"404\"")); /* there was none */
+    assert_true(series(text, "quire_http_responses_total{class=\"2xx\"}") == 3);
+    assert_true(series(text, "quire_http_responses_total{class=\"5xx\"}") == 0);
+    assert_true(series(text, "quire_http_request_seconds_bucket{class=\"write\",le=\"0.0001\"}") == 1);
+    assert_true(series(text, "quire_http_request_seconds_bucket{class=\"write\",le=\"2\"}") == 1);
+    assert_true(series(text, "quire_http_request_seconds_bucket{class=\"write\",le=\"5\"}") == 2);
+    assert_true(series(text, "quire_http_request_seconds_bucket{class=\"write\",le=\"+Inf\"}") == 2);
+    assert_true(series(text, "quire_http_request_seconds_count{class=\"write\"}") == 2);
+    assert_true(fabs(series(text, "quire_http_request_seconds_sum{class=\"write\"}") - 5.000003) < 1e-6);
+    assert_true(series(text, "quire_http_request_seconds_count{class=\"search\"}") == 0);
+    assert_true(series(text, "quire_http_request_seconds_count{class=\"other\"}") == 1);
+    assert_true(series(text, "quire_searches_total{mode=\"hybrid\"}") == 2);
+    assert_true(series(text, "quire_search_candidates_total{mode=\"hybrid\"}") == 70);
+    assert_true(series(text, "quire_embedded_texts_total") == 3);
+    assert_true(series(text, "quire_embedding_seconds_bucket{le=\"0.0002\"}") == 1);
+    assert_true(series(text, "quire_streamed_documents_total") == 4);
     assert_true(series(text, "quire_commits_total") == 17);
     assert_true(series(text, "quire_reembed_seconds") == 1.5);
+    assert_true(series(text, "quire_recovery_phase_seconds{phase=\"replay\"}") == 0);
     assert_true(series(text, "quire_libraries") == 1);
-    assert_true(series(text, "quire_search_seconds_bucket{le=\"2e-06\"}") == 0);
-    assert_true(series(text, "quire_search_seconds_bucket{le=\"4e-06\"}") == 1);
-    assert_true(series(text, "quire_search_seconds_bucket{le=\"+Inf\"}") == 2);
-    assert_true(series(text, "quire_search_seconds_count") == 2);
-    assert_true(fabs(series(text, "quire_search_seconds_sum") - 5.000003) < 1e-6);
     (void)snprintf(name, sizeof name, "quire_library_chunks{library=\"%s\"}", path + strlen("/v1/libraries/"));
     assert_true(series(text, name) == 2);
     (void)snprintf(name, sizeof name, "quire_library_text_bytes{library=\"%s\"}", path + strlen("/v1/libraries/"));

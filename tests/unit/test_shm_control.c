@@ -123,8 +123,8 @@ static int be_worker(void) {
     rwlock_read_lock(&c->lock, WORKER_SLOT);
     bool seen = c->published_lsn == 77 && c->directory_count == CAPACITY && *entry == 4711 && strcmp(figures, "figures") == 0;
     rwlock_read_unlock(&c->lock, WORKER_SLOT);
-    store_relaxed_u64(&c->worker[WORKER_SLOT].requests, 5);
-    control_histogram_add(&c->worker[WORKER_SLOT].request_time, 100);
+    count_relaxed_u64(&c->worker[WORKER_SLOT].requests[1][0], 5);
+    control_histogram_time(&c->worker[WORKER_SLOT].request_time[0], 100);
     control_unmap(c);
     return seen ? 0 : 2;
 }
@@ -160,8 +160,8 @@ static void test_inherited(void **state) {
     int how = run_worker(fd);
     assert_true(WIFEXITED(how));
     assert_int_equal(WEXITSTATUS(how), 0);
-    assert_int_equal(c->worker[WORKER_SLOT].requests, 5);
-    assert_int_equal(c->worker[WORKER_SLOT].request_time.count, 1);
+    assert_int_equal(c->worker[WORKER_SLOT].requests[1][0], 5);
+    assert_int_equal(c->worker[WORKER_SLOT].request_time[0].bucket[0], 1);
     assert_int_equal(c->lock.reader[WORKER_SLOT].word, 0);
     control_unmap(c);
     (void)close(fd);
@@ -276,25 +276,26 @@ static void test_scribbled_header_is_not_followed(void **state) {
 static void test_histogram(void **state) {
     (void)state;
     const struct {
-        int64_t us;
+        int64_t ns;
         unsigned bucket;
-    } cases[] = {{-5, 0},
-                 {0, 0},
-                 {1, 1},
-                 {2, 2},
-                 {3, 2},
-                 {4, 3},
-                 {1023, 10},
-                 {1024, 11},
-                 {(1 << 24) - 1, 24},
-                 {1 << 24, 25},
-                 {INT64_MAX / 2, 25}};
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    } times[] = {{-5, 0},          {0, 0},          {100000, 0},      {100001, 1},         {200000, 1},
+                 {200001, 2},      {1000000, 3},    {10000000, 6},    {10000000000, 15},   {10000000001, 16},
+                 {INT64_MAX / 2, 16}};
+    const struct {
+        uint64_t size;
+        unsigned bucket;
+    } sizes[] = {{0, 0}, {1, 0}, {2, 1}, {3, 2}, {4, 2}, {5, 3}, {32768, 15}, {32769, 16}};
+    for (size_t i = 0; i < sizeof times / sizeof times[0]; i++) {
         struct control_histogram h = {0};
-        control_histogram_add(&h, cases[i].us);
-        assert_int_equal(h.count, 1);
-        assert_int_equal(h.sum_us, cases[i].us > 0 ? cases[i].us : 0);
-        assert_int_equal(h.bucket[cases[i].bucket], 1);
+        control_histogram_time(&h, times[i].ns);
+        assert_int_equal(h.sum, times[i].ns > 0 ? times[i].ns : 0);
+        assert_int_equal(h.bucket[times[i].bucket], 1);
+    }
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        struct control_histogram h = {0};
+        control_histogram_size(&h, sizes[i].size);
+        assert_int_equal(h.sum, sizes[i].size);
+        assert_int_equal(h.bucket[sizes[i].bucket], 1);
     }
 }
 
