@@ -4,19 +4,14 @@
  *   condition = {"field": path, "operator": one of operators[], "value": what the operator compares with}
  *   filter    = condition, {"and": [filter...]}, {"or": [filter...]} or {"not": filter}; {} alone: no filter
  *
- * A client decides how deep and wide it is, so both are bounded here, before anything is evaluated: FILTER_DEPTH_MAX levels, FILTER_NODES_MAX conditions
- * and connectives, FILTER_VALUES_MAX values in all lists together. The tree lives in the request's pool, its texts in the parsed body.
+ * A client decides how deep and wide it is, so both are bounded here, before anything is evaluated: LIMIT_FILTER_DEPTH levels, LIMIT_FILTER_NODES conditions
+ * and connectives, LIMIT_FILTER_VALUES values in all lists together. The tree lives in the request's pool, its texts in the parsed body.
  */
 #include "api/search.h"
 
 #include "store/fields.h"
 
 #include <stdio.h>
-
-#define FILTER_DEPTH_MAX 16
-#define FILTER_NODES_MAX 1000
-#define FILTER_VALUES_MAX 10000
-#define FILTER_TEXT_BYTES_MAX 65536 /* of one value to compare with */
 
 static const char *const operators[] = {"eq", "ne", "gt", "lt", "gte", "lte", "in", "contains", NULL}; /* as the enum, from 1 */
 
@@ -83,7 +78,7 @@ static void read_value(struct filter_reading *r, const struct place *at, struct 
         break;
     case json_type_string:
         *ret = (struct filter_value){.type = FILTER_TEXT};
-        if (!json_in_text(r->x, at, v, 0, FILTER_TEXT_BYTES_MAX, &ret->text)) {
+        if (!json_in_text(r->x, at, v, 0, LIMIT_FILTER_TEXT_BYTES, &ret->text)) {
             return;
         }
         break;
@@ -117,8 +112,8 @@ static bool read_values(struct filter_reading *r, const struct place *at, struct
     if (leaf->op == OPERATOR_IN) {
         count = json_object_array_length(v);
     }
-    if (count > FILTER_VALUES_MAX - r->values) {
-        return too_many(r, at, "values", FILTER_VALUES_MAX);
+    if (count > LIMIT_FILTER_VALUES - r->values) {
+        return too_many(r, at, "values", LIMIT_FILTER_VALUES);
     }
     r->values += (uint32_t)count;
     struct filter_value *values = (struct filter_value *)pool_take_array(&r->x->pool, count, sizeof *values);
@@ -181,8 +176,8 @@ static bool read_children(struct filter_reading *r, const struct place *at, stru
     if (!json_in_array(r->x, at, list, 0, SIZE_MAX, &count)) {
         return true;
     }
-    if (count > FILTER_NODES_MAX - r->nodes) {
-        return too_many(r, at, "conditions", FILTER_NODES_MAX);
+    if (count > LIMIT_FILTER_NODES - r->nodes) {
+        return too_many(r, at, "conditions", LIMIT_FILTER_NODES);
     }
     const struct filter **children = (const struct filter **)pool_take_array(&r->x->pool, count, sizeof *children);
     if (children == NULL) {
@@ -229,12 +224,12 @@ static bool read_node(struct filter_reading *r, const struct place *at, struct j
         problem_add(r->x, at, "must be an object: {field, operator, value}, or one of and, or, not");
         return true;
     }
-    if (depth == FILTER_DEPTH_MAX) {
-        problem_add(r->x, at, "lies deeper than %d levels", FILTER_DEPTH_MAX);
+    if (depth == LIMIT_FILTER_DEPTH) {
+        problem_add(r->x, at, "lies deeper than %d levels", LIMIT_FILTER_DEPTH);
         return true;
     }
-    if (r->nodes++ == FILTER_NODES_MAX) {
-        return too_many(r, at, "conditions", FILTER_NODES_MAX);
+    if (r->nodes++ == LIMIT_FILTER_NODES) {
+        return too_many(r, at, "conditions", LIMIT_FILTER_NODES);
     }
     struct filter *node = (struct filter *)pool_take_array(&r->x->pool, 1, sizeof *node);
     if (node == NULL) {
@@ -265,7 +260,7 @@ bool filter_read_list(struct exchange *x, const struct place *at, struct json_ob
     struct filter_reading r = {.x = x, .st = st};
     size_t count = 0;
     *ret = NULL;
-    if (!json_in_array(x, at, v, 0, FILTER_NODES_MAX - 1, &count) || count == 0) {
+    if (!json_in_array(x, at, v, 0, LIMIT_FILTER_NODES - 1, &count) || count == 0) {
         return true;
     }
     struct filter *all = (struct filter *)pool_take_array(&x->pool, 1, sizeof *all);

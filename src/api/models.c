@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define EMBEDDING_INPUTS_MAX 2048 /* as in OpenAI's service */
 
 static void write_model(struct json_out *j, const struct embedder *m) {
     char fingerprint[17];
@@ -51,7 +50,7 @@ static void read_input(struct exchange *x, struct json_object *input, struct emb
     uint64_t most = x->api->host.limits->max_text_bytes;
     bool single = json_object_is_type(input, json_type_string);
     size_t count = 1;
-    if (!single && !json_in_array(x, &at, input, 1, EMBEDDING_INPUTS_MAX, &count)) {
+    if (!single && !json_in_array(x, &at, input, 1, LIMIT_EMBEDDING_INPUTS, &count)) {
         return;
     }
     r->texts = (struct slice *)pool_take_array(&x->pool, count, sizeof *r->texts);

@@ -17,7 +17,6 @@
 
 #include <inttypes.h>
 
-#define KEY_MAX_BYTES 255
 
 static bool visible_ascii(struct slice s) {
     for (size_t i = 0; i < s.len; i++) {
@@ -31,11 +30,11 @@ static bool visible_ascii(struct slice s) {
 bool request_key_read(struct exchange *x, struct status *st) {
     struct slice key = x->request->idempotency_key;
     x->keyed = key.len > 0 && (x->route->flags & ROUTE_KEYED) != 0;
-    if (x->keyed && (key.len > KEY_MAX_BYTES || !visible_ascii(key))) {
+    if (x->keyed && (key.len > LIMIT_IDEMPOTENCY_KEY_BYTES || !visible_ascii(key))) {
         x->keyed = false;
         return status_set(st, STATUS_INVALID,
                           "the header Idempotency-Key must be one key of 1 to %d visible ASCII characters, without spaces",
-                          KEY_MAX_BYTES);
+                          LIMIT_IDEMPOTENCY_KEY_BYTES);
     }
     return true;
 }

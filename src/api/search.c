@@ -16,8 +16,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define SEARCHES_MAX 100  /* searches in one batch */
-#define LIBRARIES_MAX 100 /* libraries in one search */
 
 /* --- searching --- */
 
@@ -292,7 +290,7 @@ static bool read_searches(struct exchange *x, struct search_input **ret, size_t 
     (void)json_in_members(x, NULL, x->document.root, members, sizeof members / sizeof members[0]);
     struct place list = place_member(NULL, "searches");
     (void)json_in_require(x, NULL, "searches", searches);
-    if (!json_in_array(x, &list, searches, 1, SEARCHES_MAX, &count)) {
+    if (!json_in_array(x, &list, searches, 1, LIMIT_SEARCHES, &count)) {
         return problems_none(x, st);
     }
     struct search_input *inputs = (struct search_input *)pool_take_array(&x->pool, count, sizeof *inputs);
@@ -503,7 +501,7 @@ bool handle_search_libraries(struct exchange *x, struct status *st) {
         return false;
     }
     (void)json_in_require(x, NULL, "libraries", libraries);
-    (void)json_in_array(x, &list, libraries, 1, LIBRARIES_MAX, &count);
+    (void)json_in_array(x, &list, libraries, 1, LIMIT_SEARCH_LIBRARIES, &count);
     for (size_t i = 0; i < count; i++) {
         struct place at = place_element(&list, i);
         if (!json_object_is_type(json_object_array_get_idx(libraries, i), json_type_string)) {

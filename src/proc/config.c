@@ -23,16 +23,20 @@ static const struct config_key keys[] = {
 #define TEXT(name, preset, help) {#name, CONFIG_TEXT, offsetof(struct config, name), preset, 0, 0, 0, NULL, NULL, help},
 #define NUMBER(name, preset, least, most, unit, help)                                                                            \
     {#name, CONFIG_NUMBER, offsetof(struct config, name), NULL, preset, least, most, unit, NULL, help},
+#define BOUND(name, preset, least, most, unit, error, help) NUMBER(name, preset, least, most, unit, help)
 #define CHOICE(name, preset, choices, help)                                                                                      \
     {#name, CONFIG_CHOICE, offsetof(struct config, name), preset, 0, 0, 0, NULL, choices, help},
 #include "proc/config.def"
 #undef TEXT
 #undef NUMBER
+#undef BOUND
 #undef CHOICE
-#define LIMIT(name, preset, least, most, unit, help)                                                                             \
+#define LIMIT(name, preset, least, most, unit, error, help)                                                                      \
     {#name, CONFIG_NUMBER, offsetof(struct config, limits.name), NULL, preset, least, most, unit, NULL, help},
+#define FIXED(name, value, unit, error, help)
 #include "store/limits.def"
 #undef LIMIT
+#undef FIXED
 };
 enum { KEY_COUNT = sizeof keys / sizeof keys[0] };
 _Static_assert(KEY_COUNT <= CONFIG_MAX_KEYS, "the parser keeps a line number per key");

@@ -32,10 +32,12 @@ enum config_kernel { CONFIG_KERNEL_AUTO };
 struct config {
 #define TEXT(name, preset, help) char name[CONFIG_TEXT_MAX];
 #define NUMBER(name, preset, least, most, unit, help) uint64_t name;
+#define BOUND(name, preset, least, most, unit, error, help) uint64_t name;
 #define CHOICE(name, preset, choices, help) unsigned name;
 #include "proc/config.def"
 #undef TEXT
 #undef NUMBER
+#undef BOUND
 #undef CHOICE
     struct limits limits;
     struct remote_settings models[REMOTE_MODELS_MAX]; /* the sections, in the order in which they came */

@@ -3,16 +3,20 @@
 
 void limits_default(struct limits *out) {
     *out = (struct limits){
-#define LIMIT(name, preset, least, most, unit, help) .name = (preset),
+#define LIMIT(name, preset, least, most, unit, error, help) .name = (preset),
+#define FIXED(name, value, unit, error, help)
 #include "store/limits.def"
 #undef LIMIT
+#undef FIXED
     };
 }
 
 void limits_widest(struct limits *out) {
     *out = (struct limits){
-#define LIMIT(name, preset, least, most, unit, help) .name = (most),
+#define LIMIT(name, preset, least, most, unit, error, help) .name = (most),
+#define FIXED(name, value, unit, error, help)
 #include "store/limits.def"
 #undef LIMIT
+#undef FIXED
     };
 }

@@ -5,9 +5,19 @@
 #include <stdint.h>
 
 struct limits {
-#define LIMIT(name, preset, least, most, unit, help) uint64_t name;
+#define LIMIT(name, preset, least, most, unit, error, help) uint64_t name;
+#define FIXED(name, value, unit, error, help)
 #include "store/limits.def"
 #undef LIMIT
+#undef FIXED
+};
+
+enum limit_fixed {
+#define LIMIT(name, preset, least, most, unit, error, help)
+#define FIXED(name, value, unit, error, help) LIMIT_##name = (value),
+#include "store/limits.def"
+#undef LIMIT
+#undef FIXED
 };
 
 /* All presets. */

@@ -113,8 +113,8 @@ struct op_chunk {
 
 /* An API key. Its secret is nowhere but with its holder. */
 #define KEY_DIGEST_BYTES 32
-#define KEY_NAME_MAX 255      /* bytes */
-#define KEY_LIBRARIES_MAX 64
+#define KEY_NAME_MAX LIMIT_KEY_NAME_BYTES
+#define KEY_LIBRARIES_MAX LIMIT_KEY_LIBRARIES
 enum key_scope { KEY_READ = 1, KEY_WRITE = 2, KEY_ADMIN = 4, KEY_SCOPES = 7 };
 struct op_key {
     struct uuid id;

@@ -100,3 +100,6 @@ until_true() {
         sleep 0.05
     done
 }
+
+# limit_error KEY: what a client gets that goes beyond a limit, "status error_type", as the tables of the code have it.
+limit_error() { sed -nE "s/^(LIMIT|BOUND)\($1, [^\"]*\"[^\"]*\", \"([^\"]+)\".*/\2/p" "$root/src/store/limits.def" "$root/src/proc/config.def"; }

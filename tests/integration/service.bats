@@ -124,7 +124,7 @@ teardown() { remove_instance; }
             printf 'missing: %s\n' "$key" >&2
             return 1
         }
-    done < <(sed -nE 's/^(TEXT|NUMBER|CHOICE|LIMIT)\(([a-z0-9_]+),.*/\2/p' "$root/src/proc/config.def" "$root/src/embed/remote.def" "$root/src/store/limits.def")
+    done < <(sed -nE 's/^(TEXT|NUMBER|BOUND|CHOICE|LIMIT)\(([a-z0-9_]+),.*/\2/p' "$root/src/proc/config.def" "$root/src/embed/remote.def" "$root/src/store/limits.def")
 }
 
 @test "HUP reloads; a bad configuration is rolled back and said" {

@@ -14,7 +14,7 @@ import time
 
 import server
 from fake_provider import Provider, vector
-from server import Failure, Server, check, until
+from server import Failure, Server, check, limit_error, until
 
 KEY = "sk-this-must-not-be-seen-anywhere-0123456789"
 DIMENSION = 24
@@ -128,12 +128,15 @@ def case_pending():
 def case_reject():
     """A library that wants no text without its vector: 503 and nothing stored; with the provider both at once."""
     p = provider()
-    with Far(p.port, "write_deadline_ms = 1500") as s:
+    with Far(p.port, "write_deadline_ms = 1500", "query_deadline_ms = 300") as s:
         s.start()
         library = s.library(embedding_model="far", on_embedding_failure="reject")
         put(s, library, "a", "text one", "text two")
         check(s.embedding(library)["state"] == "complete" and s.embedding(library)["done"] == 2, s.embedding(library))
         check_vectors(s, library, "a")
+        p.state.control({"behave": "hang"})
+        r = s.ask(library, "a query that nobody has asked for", mode="dense")
+        check("%d %s" % (r.status, r.json()["error_type"]) == limit_error("query_deadline_ms"), r.status, r.body)
         for behave in ("status:500", "hang", "throttle:2", "dimension:7"):
             p.state.control({"behave": behave})
             begun = time.monotonic()

@@ -1,6 +1,7 @@
 """A quired of its own in a temporary directory, asked over its sockets, and what its tests say when something is not so."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -33,6 +34,12 @@ def until(condition, what, seconds=None):
             return got
         check(time.monotonic() < deadline, "did not happen in time:", what)
         time.sleep(0.002)
+
+
+def limit_error(key):
+    """What a client gets that goes beyond a limit, "status error_type", as the table of the code has it."""
+    with open(os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "src", "proc", "config.def")) as f:
+        return re.search(r'^BOUND\(%s, [^"]*"[^"]*", "([^"]+)"' % key, f.read(), re.M).group(1)
 
 
 class Server:
