@@ -172,8 +172,6 @@ int command_check(struct cli *cli) {
     struct check_report report = {0};
     struct check_options options = {.data_dir_fd = -1};
     struct status st = {0};
-    if (cli->argc != 1)
-        return cli_usage("check DATA_DIRECTORY");
     (void)distance_init(NULL);
     if (!io_open_at(AT_FDCWD, cli->argv[0], O_RDONLY | O_DIRECTORY, 0, &options.data_dir_fd, &st))
         return not_checked(&st);

@@ -5,7 +5,55 @@
 #include "base/utf8.h"
 #include "base/uuid.h"
 
+#include <curl/curl.h>
 #include <sysexits.h>
+
+const struct cli_exit cli_exits[] = {{EX_OK, "It is done."},
+                                     {EX_USAGE, "The command was not given as it takes it."},
+                                     {EX_DATAERR, "What was given is not what the server takes, or a part of it is not."},
+                                     {EX_NOINPUT, "What was named is not there: a library, a document, a file."},
+                                     {EX_UNAVAILABLE, "The server cannot be reached or does not do it now, or a task has failed."},
+                                     {EX_SOFTWARE, "A fault of the program."},
+                                     {EX_OSERR, "Memory or another means of the system is short."},
+                                     {EX_CANTCREAT, "A file cannot be made, or there is no room for it."},
+                                     {EX_IOERR, "Reading or writing failed."},
+                                     {EX_TEMPFAIL, "Something else holds it now; try again later."},
+                                     {EX_NOPERM, "The key is missing, or may not do this."},
+                                     {0, NULL}};
+
+const struct cli_variable cli_variables[] = {{"QUIRE_URL", "Where the server is."},
+                                             {"QUIRE_KEY", "The API key."},
+                                             {"QUIRE_CACERT", "A file with the certificate of a server that signs its own, or of who signed it."},
+                                             {NULL, NULL}};
+
+bool cli_has(const struct cli *cli, enum cli_option option) {
+    return cli->given[option].count > 0;
+}
+
+const char *cli_text(const struct cli *cli, enum cli_option option) {
+    return cli->given[option].texts[0];
+}
+
+long cli_number(const struct cli *cli, enum cli_option option, long preset) {
+    return cli_has(cli, option) ? cli->given[option].number : preset;
+}
+
+bool cli_connect(struct cli *cli, struct status *st) {
+    if (cli->client != NULL)
+        return true;
+    curl_global_init(CURL_GLOBAL_DEFAULT);
+    client_options_from_environment(&cli->server);
+    return client_new(&cli->server, &cli->client, st);
+}
+
+int cli_usage(const struct cli *cli, const char *what) {
+    if (what != NULL)
+        fprintf(stderr, "quire: %s\n", what);
+    fputs("usage: ", stderr);
+    help_form(stderr, cli->command, 7);
+    fprintf(stderr, "       `quire help %s` tells more\n", cli->command->name);
+    return EX_USAGE;
+}
 
 int cli_fail(const struct status *st) {
     fprintf(stderr, "quire: %s\n", st->detail[0] != '\0' ? st->detail : status_code_name(st->code));

@@ -3,54 +3,54 @@
 #define QUIRE_CLI_CLI_H
 
 #include "cli/client.h"
-#include "durable/restore.h"
+#include "cli/command.h"
 
 #include <stdio.h>
 
-enum { CLI_LOGS_MAX = 32 };
+enum { CLI_LIST_MAX = 32 };
 
-struct cli {
-    struct client_options server;
-    bool json;                                         /* --json: what the server said, for programs */
-    bool yes;                                          /* --yes: no questions */
-    bool replace;                                      /* import --replace */
-    bool wait;                                         /* snapshot create, reembed --wait: until it is done */
-    long k;                                            /* search -k; 0: the server's preset */
-    bool stream;                                       /* import --stream */
-    long jobs;                                         /* import --jobs */
-    const char *type, *model, *description, *language; /* library create; reembed --model */
-    const char *mode, *filter;                         /* search; NULL: the server's preset, no filter */
-    bool group, exact, explain;                        /* search */
-    const char *scopes[3], *expires, *data;            /* key; data: of the server on this machine */
-    int scope_count;
-    bool rollback, drop;                               /* reembed */
-    struct restore_options restore;                    /* restore; its logs are logs below */
-    const char *logs[CLI_LOGS_MAX];
-    bool undo;
-    int argc;                                          /* words after the command */
-    char **argv;
-    struct client *client;
+/* What was given for an option. */
+struct cli_given {
+    int count;                       /* how often; 0: not at all */
+    long number;                     /* KIND_NUMBER, the last */
+    const char *texts[CLI_LIST_MAX]; /* KIND_TEXT: the last, at 0; KIND_LIST: `count` of them */
 };
 
-/* Commands return an exit code of sysexits.h; on failure they have said why on standard error. */
-int command_library(struct cli *cli);
-int command_import(struct cli *cli);
-int command_export(struct cli *cli);
-int command_search(struct cli *cli);
-int command_status(struct cli *cli);
-int command_snapshot(struct cli *cli);
-int command_reembed(struct cli *cli);
-/* With cli->data offline. */
-int command_key(struct cli *cli);
-/* Offline: works on a stopped server's data directory, cli->client is NULL. Returns 0 sound, 1 faults, 2 it could not check. */
-int command_check(struct cli *cli);
-/* Offline, too: makes a data directory's state from an archive and log segments. */
-int command_restore(struct cli *cli);
+struct cli {
+    const struct command *command;
+    struct client_options server;
+    bool json; /* --json: what the server said, for programs */
+    struct cli_given given[CLI_OPTIONS];
+    int argc; /* words after those of the command; as many as its entry in the table says */
+    char **argv;
+    struct client *client; /* NULL for commands that are OFFLINE, until cli_connect() */
+};
+
+bool cli_has(const struct cli *cli, enum cli_option option);
+/* NULL: not given. */
+const char *cli_text(const struct cli *cli, enum cli_option option);
+/* `preset` where it was not given. */
+long cli_number(const struct cli *cli, enum cli_option option, long preset);
+
+/* Makes cli->client, where there is none yet. No connection is made before its first call. */
+MUST_CHECK bool cli_connect(struct cli *cli, struct status *st);
+
+/* What the manual says of exit codes and of the environment; both end with NULL. */
+struct cli_exit {
+    int code;
+    const char *meaning;
+};
+extern const struct cli_exit cli_exits[];
+struct cli_variable {
+    const char *name, *meaning;
+};
+extern const struct cli_variable cli_variables[];
 
 /* Says "quire: <detail>" and returns the exit code that fits. */
 int cli_fail(const struct status *st);
 int cli_exit_code(const struct status *st);
-int cli_usage(const char *form);
+/* "quire: <what>", unless NULL, and how the command is to be given. Returns EX_USAGE. */
+int cli_usage(const struct cli *cli, const char *what);
 
 /* A library by id or by its name. STATUS_NOT_FOUND, or STATUS_CONFLICT where several have the name. */
 MUST_CHECK bool cli_find_library(struct cli *cli, const char *name_or_id, char ret_id[64], struct status *st);

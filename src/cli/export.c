@@ -103,8 +103,6 @@ static bool run(struct export_run *e, struct status *st) {
 int command_export(struct cli *cli) {
     struct export_run e = {.cli = cli};
     struct status st = {0};
-    if (cli->argc != 1)
-        return cli_usage("export LIBRARY > FILE");
     bool ok = cli_find_library(cli, cli->argv[0], e.library, &st) && run(&e, &st);
     if (ok && isatty(STDERR_FILENO))
         fprintf(stderr, "%llu documents\n", (unsigned long long)e.documents);

@@ -18,6 +18,7 @@
 
 #define BATCH_DOCUMENTS 200
 #define BATCH_BYTES (1024 * 1024)
+#define PRESET_JOBS 4
 #define MAX_JOBS 64
 #define MESSAGES_SHOWN 10
 #define PROGRESS_TERMINAL_US 100000
@@ -75,7 +76,7 @@ static bool same_content(struct import *im, struct client *client, const struct 
 
 /* A document whose id is taken: is it the same, or to be replaced? */
 static void settle_conflict(struct import *im, struct client *client, const struct import_document *d) {
-    bool replace = im->cli->replace || (d->content_sha256[0] != '\0' && !same_content(im, client, d));
+    bool replace = cli_has(im->cli, OPTION_REPLACE) || (d->content_sha256[0] != '\0' && !same_content(im, client, d));
     struct status st = {0};
     bool done = true;
     if (replace) {
@@ -332,7 +333,9 @@ static bool find_or_create(struct import *im, const char *name, struct status *s
 
 static bool run(struct import *im, struct import_source *source, struct status *st) {
     pthread_t threads[MAX_JOBS];
-    long jobs = im->cli->jobs < MAX_JOBS ? im->cli->jobs : MAX_JOBS, started = 0;
+    long jobs = cli_number(im->cli, OPTION_JOBS, PRESET_JOBS), started = 0;
+    if (jobs > MAX_JOBS)
+        jobs = MAX_JOBS;
     while (started < jobs && pthread_create(&threads[started], NULL, sender, im) == 0)
         started++;
     bool ok = started > 0 || status_set(st, STATUS_NO_MEMORY, "no thread could be started");
@@ -351,8 +354,6 @@ static bool run(struct import *im, struct import_source *source, struct status *
 }
 
 int command_import(struct cli *cli) {
-    if (cli->argc != 2)
-        return cli_usage("import LIBRARY FILE|DIRECTORY|- [--replace] [--jobs N | --stream]");
     struct status st = {0};
     struct import_source *source = NULL;
     struct import im = {.cli = cli, .began = clock_monotonic_us(), .terminal = isatty(STDERR_FILENO) != 0};
@@ -366,7 +367,7 @@ int command_import(struct cli *cli) {
     pthread_mutex_init(&im.mutex, NULL);
     pthread_cond_init(&im.filled, NULL);
     pthread_cond_init(&im.emptied, NULL);
-    bool ok = cli->stream ? import_stream(&im, source, &st) : run(&im, source, &st);
+    bool ok = cli_has(cli, OPTION_STREAM) ? import_stream(&im, source, &st) : run(&im, source, &st);
     if (ok)
         import_progress(&im, source, true);
     print_summary(&im, source);

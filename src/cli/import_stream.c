@@ -84,7 +84,7 @@ static void stop(struct stream_run *r, const struct status *why) {
 
 /* A file whose content has changed is to be replaced, and one that has not is not: only a look at what is there tells, which a stream does not take. */
 static bool fits_stream(const struct stream_run *r, const struct import_document *d, struct status *st) {
-    return d->content_sha256[0] == '\0' || r->im->cli->replace || status_set(st, STATUS_INVALID, "--stream takes NDJSON; with --replace it takes other files, too");
+    return d->content_sha256[0] == '\0' || cli_has(r->im->cli, OPTION_REPLACE) || status_set(st, STATUS_INVALID, "--stream takes NDJSON; with --replace it takes other files, too");
 }
 
 static struct sent *read_source(struct stream_run *r) {
@@ -222,7 +222,7 @@ static void keep_unanswered(struct stream_run *r) {
 static bool attempt(struct stream_run *r, struct status *st) {
     char path[160];
     struct client *client = NULL;
-    snprintf(path, sizeof path, "/v1/libraries/%s/documents/stream?on_conflict=%s", r->im->library, r->im->cli->replace ? "replace" : "skip");
+    snprintf(path, sizeof path, "/v1/libraries/%s/documents/stream?on_conflict=%s", r->im->library, cli_has(r->im->cli, OPTION_REPLACE) ? "replace" : "skip");
     const struct client_stream stream = {.method = "POST", .path = path, .read = on_read, .write = on_write, .ctx = r};
     r->complete = false;
     status_clear(&r->why);

@@ -15,7 +15,6 @@
 #include <unistd.h>
 
 enum { TRIES = 50, PAUSE_MS = 200 };
-static const char form[] = "key create NAME --scope read|write|admin... [--library LIBRARY] [--expires TIME] [--data DIRECTORY]";
 
 static bool scope_bit(const char *word, uint8_t *ret) {
     static const char *const words[] = {"read", "write", "admin"};
@@ -66,20 +65,20 @@ static bool look_at(int dir_fd, const char *name, void *ctx, struct status *st) 
 /* A key that is left where no server looks would never be one. An empty directory may be of a server that is still to start for the first time. */
 static bool check_directory(const struct cli *cli, int fd, struct status *st) {
     struct contents found = {0};
-    if (!io_each_entry(fd, cli->data, look_at, &found, st)) {
+    if (!io_each_entry(fd, cli_text(cli, OPTION_DATA), look_at, &found, st)) {
         return false;
     }
     if (!found.lock && found.other) {
-        return status_set(st, STATUS_INVALID, "%s is no data directory of a server; data_dir in quire.conf says which is (scripts/serve DIR has DIR/data)", cli->data);
+        return status_set(st, STATUS_INVALID, "%s is no data directory of a server; data_dir in quire.conf says which is (scripts/serve DIR has DIR/data)", cli_text(cli, OPTION_DATA));
     }
     if (!found.lock) {
-        fprintf(stderr, "quire: %s is empty: the key is for the server that starts there first\n", cli->data);
+        fprintf(stderr, "quire: %s is empty: the key is for the server that starts there first\n", cli_text(cli, OPTION_DATA));
     }
     return true;
 }
 
 static bool make_here(const struct cli *cli, uint8_t scopes, int64_t expires_at, struct status *st) {
-    struct op_key key = {.created_at = clock_wall_us(), .expires_at = expires_at, .scopes = scopes, .all = true, .name = slice_str(cli->argv[1])};
+    struct op_key key = {.created_at = clock_wall_us(), .expires_at = expires_at, .scopes = scopes, .all = true, .name = slice_str(cli->argv[0])};
     char secret[SECRET_TEXT + 1], id[UUID_TEXT + 1];
     int fd = -1;
     uuid_make(&key.id);
@@ -87,7 +86,7 @@ static bool make_here(const struct cli *cli, uint8_t scopes, int64_t expires_at,
     if (key.name.len == 0 || key.name.len > KEY_NAME_MAX) {
         return status_set(st, STATUS_INVALID, "the name of a key has 1 to %d bytes", KEY_NAME_MAX);
     }
-    if (!secret_make(secret, st) || !io_open_at(AT_FDCWD, cli->data, O_RDONLY | O_DIRECTORY, 0, &fd, st)) {
+    if (!secret_make(secret, st) || !io_open_at(AT_FDCWD, cli_text(cli, OPTION_DATA), O_RDONLY | O_DIRECTORY, 0, &fd, st)) {
         return false;
     }
     sha256(secret, SECRET_TEXT, key.digest);
@@ -108,7 +107,7 @@ static bool put_body(struct cli *cli, uint8_t scopes, struct buf *body, struct s
     char library[64];
     struct json_out j = json_out_to(body);
     json_begin_object(&j);
-    json_member_cstring(&j, "name", cli->argv[1]);
+    json_member_cstring(&j, "name", cli->argv[0]);
     json_key(&j, "scopes");
     json_begin_array(&j);
     for (unsigned i = 0; i < sizeof words / sizeof words[0]; i++) {
@@ -116,16 +115,16 @@ static bool put_body(struct cli *cli, uint8_t scopes, struct buf *body, struct s
             json_cstring(&j, words[i]);
     }
     json_end_array(&j);
-    if (cli->restore.library != NULL) {
-        if (!cli_find_library(cli, cli->restore.library, library, st))
+    if (cli_has(cli, OPTION_LIBRARY)) {
+        if (!cli_find_library(cli, cli_text(cli, OPTION_LIBRARY), library, st))
             return false;
         json_key(&j, "libraries");
         json_begin_array(&j);
         json_cstring(&j, library);
         json_end_array(&j);
     }
-    if (cli->expires != NULL)
-        json_member_cstring(&j, "expires_at", cli->expires);
+    if (cli_has(cli, OPTION_EXPIRES))
+        json_member_cstring(&j, "expires_at", cli_text(cli, OPTION_EXPIRES));
     json_end_object(&j);
     return buf_check(body, st);
 }
@@ -146,20 +145,24 @@ static bool make_there(struct cli *cli, uint8_t scopes, struct status *st) {
     return true;
 }
 
-static int create(struct cli *cli) {
+int command_key_create(struct cli *cli) {
     struct status st = {0};
     int64_t expires_at = 0;
     uint8_t scopes = 0;
-    for (int i = 0; i < cli->scope_count; i++) {
+    for (int i = 0; i < cli->given[OPTION_SCOPE].count; i++) {
         uint8_t bit = 0;
-        if (!scope_bit(cli->scopes[i], &bit))
-            return cli_usage(form);
+        if (!scope_bit(cli->given[OPTION_SCOPE].texts[i], &bit))
+            return cli_usage(cli, "--scope takes read, write or admin");
         scopes |= bit;
     }
-    bool bad_time = cli->expires != NULL && !rfc3339_parse(slice_str(cli->expires), &expires_at);
-    if (cli->argc != 2 || scopes == 0 || bad_time || (cli->data != NULL && cli->restore.library != NULL))
-        return cli_usage(form);
-    return (cli->data != NULL ? make_here(cli, scopes, expires_at, &st) : make_there(cli, scopes, &st)) ? EX_OK : cli_fail(&st);
+    if (scopes == 0)
+        return cli_usage(cli, "say with --scope what the key may do");
+    if (cli_has(cli, OPTION_EXPIRES) && !rfc3339_parse(slice_str(cli_text(cli, OPTION_EXPIRES)), &expires_at))
+        return cli_usage(cli, "--expires takes a time, as 2027-01-31T00:00:00Z");
+    if (cli_has(cli, OPTION_DATA) && cli_has(cli, OPTION_LIBRARY))
+        return cli_usage(cli, "--data and --library exclude each other");
+    bool ok = cli_has(cli, OPTION_DATA) ? make_here(cli, scopes, expires_at, &st) : cli_connect(cli, &st) && make_there(cli, scopes, &st);
+    return ok ? EX_OK : cli_fail(&st);
 }
 
 static void print_key(struct json_object *key) {
@@ -176,11 +179,9 @@ static void print_key(struct json_object *key) {
     putchar('\n');
 }
 
-static int list(struct cli *cli) {
+int command_key_list(struct cli *cli) {
     struct status st = {0};
     struct client_reply reply;
-    if (cli->argc != 1)
-        return cli_usage("key list");
     if (!client_call(cli->client, "GET", "/v1/keys", slice_of(NULL, 0), true, &reply, &st))
         return cli_fail(&st);
     if (cli->json)
@@ -191,14 +192,12 @@ static int list(struct cli *cli) {
     return EX_OK;
 }
 
-static int revoke_key(struct cli *cli) {
+int command_key_revoke(struct cli *cli) {
     struct status st = {0};
     struct client_reply reply;
     struct buf path = {0};
-    if (cli->argc != 2)
-        return cli_usage("key revoke ID");
     buf_put_str(&path, "/v1/keys/");
-    client_escape(&path, slice_str(cli->argv[1]));
+    client_escape(&path, slice_str(cli->argv[0]));
     buf_put_u8(&path, 0);
     bool ok = buf_check(&path, &st) && client_call(cli->client, "DELETE", (const char *)path.data, slice_of(NULL, 0), true, &reply, &st);
     buf_fini(&path);
@@ -206,17 +205,6 @@ static int revoke_key(struct cli *cli) {
         return cli_fail(&st);
     client_reply_fini(&reply);
     if (!cli->json)
-        printf("revoked key %s\n", cli->argv[1]);
+        printf("revoked key %s\n", cli->argv[0]);
     return EX_OK;
-}
-
-int command_key(struct cli *cli) {
-    const char *what = cli->argc > 0 ? cli->argv[0] : "";
-    if (strcmp(what, "create") == 0)
-        return create(cli);
-    if (strcmp(what, "list") == 0 && cli->data == NULL)
-        return list(cli);
-    if (strcmp(what, "revoke") == 0 && cli->data == NULL)
-        return revoke_key(cli);
-    return cli_usage("key create|list|revoke ...");
 }

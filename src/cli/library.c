@@ -6,22 +6,22 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-static int create(struct cli *cli) {
-    if (cli->argc != 2)
-        return cli_usage("library create NAME [--type hnsw|flat] [--model MODEL] [--language LANGUAGE] [--description TEXT]");
+int command_library_create(struct cli *cli) {
+    const char *description = cli_text(cli, OPTION_DESCRIPTION), *type = cli_text(cli, OPTION_TYPE);
+    const char *model = cli_text(cli, OPTION_MODEL), *language = cli_text(cli, OPTION_LANGUAGE);
     struct buf body;
     buf_init(&body);
     struct json_out j = json_out_to(&body);
     json_begin_object(&j);
-    json_member_cstring(&j, "name", cli->argv[1]);
-    if (cli->description != NULL)
-        json_member_cstring(&j, "description", cli->description);
-    if (cli->type != NULL)
-        json_member_cstring(&j, "index_type", cli->type);
-    if (cli->model != NULL)
-        json_member_cstring(&j, "embedding_model", cli->model);
-    if (cli->language != NULL)
-        json_member_cstring(&j, "language", cli->language);
+    json_member_cstring(&j, "name", cli->argv[0]);
+    if (description != NULL)
+        json_member_cstring(&j, "description", description);
+    if (type != NULL)
+        json_member_cstring(&j, "index_type", type);
+    if (model != NULL)
+        json_member_cstring(&j, "embedding_model", model);
+    if (language != NULL)
+        json_member_cstring(&j, "language", language);
     json_end_object(&j);
     char id[64];
     struct status st = {0};
@@ -38,9 +38,7 @@ static int create(struct cli *cli) {
     return EX_OK;
 }
 
-static int list(struct cli *cli) {
-    if (cli->argc != 1)
-        return cli_usage("library list");
+int command_library_list(struct cli *cli) {
     struct status st = {0};
     char path[640] = "/v1/libraries?limit=1000";
     struct json_object *all = json_object_new_array();
@@ -58,6 +56,9 @@ static int list(struct cli *cli) {
     }
     if (cli->json) {
         cli_print_json(all);
+    } else if (cli_has(cli, OPTION_NAMES)) {
+        for (size_t i = 0; i < json_object_array_length(all); i++)
+            puts(member_text(json_object_array_get_idx(all, i), "name"));
     } else if (json_object_array_length(all) == 0) {
         puts("no libraries; `quire library create NAME` makes one");
     } else {
@@ -98,13 +99,11 @@ static void print_library(struct json_object *library) {
     printf("created      %s\n", member_text(metadata, "created_at"));
 }
 
-static int show(struct cli *cli) {
-    if (cli->argc != 2)
-        return cli_usage("library show LIBRARY");
+int command_library_show(struct cli *cli) {
     struct status st = {0};
     char id[64], path[128];
     struct client_reply reply;
-    if (!cli_find_library(cli, cli->argv[1], id, &st))
+    if (!cli_find_library(cli, cli->argv[0], id, &st))
         return cli_fail(&st);
     snprintf(path, sizeof path, "/v1/libraries/%s", id);
     if (!client_call(cli->client, "GET", path, slice_of(NULL, 0), true, &reply, &st))
@@ -119,7 +118,7 @@ static int show(struct cli *cli) {
 
 /* On a terminal the name is asked for; a script says --yes. */
 static bool confirmed(const struct cli *cli, const char *name) {
-    if (cli->yes)
+    if (cli_has(cli, OPTION_YES))
         return true;
     if (!isatty(STDIN_FILENO)) {
         fputs("quire: deleting a library removes all its documents; say --yes to do it\n", stderr);
@@ -133,15 +132,13 @@ static bool confirmed(const struct cli *cli, const char *name) {
     return strcmp(line, name) == 0;
 }
 
-static int delete (struct cli *cli) {
-    if (cli->argc != 2)
-        return cli_usage("library delete LIBRARY [--yes]");
+int command_library_delete(struct cli *cli) {
     struct status st = {0};
     char id[64], path[128];
     struct client_reply reply;
-    if (!cli_find_library(cli, cli->argv[1], id, &st))
+    if (!cli_find_library(cli, cli->argv[0], id, &st))
         return cli_fail(&st);
-    if (!confirmed(cli, cli->argv[1]))
+    if (!confirmed(cli, cli->argv[0]))
         return EX_USAGE;
     snprintf(path, sizeof path, "/v1/libraries/%s", id);
     if (!client_call(cli->client, "DELETE", path, slice_of(NULL, 0), false, &reply, &st))
@@ -150,17 +147,4 @@ static int delete (struct cli *cli) {
     if (!cli->json)
         printf("deleted library %s\n", id);
     return EX_OK;
-}
-
-int command_library(struct cli *cli) {
-    const char *what = cli->argc > 0 ? cli->argv[0] : "";
-    if (strcmp(what, "create") == 0)
-        return create(cli);
-    if (strcmp(what, "list") == 0)
-        return list(cli);
-    if (strcmp(what, "show") == 0)
-        return show(cli);
-    if (strcmp(what, "delete") == 0)
-        return delete (cli);
-    return cli_usage("library create|list|show|delete ...");
 }

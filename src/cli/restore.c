@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/io.h"
 #include "base/json_out.h"
+#include "durable/restore.h"
 
 #include <inttypes.h>
 #include <sysexits.h>
@@ -69,42 +70,55 @@ static int failed(const struct status *st) {
     return cli_exit_code(st);
 }
 
-static int undo(const struct cli *cli) {
+static int undo(const struct cli *cli, const char *into) {
     char from[RESTORE_NAME_MAX];
     struct status st = {0};
-    if (!restore_undo(cli->restore.into, from, &st))
+    if (!restore_undo(into, from, &st))
         return failed(&st);
     if (cli->json)
         printf("{\"put_back\":\"%s\"}\n", from);
     else
-        printf("%s is back as it was in %s\n", cli->restore.into, from);
+        printf("%s is back as it was in %s\n", into, from);
     return EX_OK;
 }
 
-static bool makes_sense(const struct cli *cli) {
-    const struct restore_options *o = &cli->restore;
-    if (cli->undo)
-        return cli->argc == 0 && o->into != NULL;
-    return cli->argc == 1 && o->into != NULL && (o->to_lsn == 0 || o->to_time_us == INT64_MAX) && (o->as == NULL || o->library != NULL);
+/* What is wrong with what was given, or NULL. */
+static const char *take_options(struct cli *cli, struct restore_options *ret) {
+    struct restore_options o = {.to_time_us = INT64_MAX, .tell = tell};
+    o.source = cli->argc > 0 ? cli->argv[0] : NULL;
+    o.into = cli_text(cli, OPTION_INTO);
+    o.logs = cli->given[OPTION_LOG].texts;
+    o.log_count = (size_t)cli->given[OPTION_LOG].count;
+    o.to_lsn = (uint64_t)cli_number(cli, OPTION_TO_LSN, 0);
+    o.max_bytes = (uint64_t)cli_number(cli, OPTION_MAX_BYTES, 0);
+    o.library = cli_text(cli, OPTION_LIBRARY);
+    o.as = cli_text(cli, OPTION_AS);
+    *ret = o;
+    if (o.into == NULL)
+        return "say with --into where";
+    if (cli_has(cli, OPTION_UNDO) != (cli->argc == 0))
+        return "it takes a SOURCE, or --undo";
+    if (cli_has(cli, OPTION_TO_TIME) && !rfc3339_parse(slice_str(cli_text(cli, OPTION_TO_TIME)), &ret->to_time_us))
+        return "--to-time takes a time, as 2026-11-24T05:00:00Z";
+    if (o.to_lsn != 0 && cli_has(cli, OPTION_TO_TIME))
+        return "--to-time and --to-lsn exclude each other";
+    return o.as != NULL && o.library == NULL ? "--as goes with --library" : NULL;
 }
 
 int command_restore(struct cli *cli) {
     struct restore_report report = {0};
+    struct restore_options options;
     struct status st = {0};
     bool armed = false;
-    if (!makes_sense(cli))
-        return cli_usage("restore SOURCE --into DIRECTORY [--log DIRECTORY]... [--to-time TIME | --to-lsn N] [--library LIBRARY [--as NAME]]\n"
-                         "       quire restore --undo --into DIRECTORY");
+    const char *wrong = take_options(cli, &options);
+    if (wrong != NULL)
+        return cli_usage(cli, wrong);
     if (!io_fault_from_environment(&armed, &st))
         return failed(&st);
     if (armed)
         fputs("QUIRE_IO_FAULT is set: input and output fail as it says\n", stderr);
-    if (cli->undo)
-        return undo(cli);
-    struct restore_options options = cli->restore;
-    options.source = cli->argv[0];
-    options.logs = cli->logs;
-    options.tell = tell;
+    if (cli_has(cli, OPTION_UNDO))
+        return undo(cli, options.into);
     if (!restore_run(&options, &report, &st))
         return failed(&st);
     if (!cli->json)

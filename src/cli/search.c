@@ -60,20 +60,20 @@ static void print_hits(struct json_object *reply) {
 /* False: the filter is no JSON. */
 static bool put_request(const struct cli *cli, struct slice words, struct buf *body) {
     struct json_object *filter = NULL;
-    if (cli->filter != NULL && (filter = json_tokener_parse(cli->filter)) == NULL)
+    if (cli_has(cli, OPTION_FILTER) && (filter = json_tokener_parse(cli_text(cli, OPTION_FILTER))) == NULL)
         return false;
     struct json_out j = json_out_to(body);
     json_begin_object(&j);
     json_member_string(&j, "query", words);
-    if (cli->k > 0)
-        json_member_int(&j, "k", cli->k);
-    if (cli->mode != NULL)
-        json_member_cstring(&j, "mode", cli->mode);
-    if (cli->group)
+    if (cli_has(cli, OPTION_K))
+        json_member_int(&j, "k", cli_number(cli, OPTION_K, 0));
+    if (cli_has(cli, OPTION_MODE))
+        json_member_cstring(&j, "mode", cli_text(cli, OPTION_MODE));
+    if (cli_has(cli, OPTION_GROUP))
         json_member_cstring(&j, "group_by", "document");
-    if (cli->exact)
+    if (cli_has(cli, OPTION_EXACT))
         json_member_bool(&j, "exact", true);
-    if (cli->explain)
+    if (cli_has(cli, OPTION_EXPLAIN))
         json_member_bool(&j, "explain", true);
     if (filter != NULL) {
         json_key(&j, "filter");
@@ -85,8 +85,6 @@ static bool put_request(const struct cli *cli, struct slice words, struct buf *b
 }
 
 int command_search(struct cli *cli) {
-    if (cli->argc < 2)
-        return cli_usage("search LIBRARY WORDS... [-k N] [--mode MODE] [--filter JSON] [--group] [--exact] [--explain]");
     struct status st = {0};
     char id[64], path[128];
     struct buf words, body;

@@ -33,8 +33,6 @@ static void print_value(const char *prefix, const char *key, struct json_object 
 }
 
 int command_status(struct cli *cli) {
-    if (cli->argc != 0)
-        return cli_usage("status");
     struct status st = {0};
     struct client_reply reply;
     if (!client_call(cli->client, "GET", "/health/detailed", slice_of(NULL, 0), false, &reply, &st))
@@ -47,7 +45,7 @@ int command_status(struct cli *cli) {
     return EX_OK;
 }
 
-static int list_snapshots(struct cli *cli) {
+int command_snapshot_list(struct cli *cli) {
     struct status st = {0};
     struct client_reply reply;
     if (!client_call(cli->client, "GET", "/v1/snapshots", slice_of(NULL, 0), true, &reply, &st))
@@ -89,10 +87,10 @@ bool cli_wait_for_task(struct cli *cli, struct client_reply *reply, struct statu
 /* The snapshot's task: begun, or over. */
 static int tell_task(const struct cli *cli, struct json_object *task) {
     const char *state = member_text(task, "state");
-    bool good = !cli->wait || strcmp(state, "succeeded") == 0;
+    bool good = !cli_has(cli, OPTION_WAIT) || strcmp(state, "succeeded") == 0;
     if (cli->json)
         cli_print_json(task);
-    else if (!cli->wait)
+    else if (!cli_has(cli, OPTION_WAIT))
         printf("a snapshot is being taken (task %s); `quire snapshot list` shows it\n", member_text(task, "id"));
     else if (good)
         puts("the snapshot is taken; `quire snapshot list` shows it");
@@ -104,16 +102,12 @@ static int tell_task(const struct cli *cli, struct json_object *task) {
     return good ? EX_OK : EX_UNAVAILABLE;
 }
 
-int command_snapshot(struct cli *cli) {
-    if (cli->argc == 1 && strcmp(cli->argv[0], "list") == 0)
-        return list_snapshots(cli);
-    if (cli->argc > 1 || (cli->argc == 1 && strcmp(cli->argv[0], "create") != 0))
-        return cli_usage("snapshot [create [--wait]|list]");
+int command_snapshot_take(struct cli *cli) {
     struct status st = {0};
     struct client_reply reply;
     if (!client_call(cli->client, "POST", "/v1/snapshots", slice_of(NULL, 0), false, &reply, &st))
         return cli_fail(&st);
-    int rc = cli->wait && !cli_wait_for_task(cli, &reply, &st) ? cli_fail(&st) : tell_task(cli, reply.json);
+    int rc = cli_has(cli, OPTION_WAIT) && !cli_wait_for_task(cli, &reply, &st) ? cli_fail(&st) : tell_task(cli, reply.json);
     client_reply_fini(&reply);
     return rc;
 }

@@ -16,6 +16,11 @@ test -f "$to$sysconfdir/quire/nginx/quire.conf"
 "$to$prefix/sbin/quired" --version | grep -q quire
 test -s "$to$prefix/share/quire/models/static-en.quire"
 for page in "$(dirname "$0")"/../../web/dist/*; do cmp "$page" "$to$prefix/share/quire/web/${page##*/}"; done
+test -s "$to$prefix/share/bash-completion/completions/quire"
+for page in man1/quire.1 man5/quire.conf.5 man8/quired.8; do
+    test -s "$to$prefix/share/man/$page"
+    if grep -n '@[A-Za-z_]*@' "$to$prefix/share/man/$page"; then exit 1; fi
+done
 
 cp "$to$sysconfdir/quire/nginx/quire.conf" "$to/site"
 grep -qF "root \"$prefix/share/quire/web\";" "$to/site"
