@@ -51,7 +51,7 @@ struct api_response {
 };
 
 /* One op for the supervisor. `vectors`: num_chunks * dimension floats computed here for a DOCUMENT_PUT whose op carries none, or NULL.
- * `version`: of the document that it may change (catalog_check_version), or DOCUMENT_VERSION_NONE. `model`: fingerprint of the library's model that made the
+ * `version`: of the document or library that it may change (catalog_check_version), or DOCUMENT_VERSION_NONE. `model`: fingerprint of the library's model that made the
  * vectors, these or the op's, since it may have another by now (catalog_check_made_by); 0: they are the caller's, or there are none. */
 struct api_submission {
     struct slice op;

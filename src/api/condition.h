@@ -3,6 +3,9 @@
  *
  * A document's entity tag is its version (store/op.h), 16 hexadecimal digits. It says the same of the document whatever form the reply took, so a
  * "W/" before a tag (a proxy that compressed the reply puts it there) makes no difference.
+ *
+ * A library's has three parts, because three questions are asked of it (store/library_version.h): is the definition as it was (PATCH), is all that is in it (DELETE),
+ * is what a GET shows (which has progress in it that no write made)? Each looks at as much of the tag as it needs.
  */
 #ifndef QUIRE_API_CONDITION_H
 #define QUIRE_API_CONDITION_H
@@ -22,5 +25,17 @@ MUST_CHECK bool condition_of_read(const struct exchange *x, uint64_t version, bo
  */
 MUST_CHECK bool condition_of_write(struct exchange *x, const struct uuid *library, struct slice id, uint64_t *ret_version, bool *ret_absent,
                                    struct status *st);
+
+struct library_state {
+    uint64_t definition, content; /* library_version.h */
+    uint64_t shown;               /* a hash of the reply */
+};
+enum library_part { LIBRARY_DEFINITION, LIBRARY_CONTENT /* and that */ };
+
+void condition_reply_library(struct exchange *x, const struct library_state *state);
+/* As condition_of_read. */
+MUST_CHECK bool condition_of_library_read(const struct exchange *x, const struct library_state *state, bool *ret_unchanged, struct status *st);
+/* Of a PATCH or DELETE of a library that is in this state (shown is not asked for). *ret_named: the client says which state it is about. */
+MUST_CHECK bool condition_of_library_write(const struct exchange *x, const struct library_state *state, enum library_part part, bool *ret_named, struct status *st);
 
 #endif

@@ -53,7 +53,7 @@ struct http_error http_error_of(const struct status *st) {
     case STATUS_CONFLICT:
         return (struct http_error){409, "ConflictError", "The request conflicts with what is there"};
     case STATUS_PRECONDITION:
-        return (struct http_error){412, "PreconditionFailedError", "The document is not as the request asks"};
+        return (struct http_error){412, "PreconditionFailedError", "What is there is not as the request asks"};
     case STATUS_TOO_LARGE:
         return (struct http_error){413, "PayloadTooLargeError", "The request is too large"};
     case STATUS_UNSUPPORTED_MEDIA:

@@ -4,6 +4,8 @@
 
 #include "api/remote.h"
 #include "api/tasks.h"
+#include "base/hash.h"
+#include "store/library_version.h"
 #include "text/analyzer.h"
 
 #include <stdio.h>
@@ -14,6 +16,7 @@
 #define BITS_DEFAULT 8
 #define EF_CONSTRUCTION_MIN 8
 #define EF_CONSTRUCTION_MAX 4096
+#define PATCH_ATTEMPTS 16 /* each is lost only to another change of the same library */
 
 /* --- the model --- */
 
@@ -241,24 +244,48 @@ static bool read_definition(struct exchange *x, struct library_definition *d, st
 
 /* Submits a library's definition. */
 static bool submit_definition(struct exchange *x, enum op_type type, const struct uuid *id, const struct library_definition *d,
-                              struct api_op_result *ret, struct status *st) {
+                              uint64_t version, struct api_op_result *ret, struct status *st) {
     struct buf op;
     buf_init(&op);
     op_encode_library(&op, type, id, d);
-    const struct api_submission submission = {.op = buf_slice(&op)};
+    const struct api_submission submission = {.op = buf_slice(&op), .version = version};
     bool good = buf_check(&op, st) && submit_one(x, &submission, ret, st);
     buf_fini(&op);
     return good;
 }
 
-static bool reply_library(struct exchange *x, int status, const struct uuid *id, struct status *st) {
+static struct library_state state_of(const struct reading *rd) {
+    uint64_t definition = library_definition_version(arena_record(rd->arena, rd->view.definition, rd->view.definition_length));
+    return (struct library_state){.definition = definition, .content = library_content_version(definition, rd->changed_lsn, &rd->view)};
+}
+
+/* Writes the reply of a library that is there, and says which state it shows. */
+static bool reply_library(struct exchange *x, const struct uuid *id, struct library_state *ret_state, struct status *st) {
     struct reading rd;
     if (!reading_begin(x->api->host.reader, id, &rd, st)) {
         return false;
     }
-    struct json_out j = reply_json(x, status);
+    struct json_out j = reply_json(x, 200);
     bool good = library_write(&j, x, &rd, true, st);
+    *ret_state = state_of(&rd);
+    ret_state->shown = hash64(0, x->response->body.data, x->response->body.len);
     reading_end(&rd);
+    return good;
+}
+
+/* The state of one that was just created, by an op that was given this LSN. */
+static bool state_of_new(const struct exchange *x, const struct uuid *id, const struct library_definition *d, uint64_t lsn, struct library_state *ret, struct status *st) {
+    const struct library_view empty = {0};
+    struct buf bytes = {0};
+    struct op op;
+    op_encode_library(&bytes, OP_LIBRARY_CREATE, id, d);
+    bool good = buf_check(&bytes, st) && op_decode(buf_slice(&bytes), x->api->host.limits, &op, st);
+    if (good) {
+        ret->definition = library_definition_version(op_definition_bytes(&op));
+        ret->content = library_content_version(ret->definition, lsn, &empty);
+        ret->shown = hash64(0, x->response->body.data, x->response->body.len);
+    }
+    buf_fini(&bytes);
     return good;
 }
 
@@ -270,12 +297,17 @@ bool handle_library_create(struct exchange *x, struct status *st) {
         return false;
     }
     request_uuid(x, &id);
-    if (!submit_definition(x, OP_LIBRARY_CREATE, &id, &d, &result, st)) {
+    if (!submit_definition(x, OP_LIBRARY_CREATE, &id, &d, DOCUMENT_VERSION_NONE, &result, st)) {
         return false;
     }
+    struct library_state state;
     struct json_out j = reply_json(x, 201);
     library_write_new(&j, x, &id, &d);
+    if (!buf_check(&x->response->body, st) || !state_of_new(x, &id, &d, result.lsn, &state, st)) {
+        return false;
+    }
     reply_lsn(x, result.lsn);
+    condition_reply_library(x, &state);
     char text[UUID_TEXT + 1];
     uuid_format(&id, text);
     buf_printf(&x->response->headers, "Location: /v1/libraries/%s\r\n", text);
@@ -284,7 +316,16 @@ bool handle_library_create(struct exchange *x, struct status *st) {
 
 bool handle_library_get(struct exchange *x, struct status *st) {
     struct uuid id;
-    return library_param(x, &id, st) && reply_library(x, 200, &id, st);
+    struct library_state state;
+    bool unchanged = false;
+    if (!library_param(x, &id, st) || !reply_library(x, &id, &state, st) || !condition_of_library_read(x, &state, &unchanged, st)) {
+        return false;
+    }
+    if (unchanged) {
+        reply_empty(x, 304);
+    }
+    condition_reply_library(x, &state);
+    return true;
 }
 
 /* Moves those that who calls may see to the front; returns how many they are. */
@@ -351,7 +392,7 @@ static bool keep_definition(struct exchange *x, struct library_definition *d, st
     return true;
 }
 
-bool library_definition_read(struct exchange *x, const struct uuid *id, struct library_definition *ret, struct status *st) {
+bool library_definition_read(struct exchange *x, const struct uuid *id, struct library_definition *ret, struct library_state *ret_state, struct status *st) {
     struct reading rd;
     if (!reading_begin(x->api->host.reader, id, &rd, st)) {
         return false;
@@ -361,6 +402,9 @@ bool library_definition_read(struct exchange *x, const struct uuid *id, struct l
     if (good) {
         d.dimension = rd.view.dimension;
         *ret = d;
+    }
+    if (good && ret_state != NULL) {
+        *ret_state = state_of(&rd);
     }
     reading_end(&rd);
     return good;
@@ -377,15 +421,15 @@ static void clear_nulls(struct exchange *x, struct library_definition *d) {
     }
 }
 
-bool handle_library_patch(struct exchange *x, struct status *st) {
-    struct uuid id;
+/* One attempt: what stands there, and on it what the body says. */
+static bool patch_library(struct exchange *x, const struct uuid *id, bool *ret_named, struct api_op_result *ret, struct status *st) {
     struct library_definition d;
-    struct api_op_result result;
+    struct library_state state;
     static const char *const not_null[] = {"name", "index_config", NULL};
     struct json_object *name = NULL, *description = NULL, *metadata = NULL, *config = NULL;
     const struct member members[] = {
         {"name", &name}, {"description", &description}, {"metadata", &metadata}, {"index_config", &config}};
-    if (!library_param(x, &id, st) || !json_in_body(x, st) || !library_definition_read(x, &id, &d, st)) {
+    if (!library_definition_read(x, id, &d, &state, st)) {
         return false;
     }
     (void)json_in_members(x, NULL, x->document.root, members, sizeof members / sizeof members[0]);
@@ -394,24 +438,64 @@ bool handle_library_patch(struct exchange *x, struct status *st) {
     read_name_and_rest(x, name, description, metadata, &d);
     struct place config_at = place_member(NULL, "index_config");
     index_config_read(x, &config_at, config, &d.index);
-    if (!problems_none(x, st) || !submit_definition(x, OP_LIBRARY_UPDATE, &id, &d, &result, st) ||
-        !reply_library(x, 200, &id, st)) {
+    return problems_none(x, st) && condition_of_library_write(x, &state, LIBRARY_DEFINITION, ret_named, st) &&
+           submit_definition(x, OP_LIBRARY_UPDATE, id, &d, state.definition, ret, st);
+}
+
+bool handle_library_patch(struct exchange *x, struct status *st) {
+    struct uuid id;
+    struct api_op_result result = {0};
+    struct library_state state;
+    bool named = false;
+    if (!library_param(x, &id, st) || !json_in_body(x, st)) {
+        return false;
+    }
+    /* Another change between reading and writing is not undone: the attempt is made anew on top of it, unless the client wants to know. */
+    bool good = false;
+    for (unsigned i = 0; i < PATCH_ATTEMPTS && !good; i++) {
+        good = patch_library(x, &id, &named, &result, st);
+        if (!good && (named || st->code != STATUS_PRECONDITION)) {
+            return false;
+        }
+    }
+    if (!good) {
+        return status_set_subject(st, STATUS_CONFLICT, SUBJECT_LIBRARY, "others change this library all the time; try again");
+    }
+    if (!reply_library(x, &id, &state, st)) {
         return false;
     }
     reply_lsn(x, result.lsn);
+    condition_reply_library(x, &state);
+    return true;
+}
+
+/* For a DELETE: what must still be so when it is done. */
+static bool delete_version(struct exchange *x, const struct uuid *id, uint64_t *ret, struct status *st) {
+    struct reading rd;
+    bool named = false;
+    if (!reading_begin(x->api->host.reader, id, &rd, st)) {
+        return false;
+    }
+    const struct library_state state = state_of(&rd);
+    reading_end(&rd);
+    if (!condition_of_library_write(x, &state, LIBRARY_CONTENT, &named, st)) {
+        return false;
+    }
+    *ret = named ? state.content : DOCUMENT_VERSION_NONE;
     return true;
 }
 
 bool handle_library_delete(struct exchange *x, struct status *st) {
     struct uuid id;
-    if (!library_param(x, &id, st)) {
+    uint64_t version = DOCUMENT_VERSION_NONE;
+    if (!library_param(x, &id, st) || !delete_version(x, &id, &version, st)) {
         return false;
     }
     struct api_op_result result;
     struct buf op;
     buf_init(&op);
     op_encode_library_delete(&op, &id);
-    const struct api_submission submission = {.op = buf_slice(&op)};
+    const struct api_submission submission = {.op = buf_slice(&op), .version = version};
     bool good = buf_check(&op, st) && submit_one(x, &submission, &result, st);
     buf_fini(&op);
     if (good) {
@@ -425,18 +509,22 @@ static bool index_settings_equal(const struct index_settings *a, const struct in
     return a->type == b->type && a->m == b->m && a->ef_construction == b->ef_construction && a->ef_search == b->ef_search;
 }
 
-static bool change_settings(struct exchange *x, const struct uuid *id, const struct library_definition *d,
+static bool change_settings(struct exchange *x, const struct uuid *id, const struct library_definition *d, uint64_t version,
                             struct api_op_result *ret, struct status *st) {
     bool keyed = x->keyed;
     x->keyed = false;
-    bool good = submit_definition(x, OP_LIBRARY_UPDATE, id, d, ret, st);
+    bool good = submit_definition(x, OP_LIBRARY_UPDATE, id, d, version, ret, st);
     x->keyed = keyed;
+    if (!good && st->code == STATUS_PRECONDITION) { /* the client has asked for none */
+        return status_set_subject(st, STATUS_CONFLICT, SUBJECT_LIBRARY, "the library was changed at this moment; try again");
+    }
     return good;
 }
 
 bool handle_index_rebuild(struct exchange *x, struct status *st) {
     struct uuid id;
     struct library_definition d;
+    struct library_state state;
     struct api_op_result result = {0};
     static const char *const not_null[] = {"index_type", "index_config", NULL};
     struct json_object *type = NULL, *config = NULL;
@@ -444,7 +532,7 @@ bool handle_index_rebuild(struct exchange *x, struct status *st) {
     if (request_known(x)) {
         return task_begin(x, TASK_REBUILD, API_REBUILD_INDEX, NULL, 0, st);
     }
-    if (!library_param(x, &id, st) || !library_definition_read(x, &id, &d, st)) {
+    if (!library_param(x, &id, st) || !library_definition_read(x, &id, &d, &state, st)) {
         return false;
     }
     const struct index_settings before = d.index;
@@ -468,7 +556,7 @@ bool handle_index_rebuild(struct exchange *x, struct status *st) {
         return status_set_subject(st, STATUS_CONFLICT, SUBJECT_LIBRARY, "the index of this library is being rebuilt already");
     }
     /* Logged by itself, whether there is a key or not: a retry finds the settings as they shall be, and goes on from there. */
-    if (other_settings && !change_settings(x, &id, &d, &result, st)) {
+    if (other_settings && !change_settings(x, &id, &d, state.definition, &result, st)) {
         return false;
     }
     return task_begin(x, TASK_REBUILD, API_REBUILD_INDEX, &id, result.lsn, st);
@@ -480,7 +568,7 @@ bool handle_index_optimize(struct exchange *x, struct status *st) {
     if (request_known(x)) {
         return task_begin(x, TASK_OPTIMIZE, API_OPTIMIZE_INDEX, NULL, 0, st);
     }
-    if (!library_param(x, &id, st) || !library_definition_read(x, &id, &d, st)) {
+    if (!library_param(x, &id, st) || !library_definition_read(x, &id, &d, NULL, st)) {
         return false;
     }
     return json_in_nothing(x, st) && task_begin(x, TASK_OPTIMIZE, API_OPTIMIZE_INDEX, &id, 0, st);

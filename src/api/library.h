@@ -2,6 +2,7 @@
 #ifndef QUIRE_API_LIBRARY_H
 #define QUIRE_API_LIBRARY_H
 
+#include "api/condition.h"
 #include "api/exchange.h"
 
 #define MODEL_NONE "none" /* embedding_model of a library whose vectors come from the caller */
@@ -32,8 +33,8 @@ void library_write_new(struct json_out *j, const struct exchange *x, const struc
 const char *library_embedding_state(const struct library_view *view, uint32_t embedded, uint32_t total);
 const char *index_type_name(uint32_t type);
 
-/* The definition as it stands, with the dimension of its vectors; what it points to is in the pool. */
-MUST_CHECK bool library_definition_read(struct exchange *x, const struct uuid *id, struct library_definition *ret, struct status *st);
+/* The definition as it stands, with the dimension of its vectors; what it points to is in the pool. ret_state may be NULL. */
+MUST_CHECK bool library_definition_read(struct exchange *x, const struct uuid *id, struct library_definition *ret, struct library_state *ret_state, struct status *st);
 /* Says which models there are. */
 void library_model_problem(struct exchange *x, const struct place *at, bool or_none);
 

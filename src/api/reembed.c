@@ -62,7 +62,7 @@ bool handle_reembed(struct exchange *x, struct status *st) {
     struct uuid id;
     struct library_definition d;
     struct library_exchange next = {.state = EXCHANGE_BUILDING, .since = request_time(x)};
-    if (!library_param(x, &id, st) || !library_definition_read(x, &id, &d, st) || !read_model(x, &d, &next, st)) {
+    if (!library_param(x, &id, st) || !library_definition_read(x, &id, &d, NULL, st) || !read_model(x, &d, &next, st)) {
         return false;
     }
     request_uuid(x, &next.task);
@@ -73,7 +73,7 @@ bool handle_reembed(struct exchange *x, struct status *st) {
 bool handle_reembed_rollback(struct exchange *x, struct status *st) {
     struct uuid id;
     struct library_definition d;
-    if (!library_param(x, &id, st) || !json_in_nothing(x, st) || !library_definition_read(x, &id, &d, st)) {
+    if (!library_param(x, &id, st) || !json_in_nothing(x, st) || !library_definition_read(x, &id, &d, NULL, st)) {
         return false;
     }
     d.exchange.state = EXCHANGE_RETURNING;
@@ -84,7 +84,7 @@ bool handle_reembed_rollback(struct exchange *x, struct status *st) {
 bool handle_reembed_drop(struct exchange *x, struct status *st) {
     struct uuid id;
     struct library_definition d;
-    if (!library_param(x, &id, st) || !library_definition_read(x, &id, &d, st)) {
+    if (!library_param(x, &id, st) || !library_definition_read(x, &id, &d, NULL, st)) {
         return false;
     }
     d.exchange = (struct library_exchange){0};

@@ -96,8 +96,9 @@ static bool check_op(const struct submission *s, const struct op *op, const stru
     if (op->type == OP_LIBRARY_MODEL && op->switches) {
         return status_set(st, STATUS_MALFORMED, "a worker cannot switch to another model");
     }
-    if (frame->version != DOCUMENT_VERSION_NONE && op->type != OP_DOCUMENT_PUT && op->type != OP_DOCUMENT_DELETE) {
-        return status_set(st, STATUS_MALFORMED, "a document's version beside a %s", op_type_name(op->type));
+    bool has_version = op->type == OP_DOCUMENT_PUT || op->type == OP_DOCUMENT_DELETE || op->type == OP_LIBRARY_UPDATE || op->type == OP_LIBRARY_DELETE;
+    if (frame->version != DOCUMENT_VERSION_NONE && !has_version) {
+        return status_set(st, STATUS_MALFORMED, "a version beside a %s", op_type_name(op->type));
     }
     if (frame->vector_count == 0) {
         return true;

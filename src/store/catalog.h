@@ -42,7 +42,8 @@ struct op_effect {
 
 /* Would it apply to the present state? Conflict, not found, dimension mismatch, library limits. Changes nothing. */
 MUST_CHECK bool catalog_check(struct catalog *c, const struct op *op, struct status *st);
-/* Is the document that op replaces or deletes still of this version (op.h: document_version; NONE and ANY have their meaning)? STATUS_PRECONDITION */
+/* Is what op replaces or deletes still of this version? Of a document: op.h, document_version; NONE and ANY have their meaning. Of a library: library_version.h, the
+ * definition's for a LIBRARY_UPDATE, the content's for a LIBRARY_DELETE. STATUS_PRECONDITION */
 MUST_CHECK bool catalog_check_version(struct catalog *c, const struct op *op, uint64_t version, struct status *st);
 
 /* Are vectors of this dimension that the model with this fingerprint made what the library has now? A worker may have made them just before it got another model,

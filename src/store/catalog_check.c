@@ -3,6 +3,7 @@
  *
  * A worker has checked what it could see, but other workers write, too: this is the only check that counts.
  */
+#include "store/library_version.h"
 #include "store/mirror.h"
 
 #include "base/utf8.h"
@@ -308,10 +309,24 @@ static uint32_t living_chunks(const struct library *lib, uint32_t row) {
     return living;
 }
 
+static bool check_library_version(const struct library *lib, const struct op *op, uint64_t version, struct status *st) {
+    const struct library_view *v = &lib->view;
+    uint64_t definition = library_definition_version(arena_record(&lib->arena, v->definition, v->definition_length));
+    uint64_t now = op->type == OP_LIBRARY_UPDATE ? definition : library_content_version(definition, v->lsn, v);
+    return version == DOCUMENT_VERSION_ANY || version == now ||
+           status_set_subject(st, STATUS_PRECONDITION, SUBJECT_LIBRARY, "the library has been changed meanwhile");
+}
+
 bool catalog_check_version(struct catalog *c, const struct op *op, uint64_t version, struct status *st) {
     struct library *lib = catalog_find(c, &op->library);
     bool put = op->type == OP_DOCUMENT_PUT;
-    if (version == DOCUMENT_VERSION_NONE || lib == NULL || (!put && op->type != OP_DOCUMENT_DELETE)) {
+    if (version == DOCUMENT_VERSION_NONE || lib == NULL) {
+        return true;
+    }
+    if (op->type == OP_LIBRARY_UPDATE || op->type == OP_LIBRARY_DELETE) {
+        return check_library_version(lib, op, version, st);
+    }
+    if (!put && op->type != OP_DOCUMENT_DELETE) {
         return true;
     }
     struct library_view newest = library_newest(lib);

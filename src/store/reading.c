@@ -191,7 +191,7 @@ static void unpin(struct store_reader *r) {
 }
 
 /* Copies the view at this entry and pins its LSN, when it still is this library's. */
-static bool pin_entry(struct store_reader *r, const struct uuid *id, uint32_t entry, struct library_view *ret) {
+static bool pin_entry(struct store_reader *r, const struct uuid *id, uint32_t entry, struct reading *ret) {
     if (entry >= r->capacity) {
         return false;
     }
@@ -200,16 +200,17 @@ static bool pin_entry(struct store_reader *r, const struct uuid *id, uint32_t en
     rwlock_read_lock(&r->control->lock, r->slot);
     bool found = entry_is(&r->entries[entry], id);
     if (found) {
-        *ret = r->entries[entry];
-        ret->lsn = load_relaxed_u64(&r->control->published_lsn);
+        ret->view = r->entries[entry];
+        ret->changed_lsn = ret->view.lsn;
+        ret->view.lsn = load_relaxed_u64(&r->control->published_lsn);
         store_relaxed_u64(&w->pin_since_us, now);
-        store_release_u64(&w->pin_lsn, ret->lsn); /* pairs with: VIEW_PIN */
+        store_release_u64(&w->pin_lsn, ret->view.lsn); /* pairs with: VIEW_PIN */
     }
     rwlock_read_unlock(&r->control->lock, r->slot);
     return found;
 }
 
-static bool take_view(struct store_reader *r, struct mapped_library *m, struct library_view *ret) {
+static bool take_view(struct store_reader *r, struct mapped_library *m, struct reading *ret) {
     if (pin_entry(r, &m->id, m->entry, ret)) {
         return true;
     }
@@ -234,15 +235,15 @@ bool reading_begin(struct store_reader *r, const struct uuid *library, struct re
         return status_no_memory(st);
     }
     for (unsigned attempt = 0; attempt < READING_ATTEMPTS; attempt++) {
-        struct library_view view;
+        struct reading rd = {.arena = &m->arena, .reader = r};
         struct status failure = {0};
-        if (!take_view(r, m, &view)) {
+        if (!take_view(r, m, &rd)) {
             mapped_drop(r, library);
             return no_library(st);
         }
-        if (follow_view(r, m, &view, &failure)) {
+        if (follow_view(r, m, &rd.view, &failure)) {
             r->current = m;
-            *ret = (struct reading){.view = view, .arena = &m->arena, .reader = r};
+            *ret = rd;
             return true;
         }
         unpin(r);

@@ -17,6 +17,7 @@ struct store_reader;
 /* One library at one LSN. `arena` belongs to the reader (or to the supervisor's library) and stays valid until reading_end. */
 struct reading {
     struct library_view view;
+    uint64_t changed_lsn; /* of the last op on this library; 0 in a supervisor's own reading */
     const struct arena *arena;
     struct store_reader *reader; /* NULL for a supervisor's own reading */
 };

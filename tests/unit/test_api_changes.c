@@ -285,6 +285,94 @@ static void test_batch_with_embeddings(void **state) {
     assert_string_equal(text_at(s->json, "/results/1/error/error_type"), "ValidationError");
 }
 
+/* --- libraries --- */
+
+static void take_library_tag(const struct server *s, char out[TAG_MAX]) {
+    assert_true(header(s, "ETag", out, TAG_MAX));
+    assert_int_equal(strlen(out), 50);
+}
+
+static void test_library_tags(void **state) {
+    struct server *s = (struct server *)*state;
+    char library[64], created[TAG_MAX], first[TAG_MAX], second[TAG_MAX], weak[TAG_MAX + 2], lists[2 * TAG_MAX + 16];
+    (void)make_library(s, "a", "", library);
+    take_library_tag(s, created);
+    (void)expect(s, 200, "GET", library, NULL);
+    take_library_tag(s, first);
+    assert_string_equal(first, created);
+    assert_int_equal(conditional(s, "GET", library, NULL, NULL, first), 304);
+    take_library_tag(s, second);
+    assert_string_equal(second, first);
+    (void)snprintf(weak, sizeof weak, "W/%s", first);
+    assert_int_equal(conditional(s, "HEAD", library, NULL, NULL, weak), 304);
+    assert_int_equal(conditional(s, "GET", library, NULL, NULL, "*"), 304);
+    assert_int_equal(conditional(s, "GET", library, NULL, first, NULL), 200);
+    assert_int_equal(conditional(s, "GET", library, NULL, "\"another\"", NULL), 412);
+    assert_string_equal(text_at(s->json, "/error_type"), "PreconditionFailedError");
+    /* A document changes what is shown and what would be deleted, but not what a PATCH is about. */
+    (void)expect(s, 201, "POST", join(library, "/documents"), BODY);
+    assert_int_equal(conditional(s, "GET", library, NULL, NULL, first), 200);
+    take_library_tag(s, second);
+    assert_string_not_equal(second, first);
+    assert_int_equal(conditional(s, "DELETE", library, NULL, first, NULL), 412);
+    assert_int_equal(conditional(s, "PATCH", library, "{\"description\":\"mine\"}", first, NULL), 200);
+    assert_string_equal(text_at(s->json, "/metadata/description"), "mine");
+    take_library_tag(s, second);
+    assert_int_equal(conditional(s, "GET", library, NULL, NULL, second), 304);
+    /* That was a change of the definition, which who has the old tag has not seen. */
+    assert_int_equal(conditional(s, "PATCH", library, "{\"description\":\"theirs\"}", first, NULL), 412);
+    assert_int_equal(conditional(s, "PATCH", library, "{\"description\":\"theirs\"}", "\"0123\"", NULL), 412);
+    assert_int_equal(conditional(s, "PATCH", library, "{\"description\":\"theirs\"}", "*", NULL), 200);
+    take_library_tag(s, second);
+    assert_int_equal(conditional(s, "PATCH", library, "{}", NULL, second), 422); /* no condition of a change */
+    assert_int_equal(conditional(s, "DELETE", library, NULL, NULL, "*"), 422);
+    (void)snprintf(lists, sizeof lists, "\"x\", %s , %s", first, second);
+    assert_int_equal(conditional(s, "DELETE", library, NULL, lists, NULL), 204);
+    assert_int_equal(conditional(s, "DELETE", library, NULL, second, NULL), 404);
+    assert_int_equal(conditional(s, "PATCH", library, "{}", second, NULL), 404);
+}
+
+static char changed_library[64];
+
+static void change_it(struct server *s) {
+    struct api *mine = s->api;
+    struct api_response response = s->response;
+    struct status st = {0};
+    s->api = NULL;
+    assert_true(api_new(&s->host, &s->api, &st));
+    api_response_init(&s->response);
+    (void)expect(s, 200, "PATCH", changed_library, "{\"description\":\"theirs\"}");
+    api_response_fini(&s->response);
+    s->response = response;
+    api_free(s->api);
+    s->api = mine;
+}
+
+static void test_two_patch_a_library(void **state) {
+    struct server *s = (struct server *)*state;
+    char tag[TAG_MAX];
+    (void)make_library(s, "a", "", changed_library);
+    take_library_tag(s, tag);
+    s->before_submit = change_it;
+    (void)expect(s, 200, "PATCH", changed_library, "{\"name\":\"mine\"}");
+    assert_string_equal(text_at(s->json, "/name"), "mine"); /* on top of it, and not instead */
+    assert_string_equal(text_at(s->json, "/metadata/description"), "theirs");
+    (void)expect(s, 200, "PATCH", changed_library, "{\"description\":null}");
+    take_library_tag(s, tag);
+    s->before_submit = change_it;
+    assert_int_equal(conditional(s, "PATCH", changed_library, "{\"name\":\"again\"}", tag, NULL), 412);
+    (void)expect(s, 200, "GET", changed_library, NULL);
+    take_library_tag(s, tag);
+    s->before_submit = change_it;
+    assert_int_equal(conditional(s, "DELETE", changed_library, NULL, tag, NULL), 412);
+    (void)expect(s, 200, "PATCH", changed_library, "{\"description\":null}");
+    s->before_submit = change_it;
+    expect_error(s, 409, "ConflictError", "POST", join(changed_library, "/index/rebuild"), "{\"index_type\":\"flat\"}");
+    (void)expect(s, 200, "GET", changed_library, NULL);
+    assert_string_equal(text_at(s->json, "/name"), "mine");
+    assert_string_equal(text_at(s->json, "/metadata/index_type"), "hnsw");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_patch, server_setup, server_teardown),
@@ -298,6 +386,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_patch_loses_no_other_write, server_setup, server_teardown),
         cmocka_unit_test_setup_teardown(test_list_by_filter, server_setup, server_teardown),
         cmocka_unit_test_setup_teardown(test_batch_with_embeddings, server_setup, server_teardown),
+        cmocka_unit_test_setup_teardown(test_library_tags, server_setup, server_teardown),
+        cmocka_unit_test_setup_teardown(test_two_patch_a_library, server_setup, server_teardown),
     };
     return cmocka_run_group_tests_name("api changes", tests, NULL, NULL);
 }
