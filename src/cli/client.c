@@ -15,6 +15,7 @@
 struct client {
     CURL *curl;
     struct curl_slist *headers;
+    struct curl_slist *connect_to;
     char url[512];
     char error[CURL_ERROR_SIZE];
     bool answered; /* once: a server that then falls silent is worth waiting for, one that never spoke is not */
@@ -84,6 +85,10 @@ static bool set_up(struct client *c, const struct client_options *options) {
     if (options->cacert != NULL && options->cacert[0] != '\0')
         ok = ok && curl_easy_setopt(curl, CURLOPT_CAINFO, options->cacert) == CURLE_OK;
     ok = ok && curl_easy_setopt(curl, CURLOPT_HTTPHEADER, c->headers) == CURLE_OK;
+    if (ok && options->connect_to != NULL) {
+        c->connect_to = curl_slist_append(NULL, options->connect_to);
+        ok = c->connect_to != NULL && curl_easy_setopt(curl, CURLOPT_CONNECT_TO, c->connect_to) == CURLE_OK;
+    }
     return ok;
 }
 
@@ -138,6 +143,7 @@ void client_free(struct client *c) {
     if (c->curl != NULL)
         curl_easy_cleanup(c->curl);
     curl_slist_free_all(c->headers);
+    curl_slist_free_all(c->connect_to);
     free(c);
 }
 

@@ -15,6 +15,7 @@ struct client_options {
     const char *url;    /* without a trailing slash */
     const char *key;    /* or NULL */
     const char *cacert; /* or NULL: the system's */
+    const char *connect_to; /* "::ADDRESS:PORT", where it connects whatever the URL's host resolves to; NULL: there */
     long timeout_ms;
 };
 
