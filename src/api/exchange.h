@@ -246,6 +246,9 @@ MUST_CHECK bool submit_one(struct exchange *x, const struct api_submission *op, 
 /* The library named by the first path parameter. */
 MUST_CHECK bool library_param(struct exchange *x, struct uuid *ret, struct status *st);
 
+/* service.c: what /readiness answers by. */
+bool service_is_ready(const struct api_host *host);
+
 /* --- handlers --- */
 
 bool handle_health(struct exchange *x, struct status *st);

@@ -7,6 +7,23 @@
 
 enum { TRIES = 1000 };
 
+static const char *const arena_kinds[ARENA_KINDS] = {"vectors", "graph", "upper",    "chunks",   "documents",
+                                                     "records", "ids",   "terms", "postings", "columns"};
+
+const char *figures_arena_kind(unsigned kind) {
+    return arena_kinds[kind];
+}
+
+int figures_arena_kind_of(const char *name) {
+    size_t len = strcspn(name, ".");
+    for (int i = 0; i < ARENA_KINDS; i++) {
+        if (strlen(arena_kinds[i]) == len && memcmp(arena_kinds[i], name, len) == 0) {
+            return i;
+        }
+    }
+    return -1;
+}
+
 void figures_provider_write(struct figures_provider_slot *slot, const struct figures_provider *m) {
     uint64_t sequence = load_relaxed_u64(&slot->sequence);
     store_relaxed_u64(&slot->sequence, sequence + 1);

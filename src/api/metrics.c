@@ -12,6 +12,7 @@
 #include "api/exchange.h"
 
 #include "config.h"
+#include "index/distance.h"
 #include "shm/atomics.h"
 
 #include <inttypes.h>
@@ -256,6 +257,35 @@ static void put_workers(struct buf *b, const struct control *c, const struct wor
     put_times(b, METRIC_EMBEDDING_TIME, &s->embedding_time);
 }
 
+/* --- the server --- */
+
+static void put_state(struct buf *b, const struct api_host *host) {
+    static const char *const disks[FIGURES_DISKS] = {"data", "wal", "snapshots", "archive"};
+    const struct service_figures *f = host->figures;
+    bool latched = load_relaxed_u32(&f->write_path_failed) != 0;
+    bool failing = !latched && load_relaxed_u32(&f->disk_full) != 0;
+    begin(b, METRIC_BUILD_INFO);
+    buf_printf(b, "%s{version=\"%s\",kernel=\"%s\"} 1\n", heads[METRIC_BUILD_INFO].name, PACKAGE_VERSION,
+               distance_kernel_name(distance_kernel_in_use()));
+    put(b, METRIC_READY, service_is_ready(host) ? 1 : 0);
+    begin(b, METRIC_WRITE_PATH);
+    put_labelled(b, METRIC_WRITE_PATH, "state", "ok", latched || failing ? 0 : 1);
+    put_labelled(b, METRIC_WRITE_PATH, "state", "failing", failing ? 1 : 0);
+    put_labelled(b, METRIC_WRITE_PATH, "state", "latched", latched ? 1 : 0);
+    begin(b, METRIC_DISK_AVAILABLE);
+    for (unsigned i = 0; i < FIGURES_DISKS; i++) {
+        if (load_relaxed_u64(&f->disk[i].size) != 0) { /* else it is not known */
+            put_labelled(b, METRIC_DISK_AVAILABLE, "of", disks[i], load_relaxed_u64(&f->disk[i].available));
+        }
+    }
+    begin(b, METRIC_DISK_SIZE);
+    for (unsigned i = 0; i < FIGURES_DISKS; i++) {
+        if (load_relaxed_u64(&f->disk[i].size) != 0) {
+            put_labelled(b, METRIC_DISK_SIZE, "of", disks[i], load_relaxed_u64(&f->disk[i].size));
+        }
+    }
+}
+
 /* --- the last start --- */
 
 static void put_recovery(struct buf *b, const struct service_figures *f) {
@@ -288,17 +318,100 @@ static uint64_t library_figure(const struct library_view *v, enum metric which) 
     }
 }
 
-static void put_libraries(struct buf *b, const struct library_view *views, size_t count) {
+/* In a label's value. */
+static void put_escaped(struct buf *b, struct slice text) {
+    for (size_t i = 0; i < text.len; i++) {
+        char c = (char)text.data[i];
+        if (c == '\\' || c == '"' || c == '\n') {
+            buf_put_u8(b, '\\');
+        }
+        buf_put_u8(b, c == '\n' ? 'n' : (uint8_t)c);
+    }
+}
+
+/* What only a reading knows of a library that is shown by itself. */
+struct library_row {
+    char id[UUID_TEXT + 1];
+    uint64_t tail;
+};
+
+static uint64_t tail_of(const struct reading *rd) {
+    if (rd->view.graph_generation == 0 || rd->arena->graph_generation == 0) {
+        return 0;
+    }
+    /* pairs with: HNSW_LINKED; a figure only, so an older value does no harm */
+    uint64_t linked = load_acquire_u64(&arena_graph(rd->arena).head->linked);
+    return linked < rd->view.chunk_slots ? rd->view.chunk_slots - linked : 0;
+}
+
+/* Fills the rows and shows the names. One that was deleted since the list was taken has none. */
+static bool read_libraries(struct exchange *x, struct buf *b, const struct library_view *views, size_t count, struct library_row *rows,
+                           struct status *st) {
+    begin(b, METRIC_LIBRARY_INFO);
+    for (size_t i = 0; i < count; i++) {
+        struct library_definition d;
+        struct reading rd;
+        uuid_format(&views[i].id, rows[i].id);
+        rows[i].tail = 0;
+        if (!reading_begin(x->api->host.reader, &views[i].id, &rd, st)) {
+            if (st->code != STATUS_NOT_FOUND) {
+                return false;
+            }
+            continue;
+        }
+        bool good = reading_definition(&rd, &d, st);
+        if (good) {
+            rows[i].tail = tail_of(&rd);
+            buf_printf(b, "%s{library=\"%s\",name=\"", heads[METRIC_LIBRARY_INFO].name, rows[i].id);
+            put_escaped(b, d.name);
+            buf_put_str(b, "\"} 1\n");
+        }
+        reading_end(&rd);
+        if (!good) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool put_libraries(struct exchange *x, struct buf *b, const struct library_view *views, size_t count, struct status *st) {
     static const enum metric shown[] = {METRIC_LIBRARY_DOCUMENTS, METRIC_LIBRARY_CHUNKS, METRIC_LIBRARY_DELETED, METRIC_LIBRARY_TEXT,
                                         METRIC_LIBRARY_RECORDS};
+    uint64_t most = x->api->host.limits->metrics_max_libraries;
+    size_t alone = count < most ? count : (size_t)most;
+    struct library_row *rows = (struct library_row *)pool_take_array(&x->pool, alone + 1, sizeof *rows);
     put(b, METRIC_LIBRARIES, count);
+    put(b, METRIC_LIBRARIES_SHOWN, alone);
+    if (rows == NULL) {
+        return status_no_memory(st);
+    }
+    if (!read_libraries(x, b, views, alone, rows, st)) {
+        return false;
+    }
     for (size_t which = 0; which < sizeof shown / sizeof shown[0]; which++) {
+        uint64_t others = 0;
         begin(b, shown[which]);
-        for (size_t i = 0; i < count; i++) {
-            char id[UUID_TEXT + 1];
-            uuid_format(&views[i].id, id);
-            put_labelled(b, shown[which], "library", id, library_figure(&views[i], shown[which]));
+        for (size_t i = 0; i < alone; i++) {
+            put_labelled(b, shown[which], "library", rows[i].id, library_figure(&views[i], shown[which]));
         }
+        for (size_t i = alone; i < count; i++) {
+            others += library_figure(&views[i], shown[which]);
+        }
+        if (alone < count) {
+            put_labelled(b, shown[which], "library", "other", others);
+        }
+    }
+    begin(b, METRIC_LIBRARY_TAIL);
+    for (size_t i = 0; i < alone; i++) {
+        put_labelled(b, METRIC_LIBRARY_TAIL, "library", rows[i].id, rows[i].tail);
+    }
+    return true;
+}
+
+static void put_arenas(struct buf *b, const struct service_figures *f) {
+    begin(b, METRIC_ARENA_BYTES);
+    for (unsigned kind = 0; kind < ARENA_KINDS; kind++) {
+        put_labelled(b, METRIC_ARENA_BYTES, "kind", figures_arena_kind(kind), load_relaxed_u64(&f->arena_bytes[kind]));
     }
 }
 
@@ -358,6 +471,17 @@ static void put_providers(struct buf *b, const struct api_host *host) {
             put_labelled(b, p->metric, "model", models[i]->name, value); /* a section's name needs no escapes */
         }
     }
+    begin(b, METRIC_PROVIDER_ERRORS);
+    for (size_t i = 0; i < count; i++) {
+        for (unsigned kind = REMOTE_DONE + 1; kind < REMOTE_FAILURES; kind++) {
+            buf_printf(b, "%s{model=\"%s\",kind=\"%s\"} %" PRIu64 "\n", heads[METRIC_PROVIDER_ERRORS].name, models[i]->name,
+                       remote_failure_name((enum remote_failure)kind), known[i].failed_calls[kind]);
+        }
+    }
+    begin(b, METRIC_PROVIDER_BUSY);
+    for (size_t i = 0; i < count; i++) {
+        buf_printf(b, "%s{model=\"%s\"} %.6f\n", heads[METRIC_PROVIDER_BUSY].name, models[i]->name, (double)known[i].busy_us / US_PER_SECOND);
+    }
     begin(b, METRIC_PROVIDER_LOGGED);
     for (size_t i = 0; i < count; i++) {
         put_labelled(b, METRIC_PROVIDER_LOGGED, "model", models[i]->name, load_relaxed_u64(&host->figures->provider[i].vectors_logged));
@@ -386,17 +510,21 @@ bool handle_metrics(struct exchange *x, struct status *st) {
     x->response->content_type = "text/plain; version=0.0.4; charset=utf-8";
     struct buf *b = &x->response->body;
     const struct service_figures *f = host->figures;
-    begin(b, METRIC_BUILD_INFO);
-    buf_printf(b, "%s{version=\"%s\"} 1\n", heads[METRIC_BUILD_INFO].name, PACKAGE_VERSION);
+    put_state(b, host);
     put_figures(b, f);
     put_recovery(b, f);
+    put(b, METRIC_PUBLISHED_LSN, load_relaxed_u64(&host->control->published_lsn));
     put(b, METRIC_AUDIT_LOST, sums->audit_lost + load_relaxed_u64(&f->audit_lost));
+    put_times(b, METRIC_QUEUE_TIME, &f->queue_time);
     put_times(b, METRIC_COMMIT_TIME, &f->commit_time);
+    put_times(b, METRIC_APPEND_TIME, &f->append_time);
     put_times(b, METRIC_SYNC_TIME, &f->sync_time);
+    put_times(b, METRIC_PUBLISH_TIME, &f->publish_time);
     put_sizes(b, METRIC_BATCH_OPS, &f->batch_ops);
     put_workers(b, host->control, sums);
-    put_libraries(b, views, count);
+    put_arenas(b, f);
     put_providers(b, host);
+    bool good = put_libraries(x, b, views, count, st);
     free(views);
-    return true;
+    return good;
 }

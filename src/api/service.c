@@ -27,14 +27,22 @@ struct readiness {
     bool libraries, accepting, write_path, disk;
 };
 
-static struct readiness readiness_of(const struct exchange *x) {
-    const struct api_host *host = &x->api->host;
+static struct readiness readiness_of(const struct api_host *host) {
     return (struct readiness){
         .libraries = load_acquire_u32(&host->control->ready) != 0,     /* pairs with: CONTROL_STATE */
         .accepting = load_acquire_u32(&host->control->accepting) != 0, /* pairs with: CONTROL_STATE */
         .write_path = load_relaxed_u32(&host->figures->write_path_failed) == 0,
         .disk = load_relaxed_u32(&host->figures->disk_full) == 0,
     };
+}
+
+static bool is_ready(const struct readiness *r) {
+    return r->libraries && r->accepting && r->write_path;
+}
+
+bool service_is_ready(const struct api_host *host) {
+    struct readiness r = readiness_of(host);
+    return is_ready(&r);
 }
 
 static const char *readiness_message(const struct readiness *r) {
@@ -52,8 +60,8 @@ static const char *readiness_message(const struct readiness *r) {
 
 bool handle_readiness(struct exchange *x, struct status *st) {
     (void)st;
-    struct readiness r = readiness_of(x);
-    bool ready = r.libraries && r.accepting && r.write_path;
+    struct readiness r = readiness_of(&x->api->host);
+    bool ready = is_ready(&r);
     struct json_out j = reply_json(x, ready ? 200 : 503);
     if (!ready) {
         buf_printf(&x->response->headers, "Retry-After: %d\r\n", RETRY_AFTER_SECONDS);
@@ -185,7 +193,7 @@ static bool write_libraries(struct json_out *j, struct exchange *x, struct statu
 
 bool handle_health_detailed(struct exchange *x, struct status *st) {
     const struct service_figures *f = x->api->host.figures;
-    struct readiness r = readiness_of(x);
+    struct readiness r = readiness_of(&x->api->host);
     int64_t age_us = clock_monotonic_us() - figure_time(&f->started_us); /* the wall clock may have been set since */
     struct json_out j = reply_json(x, 200);
     json_begin_object(&j);

@@ -404,13 +404,19 @@ bool io_remove_tree(int dir_fd, const char *path, struct status *st) {
     return remove_entry(dir_fd, path, 0, st);
 }
 
-bool io_free_bytes(int fd, uint64_t *ret_bytes, struct status *st) {
+bool io_disk_bytes(int fd, uint64_t *ret_size, uint64_t *ret_available, struct status *st) {
     struct statvfs v;
     if (fstatvfs(fd, &v) != 0) {
         return status_set_errno(st, errno, "cannot ask how much room there is");
     }
-    *ret_bytes = (uint64_t)v.f_bavail * v.f_frsize;
+    *ret_size = (uint64_t)v.f_blocks * v.f_frsize;
+    *ret_available = (uint64_t)v.f_bavail * v.f_frsize;
     return true;
+}
+
+bool io_free_bytes(int fd, uint64_t *ret_bytes, struct status *st) {
+    uint64_t size = 0;
+    return io_disk_bytes(fd, &size, ret_bytes, st);
 }
 
 bool io_size(int fd, off_t *ret_size, struct status *st) {

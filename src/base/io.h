@@ -107,6 +107,8 @@ MUST_CHECK bool io_remove_tree(int dir_fd, const char *path, struct status *st);
 MUST_CHECK bool io_size(int fd, off_t *ret_size, struct status *st);
 /* Bytes that may still be written to the file system that fd is on. */
 MUST_CHECK bool io_free_bytes(int fd, uint64_t *ret_bytes, struct status *st);
+/* That, and how large the file system is. */
+MUST_CHECK bool io_disk_bytes(int fd, uint64_t *ret_size, uint64_t *ret_available, struct status *st);
 /* Reads a whole small file into *out (cleared first); over `max` bytes is STATUS_TOO_LARGE. */
 MUST_CHECK bool io_read_file(int dir_fd, const char *path, size_t max, struct buf *out, struct status *st);
 /* Writes path.tmp, syncs it, renames it to path, syncs the directory: after a crash the old or the new file is there, whole. */

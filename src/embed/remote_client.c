@@ -64,12 +64,6 @@ struct remote_client {
     struct remote_state figures;
 };
 
-const char *remote_failure_name(enum remote_failure failure) {
-    static const char *const names[REMOTE_FAILURES] = {"done",      "unreachable", "forbidden", "timeout",   "throttled", "broken",   "denied",
-                                                       "exhausted", "refused",     "bad_reply", "resting", "cancelled", "ourselves"};
-    return (unsigned)failure < REMOTE_FAILURES ? names[failure] : "unknown";
-}
-
 /* --- the client --------------------------------------------------------------------------------------------------------- */
 
 static bool init_locks(struct remote_client *c, struct status *st) {

@@ -20,6 +20,7 @@
 #include "base/log.h"
 #include "durable/snapshot_record.h"
 #include "durable/wal_format.h"
+#include "proc/gauges.h"
 #include "proc/lock.h"
 #include "proc/log_floor.h"
 #include "proc/thread.h"
@@ -138,6 +139,7 @@ static bool work(struct archiver *a, bool with_last, struct status *st) {
     }
     bool ok = copy(a, fd, with_last, st);
     struct status later;
+    gauges_disk(&a->s->figures->disk[DISK_ARCHIVE], fd);
     if (ok && !let_go(a, fd, &later)) {
         log_status(LOG_LEVEL_WARN, "old segments stay in the archive of the log", &later);
     }

@@ -131,12 +131,15 @@ typedef bool (*work_fn)(struct background *b, struct library *lib, void *own, si
 
 static bool embed_batch(struct background *b, struct library *lib, void *own, size_t *ret_done, struct status *st) {
     (void)own;
+    int64_t begun = clock_monotonic_us();
     if (!backlog_embed_some(lib, &b->s->models, (size_t)b->s->config.embed_batch, ret_done, st)) {
         return false;
     }
     if (*ret_done == 0) {
         return true;
     }
+    (void)add_relaxed_u64(&b->s->figures->embedded_chunks, *ret_done);
+    (void)add_relaxed_u64(&b->s->figures->embedding_us, (uint64_t)(clock_monotonic_us() - begun));
     background_wake(b, false); /* they can be linked now */
     /* After the last one, workers are told that the library is complete. */
     return backlog_pending_vectors(lib) > 0 || committer_call(b->s->committer, republish, b, st);

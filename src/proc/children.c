@@ -33,6 +33,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -46,7 +47,9 @@ enum {
     WRITERS_SHARE = 3, /* three of four workers may have a write */
     WRITERS_OF = 4,
     FIRST_PAUSE_MS = 10,
-    US_PER_MS = 1000
+    US_PER_MS = 1000,
+    US_PER_SECOND = 1000000,
+    NS_PER_US = 1000
 };
 
 struct child {
@@ -380,6 +383,18 @@ void children_tend(struct children *ch, int64_t now_us) {
     if (n.outdated > 0) {
         drain_outdated(ch);
     }
+}
+
+int64_t children_cpu_us(const struct children *ch) {
+    int64_t sum = 0;
+    for (uint32_t i = 0; i < ch->slots; i++) {
+        clockid_t clock;
+        struct timespec t;
+        if (ch->child[i].pid != 0 && clock_getcpuclockid(ch->child[i].pid, &clock) == 0 && clock_gettime(clock, &t) == 0) {
+            sum += (int64_t)t.tv_sec * US_PER_SECOND + t.tv_nsec / NS_PER_US;
+        }
+    }
+    return sum;
 }
 
 /* --- death ------------------------------------------------------------------------------------------------------------ */

@@ -41,6 +41,8 @@ void children_kill_all(struct children *ch);
 /* Kills those that have waited longer than that for the rest of a request's head: they have nothing in hand yet. */
 void children_kill_headless(struct children *ch, int64_t now_us, int64_t patience_us);
 
+/* Time that living workers have had of processors, all together. */
+int64_t children_cpu_us(const struct children *ch);
 uint32_t children_alive(const struct children *ch);
 uint32_t children_ready(const struct children *ch);
 bool children_starting(const struct children *ch);

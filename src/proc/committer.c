@@ -48,7 +48,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { US_PER_MS = 1000, BATCH_FIRST_ROOM = 64, QUIET_US = 10 * US_PER_MS };
+enum { US_PER_MS = 1000, NS_PER_US = 1000, BATCH_FIRST_ROOM = 64, QUIET_US = 10 * US_PER_MS };
 
 static uint64_t now_us(void) {
     return (uint64_t)clock_monotonic_us();
@@ -212,6 +212,7 @@ static struct submission *take_decided(struct committer *c) {
 static void answer(struct committer *c) {
     struct submission *decided = take_decided(c);
     for (struct submission *sub = decided; sub != NULL; sub = sub->next) {
+        control_histogram_time(&c->s->figures->queue_time, (c->begun_us - sub->arrived_us) * NS_PER_US);
         send_results(c, sub);
     }
     while (decided != NULL) {
@@ -354,7 +355,9 @@ static void on_stuck(uint32_t slot, int64_t waited_us, void *ctx) {
 
 static void publish(struct committer *c) {
     int64_t patience = (int64_t)load_relaxed_u64(&c->s->tunables.watchdog_lock_ms) * US_PER_MS;
+    int64_t begun_ns = clock_monotonic_ns();
     catalog_publish(c->s->catalog, c->last_lsn, patience, on_stuck, c);
+    control_histogram_time(&c->s->figures->publish_time, clock_monotonic_ns() - begun_ns);
     control_wake_waiters(c->s->control);
 }
 
@@ -380,7 +383,7 @@ static bool append(struct committer *c, struct oplog_record *records, size_t cou
     }
     int64_t begun_ns = clock_monotonic_ns();
     bool ok = archiver_admits(c->s->archiver, st) && oplog_append(c->s->log, records, count, st);
-    control_histogram_time(&c->s->figures->sync_time, clock_monotonic_ns() - begun_ns);
+    control_histogram_time(&c->s->figures->append_time, clock_monotonic_ns() - begun_ns);
     if (ok) {
         c->unguarded = true;
         c->logged_us = clock_monotonic_us();
@@ -388,6 +391,7 @@ static bool append(struct committer *c, struct oplog_record *records, size_t cou
         return true;
     }
     catalog_abandon(c->s->catalog);
+    count_relaxed_u64(&c->s->figures->append_failures, 1);
     if (st->code == STATUS_NO_SPACE) {
         committer_note_full_disk(c, st);
     } else if (st->code == STATUS_NO_MEMORY) {
@@ -465,6 +469,13 @@ static void show_log(struct committer *c) {
     struct service_figures *f = c->s->figures;
     struct oplog_position position;
     oplog_position_get(c->s->log, &position);
+    if (position.syncs == c->syncs + 1) { /* the one of this append */
+        control_histogram_time(&f->sync_time, (int64_t)(position.sync_us - c->sync_us) * NS_PER_US);
+    }
+    c->syncs = position.syncs;
+    c->sync_us = position.sync_us;
+    __atomic_store_n(&f->wal_at, clock_wall_us(), __ATOMIC_RELAXED);
+    store_relaxed_u64(&f->wal_oldest_lsn, position.oldest_lsn);
     archiver_note(c->s->archiver, position.place);
     store_relaxed_u64(&f->wal_lsn, position.durable_lsn);
     store_relaxed_u64(&f->wal_bytes, position.bytes);
@@ -501,6 +512,7 @@ static void note_exchanges(struct committer *c) {
 
 static void commit_taken(struct committer *c) {
     int64_t begun_ns = clock_monotonic_ns();
+    c->begun_us = begun_ns / NS_PER_US;
     form_batch(c);
     bool committed = c->batch.record_count > 0 && log_batch(c);
     if (committed) {
@@ -524,6 +536,7 @@ static void commit_taken(struct committer *c) {
 /* After the log has failed: whatever comes is refused. */
 static void refuse_taken(struct committer *c) {
     struct status st;
+    c->begun_us = clock_monotonic_us();
     (void)status_set(&st, STATUS_IO, "the log has failed; the server is about to restart");
     for (struct submission *sub = c->taken; sub != NULL; sub = sub->next) {
         while (sub->decided < sub->count) {

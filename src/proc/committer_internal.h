@@ -62,6 +62,8 @@ struct committer {
     bool log_failed;
     bool disk_full;
     uint64_t busy_since_us; /* atomic; 0: waits */
+    int64_t begun_us;       /* the batch under way */
+    uint64_t syncs, sync_us; /* of the log, as they were after the last batch */
 };
 
 /* Room for so many more items and records. */

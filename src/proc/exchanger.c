@@ -542,6 +542,12 @@ static void let_go_of_unseen(struct exchanger *e) {
     store_relaxed_u64(&e->s->figures->exchanges_kept, kept);
 }
 
+static void show_building(const struct exchanger *e) {
+    bool under_way = e->building != NULL && e->building->begun_us != 0;
+    int64_t begun_at = under_way ? clock_wall_us() - (clock_monotonic_us() - e->building->begun_us) : 0;
+    __atomic_store_n(&e->s->figures->exchange_begun_at, begun_at, __ATOMIC_RELAXED);
+}
+
 static void round_of_all(struct exchanger *e) {
     if (!look_at_all(e)) {
         return;
@@ -549,6 +555,7 @@ static void round_of_all(struct exchanger *e) {
     let_go_of_unseen(e);
     for (struct side *side = e->sides; side != NULL && !is_stopping(e); side = side->next) {
         work_on(e, side);
+        show_building(e);
     }
 }
 

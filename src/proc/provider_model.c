@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 enum { US_PER_MS = 1000, FIRST_PAUSE_MS = 250, LONGEST_PAUSE_MS = 30000 };
@@ -291,6 +292,8 @@ void provider_model_figures(struct provider_model *m, struct figures_provider *r
     ret->texts = client.texts;
     ret->tokens = client.tokens;
     ret->busy_us = client.busy_us;
+    memcpy(ret->failed_calls, client.failures, sizeof ret->failed_calls);
+    ret->failed_calls[REMOTE_DONE] = 0;
     ret->cache_hits = cache.hits;
     ret->cache_misses = cache.misses;
     ret->cache_shared = cache.shared;

@@ -87,6 +87,7 @@ struct providers {
     int64_t hushed_us; /* when threads of ours are no longer answered; 0: not yet */
     struct figures_provider model[REMOTE_MODELS_MAX];
     /* the thread's own */
+    struct figures_provider counted[REMOTE_MODELS_MAX]; /* counts of processes that are gone: a counter never goes back */
     struct buf in;
     /* main's own */
     pid_t pid;
@@ -309,6 +310,32 @@ static void send_some(struct providers *p) {
     lock_release(&p->mutex);
 }
 
+static void add_counts(struct figures_provider *to, const struct figures_provider *from) {
+    to->calls += from->calls;
+    to->retries += from->retries;
+    to->texts += from->texts;
+    to->tokens += from->tokens;
+    to->failures += from->failures;
+    to->busy_us += from->busy_us;
+    to->cache_hits += from->cache_hits;
+    to->cache_misses += from->cache_misses;
+    to->cache_shared += from->cache_shared;
+    for (size_t i = 0; i < REMOTE_FAILURES; i++) {
+        to->failed_calls[i] += from->failed_calls[i];
+    }
+}
+
+/* The new process counts from its birth on. */
+static void keep_counts_locked(struct providers *p) {
+    for (size_t i = 0; i < REMOTE_MODELS_MAX; i++) {
+        add_counts(&p->counted[i], &p->model[i]);
+        const struct figures_provider was = p->model[i];
+        p->model[i] = (struct figures_provider){
+            .state = was.state, .dimension = was.dimension, .fingerprint = was.fingerprint, .retry_after_ms = was.retry_after_ms};
+        memcpy(p->model[i].error, was.error, sizeof was.error);
+    }
+}
+
 static bool take_model(struct providers *p, struct slice payload, struct status *st) {
     struct figures_provider found;
     uint8_t number;
@@ -321,7 +348,9 @@ static bool take_model(struct providers *p, struct slice payload, struct status 
     lock_take(&p->mutex);
     p->model[number] = found;
     lock_release(&p->mutex);
-    figures_provider_write(&p->s->figures->provider[number], &found);
+    struct figures_provider shown = found;
+    add_counts(&shown, &p->counted[number]);
+    figures_provider_write(&p->s->figures->provider[number], &shown);
     return true;
 }
 
@@ -392,6 +421,7 @@ static void open_mail(struct providers *p) {
     lock_take(&p->mutex);
     if (p->fd < 0 && p->incoming_fd >= 0) {
         p->fd = p->incoming_fd;
+        keep_counts_locked(p);
         p->incoming_fd = -1;
     }
     lock_release(&p->mutex);

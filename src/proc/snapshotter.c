@@ -64,12 +64,17 @@ static void set_cancel(struct snapshotter *sn, bool value) {
     __atomic_store_n(&sn->cancel, value, __ATOMIC_RELAXED);
 }
 
+static void show_pending_locked(const struct snapshotter *sn) {
+    store_relaxed_u64(&sn->s->figures->snapshot_pending_ops, sn->ops);
+}
+
 void snapshotter_note(struct snapshotter *sn, uint64_t ops, uint64_t library_ops) {
     uint64_t every = load_relaxed_u64(&sn->s->tunables.snapshot_every_ops);
     lock_take(&sn->mutex);
     bool first = sn->ops == 0; /* the interval begins to count */
     sn->ops += ops;
     sn->library_ops += library_ops;
+    show_pending_locked(sn);
     if (first || (every > 0 && sn->library_ops >= every)) {
         (void)pthread_cond_broadcast(&sn->wake);
     }
@@ -176,6 +181,7 @@ static void put_back(struct snapshotter *sn, const struct cutting *c) {
     lock_take(&sn->mutex);
     sn->ops += c->ops;
     sn->library_ops += c->library_ops;
+    show_pending_locked(sn);
     sn->not_before_us = clock_monotonic_us() + RETRY_SECONDS * US_PER_SECOND;
     lock_release(&sn->mutex);
 }
@@ -385,6 +391,7 @@ bool snapshotter_new(struct supervisor *s, const struct snapshot_info *latest, b
         return false;
     }
     sn->proven = latest != NULL;
+    show_pending_locked(sn); /* no thread of it runs yet */
     if (latest != NULL) {
         store_relaxed_u64(&s->figures->snapshot_lsn, latest->lsn);
         store_relaxed_u64(&s->figures->snapshot_bytes, latest->bytes);

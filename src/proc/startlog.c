@@ -192,6 +192,7 @@ bool reembed_new(struct supervisor *s, const struct recovery_report *report, str
         return true;
     }
     store_relaxed_u64(&s->figures->reembed_total, r->total);
+    __atomic_store_n(&s->figures->reembed_begun_at, clock_wall_us(), __ATOMIC_RELAXED);
     log_info("regenerating %llu embeddings with %s; searches answer meanwhile, with what is there", (unsigned long long)r->total,
              s->models.model[s->models.default_model].name);
     struct uuid none;
@@ -226,6 +227,7 @@ static uint64_t look_at(struct reembed *r, struct reembed_library *l, int64_t no
 
 static void finish(struct reembed *r, int64_t took_us) {
     __atomic_store_n(&r->s->figures->reembed_us, took_us, __ATOMIC_RELAXED);
+    __atomic_store_n(&r->s->figures->reembed_begun_at, 0, __ATOMIC_RELAXED);
     log_info("all %llu embeddings regenerated in %.1f s, %.0f embeddings/s", (unsigned long long)r->total, seconds(took_us),
              rate(r->total, took_us));
     if (r->has_task) {

@@ -28,12 +28,12 @@
 #include "proc/channels.h"
 #include "proc/children.h"
 #include "proc/committer.h"
+#include "proc/gauges.h"
 #include "proc/notify.h"
 #include "proc/providers.h"
 #include "proc/snapshotter.h"
 #include "proc/startlog.h"
 #include "shm/atomics.h"
-#include "store/backlog.h"
 
 #include <poll.h>
 #include <signal.h>
@@ -47,7 +47,7 @@
 enum {
     TICK_MS = 50,
     EAGER_TICK_MS = 2,  /* while a worker starts: its successor is announced, and the next one of a reload goes */
-    LOOK_US = 500000,   /* sums for the figures */
+    LOOK_US = 500000,   /* at what others ask main to look at */
     WATCHDOG_SHARE = 4, /* so often in a period systemd hears from us */
     FILE_MASK = 027
 };
@@ -107,6 +107,7 @@ static void announce(struct run *r, int64_t now_us) {
         return;
     }
     r->announced = true;
+    __atomic_store_n(&r->s.figures->startup_us, now_us - r->begun_us, __ATOMIC_RELAXED);
     log_info("ready, %.1f ms after the start", (double)(now_us - r->begun_us) / US_PER_MS);
     notify_send("READY=1\nSTATUS=Serving");
 }
@@ -118,43 +119,17 @@ static void end_reload(struct run *r) {
     }
 }
 
-/* Sums over all libraries, for /metrics. */
-static void look_at_backlog(struct supervisor *s) {
-    struct library **libraries = NULL;
-    size_t count = 0;
-    struct status st;
-    uint64_t pending = 0;
-    uint64_t tail = 0;
-    if (!catalog_acquire_all(s->catalog, &libraries, &count, &st)) {
-        return;
-    }
-    for (size_t i = 0; i < count; i++) {
-        pending += backlog_pending_vectors(libraries[i]);
-        tail += backlog_tail(libraries[i]);
-        catalog_release(s->catalog, libraries[i]);
-    }
-    free(libraries);
-    store_relaxed_u64(&s->figures->pending_vectors, pending);
-    store_relaxed_u64(&s->figures->tail, tail);
-}
-
 static void look_around(struct run *r, int64_t now_us) {
     struct supervisor *s = &r->s;
-    uint64_t dead = 0;
     if (r->reembed != NULL && !reembed_look(r->reembed, now_us)) {
         reembed_free(r->reembed);
         r->reembed = NULL;
     }
-    if (now_us - r->looked_us < LOOK_US) {
-        return;
+    gauges_look(s->gauges, now_us);
+    if (now_us - r->looked_us >= LOOK_US) {
+        r->looked_us = now_us;
+        newkey_look(s);
     }
-    r->looked_us = now_us;
-    look_at_backlog(s);
-    newkey_look(s);
-    for (uint32_t i = 0; i < RWLOCK_MAX_READERS; i++) {
-        dead += load_relaxed_u64(&s->control->lock.reader[i].recovered);
-    }
-    store_relaxed_u64(&s->figures->dead_readers, dead);
 }
 
 /* systemd's watchdog hears from us as long as the threads that matter move, too. */

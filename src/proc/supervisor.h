@@ -65,6 +65,7 @@ struct children;
 struct checkpointer;
 struct committer;
 struct exchanger;
+struct gauges;
 struct log_floor;
 struct providers;
 struct rebuilder;
@@ -111,6 +112,7 @@ struct supervisor {
     struct channels *channels;
     struct committer *committer;
     struct background *background;
+    struct gauges *gauges;
     struct providers *providers;
     struct asker *asker;
     struct rebuilder *rebuilder;

@@ -23,6 +23,7 @@
 #include "proc/children.h"
 #include "proc/committer.h"
 #include "proc/exchanger.h"
+#include "proc/gauges.h"
 #include "proc/handover.h"
 #include "proc/keyed.h"
 #include "proc/log_floor.h"
@@ -276,7 +277,7 @@ static void show_recovery(struct run *r, int64_t took_us) {
 /* The archive's need is told before anybody lets a segment go. */
 static bool start_threads(struct run *r, struct status *st) {
     struct supervisor *s = &r->s;
-    return tasks_new(s->figures, &s->tasks, st) && log_floor_new(s, &s->log_floor, st) &&
+    return gauges_new(s, &s->gauges, st) && tasks_new(s->figures, &s->tasks, st) && log_floor_new(s, &s->log_floor, st) &&
            snapshot_record_open(s->snapshots_dir_fd, &s->snapshot_record, st) && archiver_new(s, &s->archiver, st) &&
            committer_new(s, r->report.last_lsn, &s->committer, st) && start_snapshotter(r, st) && verifier_new(s, &s->verifier, st) &&
            checkpointer_new(s, &r->report, &s->checkpointer, st) && background_new(s, &s->background, st) &&
@@ -507,6 +508,7 @@ void supervisor_tear_down(struct run *r) {
     checkpointer_free(s->checkpointer);
     asker_free(s->asker);
     background_free(s->background);
+    gauges_free(s->gauges);
     if (s->committer != NULL) {
         committer_stop(s->committer);
     }
