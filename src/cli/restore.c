@@ -4,6 +4,7 @@
  * What it is doing goes to standard error, what came of it to standard output. QUIRE_IO_FAULT works here as in quired, for the tests that kill it everywhere.
  */
 #include "cli/cli.h"
+#include "cli/storage.h"
 
 #include "base/clock.h"
 #include "base/io.h"
@@ -119,7 +120,7 @@ int command_restore(struct cli *cli) {
         fputs("QUIRE_IO_FAULT is set: input and output fail as it says\n", stderr);
     if (cli_has(cli, OPTION_UNDO))
         return undo(cli, options.into);
-    if (!restore_run(&options, &report, &st))
+    if (!(s3_is_url(options.source) ? restore_from_storage(cli, &options, &report, &st) : restore_run(&options, &report, &st)))
         return failed(&st);
     if (!cli->json)
         print_report(&options, &report);

@@ -399,7 +399,7 @@ static bool check_new_name(struct restoring *r, struct status *st) {
 
 /* What a data directory has; what a new file system has. */
 static bool is_ours(const char *name) {
-    static const char *const known[] = {"LOCK", "wal", RESTORE_NEW, RESTORE_READY, RESTORE_ENTERING};
+    static const char *const known[] = {"LOCK", "wal", RESTORE_NEW, RESTORE_READY, RESTORE_ENTERING, RESTORE_FETCHED};
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
         if (strcmp(name, known[i]) == 0) {
             return true;
@@ -423,7 +423,7 @@ static bool look_at_entry(int dir_fd, const char *name, void *ctx, struct status
 }
 
 /* A directory that is neither empty nor ours is not written into. */
-static bool look_at(int dir_fd, struct status *st) {
+bool restore_fits(int dir_fd, struct status *st) {
     struct looking l = {0};
     return io_each_entry(dir_fd, "the data directory", look_at_entry, &l, st) &&
            (!l.any || l.ours || status_set(st, STATUS_INVALID, "the directory to restore into is not empty, and no data directory of quire"));
@@ -441,7 +441,7 @@ static bool open_directory(struct restoring *r, struct status *st) {
     struct stat about;
     bool there = stat(path, &about) == 0;
     return (there || (io_mkdir_at(AT_FDCWD, path, RESTORE_DIRECTORY_MODE, st) && sync_parent(path, st))) &&
-           io_open_at(AT_FDCWD, path, O_RDONLY | O_DIRECTORY, 0, &r->dir_fd, st) && look_at(r->dir_fd, st);
+           io_open_at(AT_FDCWD, path, O_RDONLY | O_DIRECTORY, 0, &r->dir_fd, st) && restore_fits(r->dir_fd, st);
 }
 
 static bool has_entry(int dir_fd, const char *name) {

@@ -18,6 +18,7 @@
 #include "store/limits.h"
 
 enum { RESTORE_NAME_MAX = 48 };
+#define RESTORE_FETCHED "restore.fetched" /* in the data directory: what is to be restored from, fetched from elsewhere (s3/fetch.h) */
 
 struct restore_options {
     const char *source;
@@ -49,6 +50,9 @@ struct restore_report {
 MUST_CHECK bool restore_run(const struct restore_options *options, struct restore_report *ret, struct status *st);
 /* Puts back what the last restore replaced, while it is there, and gives up what it brought. *ret_from: the directory's name it came from. */
 MUST_CHECK bool restore_undo(const char *dir, char ret_from[RESTORE_NAME_MAX], struct status *st);
+
+/* Whether a directory may be restored into: it is empty, or a data directory. STATUS_INVALID: it is neither. */
+MUST_CHECK bool restore_fits(int dir_fd, struct status *st);
 
 /* For whoever opens a data directory, with its LOCK held, before anything else: completes what an interrupted restore had decided, and removes what one
  * had begun. *ret_done: it completed one. */

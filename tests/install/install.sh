@@ -33,14 +33,18 @@ grep -qx "# mine" "$to$sysconfdir/quire/nginx/quire.conf"
 
 unit=$(find "$to" -name quired.service)
 if grep -n '@[a-z_]*@' "$unit"; then exit 1; fi
+backup=$(find "$to" -name quire-backup.service)
+if grep -n '@[a-z_]*@' "$backup"; then exit 1; fi
 socket=$(find "$to" -name quired.socket)
 if grep -n '@[a-z_]*@' "$socket"; then exit 1; fi
 # What systemd listens on is what the installed site speaks to.
 sed -n 's/^ListenStream=//p' "$socket" | sort >"$to/held"
 sed -n 's/^ *server unix:\([^ ]*\) .*/\1/p' "$to/site" | sort -u | cmp - "$to/held"
-score=$(systemd-analyze security --offline=yes "$unit" | sed -n 's/.*exposure level for .*: \([0-9.]*\) .*/\1/p')
-echo "systemd-analyze security: $score"
-awk -v score="$score" 'BEGIN {exit !(score != "" && score < 2.0)}'
+for unit in "$unit" "$backup"; do
+    score=$(systemd-analyze security --offline=yes "$unit" | sed -n 's/.*exposure level for .*: \([0-9.]*\) .*/\1/p')
+    echo "systemd-analyze security of ${unit##*/}: $score"
+    awk -v score="$score" 'BEGIN {exit !(score != "" && score < 2.0)}'
+done
 
 make -s -C "$build" uninstall DESTDIR="$to"
 test ! -e "$to$prefix/sbin/quired"

@@ -1,0 +1,87 @@
+/*
+ * backup.c - quire backup: see s3/backup.h for what it does, and docs/operations.md for how to use it.
+ *
+ * With --follow it goes on until it is ended, by any signal: nothing is lost by that. A pass that fails is told and made again after `interval`; only what
+ * another pass cannot mend (the settings, the keys) ends it.
+ */
+#include "cli/storage.h"
+
+#include "base/json_out.h"
+#include "s3/backup.h"
+
+#include <inttypes.h>
+#include <sysexits.h>
+
+static void tell(void *ctx, const char *line) {
+    (void)ctx;
+    cli_print_clean(stderr, line, 1024);
+    fputc('\n', stderr);
+}
+
+static void print_json(const struct s3_report *r) {
+    struct buf text = {0};
+    struct json_out j = json_out_to(&text);
+    json_begin_object(&j);
+    json_member_uint(&j, "uploaded", r->uploaded);
+    json_member_uint(&j, "uploaded_bytes", r->uploaded_bytes);
+    json_member_uint(&j, "removed", r->removed);
+    json_member_uint(&j, "aborted", r->aborted);
+    json_member_uint(&j, "objects", r->state.objects);
+    json_member_uint(&j, "bytes", r->state.bytes);
+    json_member_uint(&j, "lsn", r->state.lsn);
+    json_member_uint(&j, "snapshot_lsn", r->state.snapshot_lsn);
+    json_end_object(&j);
+    if (buf_ok(&text))
+        printf("%.*s\n", (int)text.len, (const char *)text.data);
+    buf_fini(&text);
+}
+
+static void print_report(const struct s3_report *r) {
+    char up[32], there[32];
+    printf("%" PRIu64 " files went up (%s), %" PRIu64 " old ones were removed; there are %" PRIu64 " (%s), up to LSN %" PRIu64 "\n", r->uploaded,
+           cli_bytes(r->uploaded_bytes, up), r->removed, r->state.objects, cli_bytes(r->state.bytes, there), r->state.lsn);
+}
+
+static bool mends_itself(const struct status *st) {
+    return st->code != STATUS_CONFIG && st->code != STATUS_NO_MEMORY;
+}
+
+static int follow(const struct storage *s, struct s3_backup *b) {
+    for (;;) {
+        struct s3_report report;
+        struct status st = {0};
+        if (!s3_backup_pass(b, &report, &st)) {
+            cli_fail(&st);
+            if (!mends_itself(&st))
+                return cli_exit_code(&st);
+        }
+        fflush(stdout);
+        client_pause_ms((long)s->settings.interval * 1000);
+    }
+}
+
+static int once(const struct cli *cli, struct s3_backup *b) {
+    struct s3_report report;
+    struct status st = {0};
+    if (!s3_backup_pass(b, &report, &st))
+        return cli_fail(&st);
+    if (cli->json)
+        print_json(&report);
+    else
+        print_report(&report);
+    return EX_OK;
+}
+
+int command_backup(struct cli *cli) {
+    struct storage storage;
+    struct s3_backup *b = NULL;
+    struct status st = {0};
+    int rc;
+    if (!storage_open(cli, cli_text(cli, OPTION_TO), &storage, &st) || !s3_backup_open(storage.client, &storage.sealing, tell, NULL, &b, &st))
+        rc = cli_fail(&st);
+    else
+        rc = cli_has(cli, OPTION_FOLLOW) ? follow(&storage, b) : once(cli, b);
+    s3_backup_close(b);
+    storage_close(&storage);
+    return rc;
+}
