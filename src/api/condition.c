@@ -69,11 +69,11 @@ void condition_reply(struct exchange *x, uint64_t version) {
     buf_printf(&x->response->headers, "ETag: %s\r\n", tag);
 }
 
-bool condition_of_read(const struct exchange *x, uint64_t version, bool *ret_unchanged, struct status *st) {
+bool condition_of_read(const struct exchange *x, uint64_t version, enum subject subject, bool *ret_unchanged, struct status *st) {
     struct slice match = x->request->if_match;
     struct slice none = x->request->if_none_match;
     if (match.len > 0 && !is_any(match) && !lists_version(match, version)) {
-        return does_not_hold(SUBJECT_DOCUMENT, st);
+        return does_not_hold(subject, st);
     }
     *ret_unchanged = none.len > 0 && (is_any(none) || lists_version(none, version));
     return true;

@@ -77,5 +77,7 @@ void item_id_write(struct json_out *j, struct slice encoded);
 /* The document that the path's parameter `which` names, encoded into the pool; DocumentNotFoundError where it can be nobody's id.
  */
 MUST_CHECK bool document_param(struct exchange *x, unsigned which, struct slice *ret_encoded, struct status *st);
+/* The same for what `subject` says: SUBJECT_DOCUMENT or SUBJECT_CHUNK. */
+MUST_CHECK bool item_param(struct exchange *x, unsigned which, enum subject subject, struct slice *ret_encoded, struct status *st);
 
 #endif

@@ -19,14 +19,14 @@
 #define OVERLAP_SHARE 8 /* where max_tokens is given alone and small, the overlap is at most this part of it */
 
 static const char *const document_reserved[] = {"title", "author", "created_at", "document_type", "source_url", "tags", NULL};
-static const char *const document_not_null[] = {"document_type", "tags", "chunking", NULL};
+static const char *const document_not_null[] = {"created_at", "document_type", "tags", "chunking", NULL};
 static const char *const patch_not_null[] = {"title", NULL};
 static const char *const chunking_not_null[] = {"max_tokens", "overlap", NULL};
 static const char *const chunk_reserved[] = {"created_at", "chunk_index", "source_document_id", NULL};
 
 /* The members of the object that is read. */
 struct document_members {
-    struct json_object *id, *title, *author, *document_type, *source_url, *tags, *metadata;
+    struct json_object *id, *title, *author, *created_at, *document_type, *source_url, *tags, *metadata;
     struct json_object *texts, *text, *chunking, *chunk_ids, *chunk_metadata, *embeddings, *chunks;
 };
 
@@ -92,10 +92,12 @@ static void read_fields(struct parsing *p, struct slice id) {
     struct place author = place_member(p->at, "author");
     struct place type = place_member(p->at, "document_type");
     struct place url = place_member(p->at, "source_url");
+    struct place created_at = place_member(p->at, "created_at");
     struct place id_at = place_member(p->at, "id");
     (void)json_in_require(x, p->at, "title", p->m.title);
     (void)json_in_text(x, &title, p->m.title, 1, most, &f->title);
     (void)json_in_text(x, &author, p->m.author, 0, most, &f->author);
+    (void)json_in_time(x, &created_at, p->m.created_at, &f->created_at);
     f->document_type = slice_str("text");
     (void)json_in_text(x, &type, p->m.document_type, 1, most, &f->document_type);
     (void)json_in_text(x, &url, p->m.source_url, 0, most, &f->source_url);
@@ -463,6 +465,7 @@ static bool distribute(struct parsing *p, struct json_object *object, enum docum
     const struct member common[] = {{"id", &m->id},
                                     {"title", &m->title},
                                     {"author", &m->author},
+                                    {"created_at", &m->created_at},
                                     {"document_type", &m->document_type},
                                     {"source_url", &m->source_url},
                                     {"tags", &m->tags},
@@ -474,7 +477,7 @@ static bool distribute(struct parsing *p, struct json_object *object, enum docum
                                     {"chunk_ids", &m->chunk_ids},
                                     {"chunk_metadata", &m->chunk_metadata},
                                     {"embeddings", &m->embeddings}};
-    enum { SHARED = 7, OF_EMBEDDED = 1 };
+    enum { SHARED = 8, OF_EMBEDDED = 1 };
     if (shape == DOCUMENT_EMBEDDED) {
         return json_in_members(p->x, p->at, object, common, SHARED + OF_EMBEDDED);
     }

@@ -21,17 +21,21 @@ static struct status no_document(void) {
     return st;
 }
 
-bool document_param(struct exchange *x, unsigned which, struct slice *ret_encoded, struct status *st) {
+bool item_param(struct exchange *x, unsigned which, enum subject subject, struct slice *ret_encoded, struct status *st) {
     struct buf encoded;
     buf_init(&encoded);
     bool good = item_id_encode(x->param[which], &encoded);
     if (!good) {
-        *st = no_document();
+        (void)status_set_subject(st, STATUS_NOT_FOUND, subject, "there is no %s with this id", subject == SUBJECT_CHUNK ? "chunk" : "document");
     } else if (!buf_ok(&encoded) || !pool_copy(&x->pool, buf_slice(&encoded), ret_encoded)) {
         good = status_no_memory(st);
     }
     buf_fini(&encoded);
     return good;
+}
+
+bool document_param(struct exchange *x, unsigned which, struct slice *ret_encoded, struct status *st) {
+    return item_param(x, which, SUBJECT_DOCUMENT, ret_encoded, st);
 }
 
 /* --- writing one --- */
@@ -130,7 +134,7 @@ bool handle_document_put(struct exchange *x, struct status *st) {
 static bool reply_document(struct exchange *x, const struct reading *rd, const struct stored_document *d, struct status *st) {
     uint64_t version = condition_version(rd, d);
     bool unchanged = false;
-    if (!condition_of_read(x, version, &unchanged, st)) {
+    if (!condition_of_read(x, version, SUBJECT_DOCUMENT, &unchanged, st)) {
         return false;
     }
     if (unchanged) {

@@ -5,8 +5,10 @@
  * in one submission, so they share one sync. Only what is wrong with the request itself, or with the server, fails the whole.
  */
 #include "api/batch.h"
+#include "api/condition.h"
 #include "api/json_in.h"
 
+#include "base/hash.h"
 #include "store/model.h"
 
 #include <stdlib.h>
@@ -333,23 +335,58 @@ static bool begin_chunks(struct exchange *x, struct uuid *library, struct batch_
     return read_ids(x, "ids", ids, items, count, st);
 }
 
+static bool write_chunk(struct exchange *x, struct json_out *j, const struct reading *rd, const struct stored_chunk *chunk, struct status *st) {
+    struct stored_document d;
+    if (!reading_document(rd, chunk->document, &d, st)) {
+        return false;
+    }
+    struct vector_form form = {x->query.include_embeddings, x->query.base64};
+    const struct chunk_frame frame = {d.created_at, d.fields.id, rd->view.dimension, form};
+    chunk_write(j, &chunk->fields, chunk->index, form.include ? reading_vector(rd, chunk->slot) : NULL, &frame);
+    return true;
+}
+
 static bool write_chunk_by_id(struct exchange *x, struct json_out *j, const struct reading *rd, struct slice id,
                               struct status *st) {
     struct stored_chunk chunk;
-    struct stored_document d;
     if (id.len == 0) {
         return true;
     }
     if (!reading_find_chunk(rd, id, &chunk, st)) {
         return st->code == STATUS_NOT_FOUND;
     }
-    if (!reading_document(rd, chunk.document, &d, st)) {
+    return write_chunk(x, j, rd, &chunk, st);
+}
+
+/* Its tag is a hash of what is shown: a chunk never changes, but a vector may come, and not every form of the reply shows it. */
+static bool reply_chunk(struct exchange *x, const struct reading *rd, const struct stored_chunk *chunk, struct status *st) {
+    struct json_out j = reply_json(x, 200);
+    bool unchanged = false;
+    if (!write_chunk(x, &j, rd, chunk, st)) {
         return false;
     }
-    struct vector_form form = {x->query.include_embeddings, x->query.base64};
-    const struct chunk_frame frame = {d.created_at, d.fields.id, rd->view.dimension, form};
-    chunk_write(j, &chunk.fields, chunk.index, form.include ? reading_vector(rd, chunk.slot) : NULL, &frame);
+    uint64_t version = hash64(0, x->response->body.data, x->response->body.len);
+    if (!condition_of_read(x, version, SUBJECT_CHUNK, &unchanged, st)) {
+        return false;
+    }
+    if (unchanged) {
+        reply_empty(x, 304);
+    }
+    condition_reply(x, version);
     return true;
+}
+
+bool handle_chunk_get(struct exchange *x, struct status *st) {
+    struct uuid library;
+    struct slice id;
+    struct reading rd;
+    struct stored_chunk chunk;
+    if (!library_param(x, &library, st) || !item_param(x, 1, SUBJECT_CHUNK, &id, st) || !reading_begin(x->api->host.reader, &library, &rd, st)) {
+        return false;
+    }
+    bool good = reading_find_chunk(&rd, id, &chunk, st) && reply_chunk(x, &rd, &chunk, st);
+    reading_end(&rd);
+    return good;
 }
 
 bool handle_chunks_get(struct exchange *x, struct status *st) {

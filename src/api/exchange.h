@@ -294,6 +294,7 @@ bool handle_document_batch_delete(struct exchange *x, struct status *st);
 bool handle_document_batch_delete_anywhere(struct exchange *x, struct status *st);
 bool handle_document_stream(struct exchange *x, struct status *st);
 bool handle_export(struct exchange *x, struct status *st);
+bool handle_chunk_get(struct exchange *x, struct status *st);
 bool handle_chunks_get(struct exchange *x, struct status *st);
 bool handle_chunks_delete(struct exchange *x, struct status *st);
 

@@ -94,6 +94,7 @@ static void write_fields(struct json_out *j, const struct op_document *d) {
     if (d->author.len > 0) {
         json_member_string(j, "author", d->author);
     }
+    json_member_time(j, "created_at", d->created_at);
     json_member_string(j, "document_type", d->document_type);
     if (d->source_url.len > 0) {
         json_member_string(j, "source_url", d->source_url);

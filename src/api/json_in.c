@@ -1,8 +1,10 @@
 /* json_in.c - see json_in.h. */
 #include "api/json_in.h"
 
+#include "base/clock.h"
 #include "base/utf8.h"
 #include "index/distance.h"
+#include "store/idempotency.h"
 #include "store/model.h"
 
 #include <inttypes.h>
@@ -201,6 +203,20 @@ bool json_in_array(struct exchange *x, const struct place *at, struct json_objec
         return false;
     }
     *ret_count = count;
+    return true;
+}
+
+bool json_in_time(struct exchange *x, const struct place *at, struct json_object *v, int64_t *ret) {
+    struct slice text;
+    int64_t time = 0;
+    if (!json_in_text(x, at, v, 0, SIZE_MAX, &text)) {
+        return false;
+    }
+    if (!rfc3339_parse(text, &time) || !idempotency_time_good(time)) {
+        problem_add(x, at, "must be a time as RFC 3339 writes it, such as 2027-01-31T00:00:00Z");
+        return false;
+    }
+    *ret = time;
     return true;
 }
 

@@ -43,6 +43,8 @@ bool json_in_choice(struct exchange *x, const struct place *at, struct json_obje
 bool json_in_array(struct exchange *x, const struct place *at, struct json_object *v, uint64_t least, uint64_t most,
                    size_t *ret_count);
 /* An id of a caller's, encoded into the pool. */
+/* A time as RFC 3339 writes it. */
+bool json_in_time(struct exchange *x, const struct place *at, struct json_object *v, int64_t *ret);
 bool json_in_item_id(struct exchange *x, const struct place *at, struct json_object *v, struct slice *ret_encoded);
 /* A custom metadata object, as JSON text in the pool. Names in `reserved` (NULL-terminated, or NULL) are problems. */
 bool json_in_metadata(struct exchange *x, const struct place *at, struct json_object *v, const char *const *reserved,

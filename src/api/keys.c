@@ -139,14 +139,11 @@ static void read_libraries(struct exchange *x, struct json_object *v, struct key
 
 static void read_expiry(struct exchange *x, struct json_object *v, struct key_entry *e) {
     struct place at = place_member(NULL, "expires_at");
-    struct slice text;
     int64_t time = 0;
-    if (!json_in_text(x, &at, v, 0, SIZE_MAX, &text)) {
+    if (!json_in_time(x, &at, v, &time)) {
         return;
     }
-    if (!rfc3339_parse(text, &time) || !idempotency_time_good(time)) {
-        problem_add(x, &at, "must be a time as RFC 3339 writes it, such as 2027-01-31T00:00:00Z");
-    } else if (time <= e->created_at) {
+    if (time <= e->created_at) {
         problem_add(x, &at, "must be a time to come");
     } else {
         e->expires_at = time;

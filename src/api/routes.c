@@ -70,6 +70,7 @@ static const struct route table[] = {
     {METHOD_POST, "POST /v1/libraries/{id}/reembed", handle_reembed, BODY_OPTIONAL, POST_FLAGS, 0, SCOPE_ADMIN, REACH_PATH},
     {METHOD_DELETE, "DELETE /v1/libraries/{id}/reembed", handle_reembed_drop, BODY_NONE, WRITE_FLAGS, 0, SCOPE_ADMIN, REACH_PATH},
     {METHOD_POST, "POST /v1/libraries/{id}/reembed/rollback", handle_reembed_rollback, BODY_OPTIONAL, POST_FLAGS, 0, SCOPE_ADMIN, REACH_PATH},
+    {METHOD_GET, "GET /v1/libraries/{id}/chunks/{chunk}", handle_chunk_get, BODY_NONE, ROUTE_DATA, VECTORS, SCOPE_READ, REACH_PATH},
 };
 #define ROUTES (sizeof table / sizeof table[0])
 _Static_assert(ROUTES + 1 <= CONTROL_ROUTES, "every route has a counter in the control segment");

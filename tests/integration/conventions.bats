@@ -14,7 +14,7 @@ setup_file() {
     library=$(field .id)
     documents=/v1/libraries/$library/documents
     export library documents
-    as_admin PUT "$documents/long" "{\"title\":\"t\",\"texts\":[\"$(head -c 5000 /dev/zero | tr '\0' x)\"]}"
+    as_admin PUT "$documents/long" "{\"title\":\"t\",\"chunk_ids\":[\"long-1\"],\"texts\":[\"$(head -c 5000 /dev/zero | tr '\0' x)\"]}"
     expect 201
 }
 teardown_file() {
@@ -37,6 +37,7 @@ header() { sed -n "s/^$1: *//Ip" "$headers" | tr -d '\r'; }
     while read -r path; do
         path=${path//\{id\}/$library}
         path=${path//\{doc\}/long}
+        path=${path//\{chunk\}/long-1}
         case $path in */tasks/* | */keys/* | */documents/long) path=$documents/long ;; */snapshots/*) continue ;; esac
         as_admin GET "$path" '' -o "$BATS_TEST_TMPDIR/body"
         local type status=$code
@@ -54,6 +55,7 @@ header() { sed -n "s/^$1: *//Ip" "$headers" | tr -d '\r'; }
         path=${path//\{id\}/$library}
         path=${path//\{doc\}/x}
         path=${path//\{name\}/x}
+        path=${path//\{chunk\}/x}
         as_admin OPTIONS "$path"
         expect 204
         for method in $methods; do header allow | grep -qw "${method^^}"; done

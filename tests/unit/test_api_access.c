@@ -66,6 +66,7 @@ static const struct line lines[] = {
     {"GET /v1/documents/{doc}", READ, INSIDE, "/v1/documents/{D}", NULL},
     {"DELETE /v1/documents/{doc}", WRITE, INSIDE, "/v1/documents/{D}", NULL},
     {"POST /v1/libraries/{id}/chunks/get", READ, PATH, "/v1/libraries/{L}/chunks/get", "{\"ids\":[\"{D}\"]}"},
+    {"GET /v1/libraries/{id}/chunks/{chunk}", READ, PATH, "/v1/libraries/{L}/chunks/{D}", NULL},
     {"POST /v1/libraries/{id}/chunks/delete", WRITE, PATH, "/v1/libraries/{L}/chunks/delete", "{\"ids\":[\"{D}\"]}"},
     {"POST /v1/libraries/{id}/search", READ, PATH, "/v1/libraries/{L}/search", "{\"query\":\"text\"}"},
     {"POST /v1/libraries/{id}/search/embedding", READ, PATH, "/v1/libraries/{L}/search/embedding", "{\"embedding\":[1,2]}"},

@@ -490,6 +490,62 @@ static void test_chunks(void **state) {
     expect_error(s, 404, "LibraryNotFoundError", "POST", "/v1/libraries/" NOWHERE "/chunks/get", "{\"ids\":[\"1\"]}");
 }
 
+static void test_chunk(void **state) {
+    struct server *s = (struct server *)*state;
+    char path[64], tag[64], other[64];
+    (void)make_library(s, "a", "", path);
+    (void)expect(s, 201, "POST", join(path, "/documents"),
+                 "{\"id\":\"d\",\"title\":\"t\",\"texts\":[\"x\",\"y\"],\"chunk_ids\":[\"get\",\"a/b\"],\"chunk_metadata\":[{\"k\":1},null]}");
+    (void)expect(s, 200, "GET", join(path, "/chunks/a%2Fb"), NULL);
+    assert_string_equal(text_at(s->json, "/id"), "a/b");
+    assert_string_equal(text_at(s->json, "/text"), "y");
+    assert_int_equal(number_at(s->json, "/metadata/chunk_index"), 1);
+    assert_string_equal(text_at(s->json, "/metadata/source_document_id"), "d");
+    assert_false(has(s->json, "/embedding"));
+    assert_true(header(s, "ETag", tag, sizeof tag));
+    (void)expect(s, 200, "GET", join(path, "/chunks/get/"), NULL); /* POST is another call */
+    assert_int_equal(number_at(s->json, "/metadata/k"), 1);
+    (void)expect(s, 200, "GET", join(path, "/chunks/a%2Fb?include_embeddings=true"), NULL);
+    assert_int_equal(json_object_array_length(at(s->json, "/embedding")), 384);
+    assert_true(header(s, "ETag", other, sizeof other));
+    assert_string_not_equal(other, tag); /* it shows more */
+    const struct call same = {.method = "GET", .path = join(path, "/chunks/a%2Fb"), .if_none_match = tag};
+    assert_int_equal(call(s, &same), 304);
+    const struct call head = {.method = "HEAD", .path = join(path, "/chunks/a%2Fb"), .if_match = "\"another\""};
+    assert_int_equal(call(s, &head), 412);
+    (void)expect(s, 204, "OPTIONS", join(path, "/chunks/x"), NULL);
+    assert_true(header(s, "Allow", other, sizeof other));
+    assert_string_equal(other, "GET, HEAD, OPTIONS");
+    expect_error(s, 405, "MethodNotAllowedError", "DELETE", join(path, "/chunks/a%2Fb"), NULL);
+    (void)expect(s, 200, "POST", join(path, "/chunks/delete"), "{\"ids\":[\"a/b\"]}");
+    expect_error(s, 404, "ChunkNotFoundError", "GET", join(path, "/chunks/a%2Fb"), NULL);
+    expect_error(s, 404, "ChunkNotFoundError", "GET", join(path, "/chunks/none"), NULL);
+    expect_error(s, 404, "ChunkNotFoundError", "GET", join(path, "/chunks/%07"), NULL); /* nobody's id */
+    expect_error(s, 404, "LibraryNotFoundError", "GET", "/v1/libraries/" NOWHERE "/chunks/get", NULL);
+}
+
+static void test_created_at(void **state) {
+    struct server *s = (struct server *)*state;
+    char path[64];
+    (void)make_library(s, "a", "", path);
+    (void)expect(s, 201, "POST", join(path, "/documents"), "{\"id\":\"d\",\"title\":\"t\",\"texts\":[\"x\"],\"created_at\":\"2020-02-29T01:02:03+01:00\"}");
+    assert_string_equal(text_at(s->json, "/metadata/created_at"), "2020-02-29T00:02:03.000000Z");
+    assert_string_equal(text_at(s->json, "/chunks/0/metadata/created_at"), "2020-02-29T00:02:03.000000Z");
+    (void)expect(s, 200, "PUT", join(path, "/documents/d"), "{\"title\":\"t\",\"texts\":[\"x\"]}");
+    assert_string_not_equal(text_at(s->json, "/metadata/created_at"), "2020-02-29T00:02:03.000000Z");
+    static const char *const wrong[] = {"\"yesterday\"", "7", "null", "\"2020-02-30T00:00:00Z\""};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        char body[128];
+        (void)snprintf(body, sizeof body, "{\"title\":\"t\",\"texts\":[\"x\"],\"created_at\":%s}", wrong[i]);
+        expect_error(s, 422, "ValidationError", "POST", join(path, "/documents"), body);
+        expect_pointer(s, "/created_at");
+    }
+    (void)expect(s, 200, "POST", join(path, "/documents/batch"),
+                 "{\"documents\":[{\"id\":\"e\",\"title\":\"t\",\"texts\":[\"x\"],\"created_at\":\"1999-12-31T23:59:59.999999Z\"}]}");
+    (void)expect(s, 200, "GET", join(path, "/documents/e"), NULL);
+    assert_string_equal(text_at(s->json, "/metadata/created_at"), "1999-12-31T23:59:59.999999Z");
+}
+
 static void test_model_gone(void **state) {
     struct server *s = (struct server *)*state;
     char pending[64], reject[64];
@@ -554,6 +610,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_batch_with_vectors, server_setup, server_teardown),
         cmocka_unit_test_setup_teardown(test_batch_delete, server_setup, server_teardown),
         cmocka_unit_test_setup_teardown(test_chunks, server_setup, server_teardown),
+        cmocka_unit_test_setup_teardown(test_chunk, server_setup, server_teardown),
+        cmocka_unit_test_setup_teardown(test_created_at, server_setup, server_teardown),
         cmocka_unit_test_setup_teardown(test_model_gone, server_setup, server_teardown),
         cmocka_unit_test_setup_teardown(test_amplification, server_setup, server_teardown),
     };

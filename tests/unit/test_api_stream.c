@@ -393,7 +393,7 @@ static void test_round_trip(void **state) {
     struct server *s = (struct server *)*state;
     static const char *const libraries[] = {"", ",\"embedding_model\":\"none\""};
     static const char *const bodies[] = {
-        "{\"id\":\"a\",\"title\":\"t\",\"author\":\"Ida\",\"source_url\":\"u\",\"tags\":[\"x\",\"y\"],\"metadata\":{\"n\":{\"m\":[1,null]}},"
+        "{\"id\":\"a\",\"title\":\"t\",\"created_at\":\"2020-02-29T01:02:03.000456Z\",\"author\":\"Ida\",\"source_url\":\"u\",\"tags\":[\"x\",\"y\"],\"metadata\":{\"n\":{\"m\":[1,null]}},"
         "\"document_type\":\"note\",\"texts\":[\"one\",\"two\"],\"chunk_ids\":[\"k\",null],\"chunk_metadata\":[{\"page_number\":3,\"p\":\"q\"},null]}\n"
         "{\"title\":\"made id\",\"text\":\"Some words. And more of them.\",\"chunking\":{\"max_tokens\":3,\"overlap\":0}}\n",
         "{\"id\":\"a\",\"title\":\"t\",\"texts\":[\"one\",\"two\"],\"embeddings\":[[1,0],[0.6,0.8]]}\n"
@@ -414,6 +414,7 @@ static void test_round_trip(void **state) {
         assert_int_equal(export_all(s, second, "", &copy), 200);
         assert_string_equal((const char *)copy.out.data, (const char *)out.out.data);
         assert_true((strstr((const char *)out.out.data, "\"embeddings\"") != NULL) == (i == 1));
+        assert_true((strstr((const char *)out.out.data, "\"created_at\":\"2020-02-29T01:02:03.000456Z\"") != NULL) == (i == 0));
         buf_fini(&in.out);
         buf_fini(&out.out);
         buf_fini(&again.out);
