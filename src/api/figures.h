@@ -15,6 +15,7 @@
 #define FIGURES_TASKS 64
 
 enum task_state { TASK_NONE, TASK_PENDING, TASK_RUNNING, TASK_SUCCEEDED, TASK_FAILED, TASK_CANCELLED };
+enum task_pause { PAUSE_NONE, PAUSE_AWAY /* the provider does not answer */, PAUSE_CHANGED /* it has another model by now */ };
 enum task_kind { TASK_REBUILD = 1, TASK_SNAPSHOT, TASK_REEMBED, TASK_OPTIMIZE, TASK_VERIFY };
 
 /* written by: the supervisor under its task mutex, `sequence` odd while it writes; a reader copies and tries again when it changed.
@@ -29,7 +30,7 @@ struct figures_task {
     int64_t started_at, finished_at; /* wall, us; 0: not yet */
     double overlap;           /* of an exchange: the share of the ten nearest that old and new model agree on, a mean over */
     uint32_t overlap_queries; /* so many; 0: not known */
-    uint32_t unused;
+    uint32_t paused; /* enum task_pause; `error` says why */
     char error[200];
 };
 

@@ -40,8 +40,8 @@ static bool fits(const struct library_model *m, const struct api_embedded *answe
     bool same_model = m->fingerprint == 0 || remote_same_model(m->fingerprint, answer->fingerprint);
     if (!same_model || (m->dimension != 0 && m->dimension != answer->dimension)) {
         return status_set(st, STATUS_NO_EMBEDDING,
-                          "the provider of \"%s\" has exchanged its model: it is not the one that this library's vectors are of. Put the old one back, or make a "
-                          "library with the new one",
+                          "the provider of \"%s\" has exchanged its model: it is not the one that this library's vectors are of. Put the old one back, or embed "
+                          "the library anew (reembed)",
                           m->model->name);
     }
     return true;

@@ -50,6 +50,11 @@ static const char *state_name(uint32_t state) {
     return "unknown";
 }
 
+/* NULL: it goes on. */
+static const char *pause_name(uint32_t pause) {
+    return pause == PAUSE_AWAY ? "waiting_for_provider" : pause == PAUSE_CHANGED ? "model_changed" : NULL;
+}
+
 /* A whole copy of entry i; false when there is none. */
 static bool task_copy(const struct exchange *x, unsigned i, struct figures_task *ret) {
     const struct figures_task *t = &x->api->host.figures->task[i];
@@ -78,8 +83,8 @@ static void write_time_or_null(struct json_out *j, const char *key, int64_t at) 
     }
 }
 
-/* How far an exchange's two models agree, once that is known. */
-static void write_overlap(struct json_out *j, const struct figures_task *t) {
+/* Of an exchange: how far its two models agree, once that is known, and what it waits for. */
+static void write_exchange(struct json_out *j, const struct figures_task *t) {
     json_key(j, "overlap_at_10");
     if (t->overlap_queries > 0) {
         json_double(j, t->overlap);
@@ -87,6 +92,12 @@ static void write_overlap(struct json_out *j, const struct figures_task *t) {
         json_null(j);
     }
     json_member_uint(j, "overlap_queries", t->overlap_queries);
+    json_key(j, "paused");
+    if (pause_name(t->paused) != NULL) {
+        json_string(j, slice_str(pause_name(t->paused)));
+    } else {
+        json_null(j);
+    }
 }
 
 static void task_write(struct json_out *j, const struct figures_task *t) {
@@ -100,7 +111,7 @@ static void task_write(struct json_out *j, const struct figures_task *t) {
     write_time_or_null(j, "started_at", t->started_at);
     write_time_or_null(j, "finished_at", t->finished_at);
     if (t->kind == TASK_REEMBED) {
-        write_overlap(j, t);
+        write_exchange(j, t);
     }
     json_key(j, "error");
     struct slice error = slice_str(t->error);

@@ -24,6 +24,7 @@
 #include "base/crc32c.h"
 #include "base/io.h"
 #include "durable/recovery.h"
+#include "store/other_vectors.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -349,9 +350,13 @@ bool checkpoint_write(int data_dir_fd, struct catalog *c, struct idempotency *ke
     if (api_keys != NULL) {
         key_table_encode(api_keys, &checkpoint.api_keys);
     }
-    bool ok = checkpoint.libraries != NULL && buf_ok(&checkpoint.keys) && buf_ok(&checkpoint.api_keys)
+    bool synced = true;
+    for (size_t i = 0; synced && i < count; i++) {
+        synced = library_sync_other(libraries[i], st);
+    }
+    bool ok = synced && checkpoint.libraries != NULL && buf_ok(&checkpoint.keys) && buf_ok(&checkpoint.api_keys)
                   ? write_checkpoint(data_dir_fd, &checkpoint, libraries, st)
-                  : status_no_memory(st);
+                  : synced && status_no_memory(st);
     checkpoint_fini(&checkpoint);
     for (size_t i = 0; i < count; i++) {
         catalog_release(c, libraries[i]);

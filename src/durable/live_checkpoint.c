@@ -27,6 +27,7 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "store/exchange.h"
+#include "store/other_vectors.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -305,6 +306,15 @@ static bool save_library(struct live_checkpointer *k, struct taking *t, struct s
     return true;
 }
 
+/* Vectors of other models that the log up to here has: it may go. */
+static bool sync_others(struct live_checkpointer *k, struct status *st) {
+    bool ok = true;
+    for (size_t i = 0; ok && i < k->acquired_count; i++) {
+        ok = library_sync_other(k->acquired[i], st);
+    }
+    return ok;
+}
+
 static bool save_libraries(struct live_checkpointer *k, struct status *st) {
     k->made.libraries = (struct live_library *)calloc(k->count + 1, sizeof *k->made.libraries);
     if (k->made.libraries == NULL) {
@@ -482,7 +492,7 @@ bool live_checkpoint_take(struct live_checkpointer *k, struct live_report *ret, 
     k->next_number++;
     bool cut = k->options.call(k->options.host, make_cut, k, st);
     bool copied = cut && copy_all_pages(k, st);
-    bool saved = copied && save_libraries(k, st);
+    bool saved = copied && save_libraries(k, st) && sync_others(k, st);
     bool ok = saved && publish(k, st);
     if (ok) {
         *ret = (struct live_report){.lsn = k->made.lsn,

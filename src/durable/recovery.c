@@ -182,9 +182,22 @@ static bool note_exchanged(struct recovery *r, const struct uuid *library, struc
     return uuid_list_has(&r->exchanged, library) || uuid_list_add(&r->exchanged, library, st);
 }
 
+/* What a provider has made for another model than the library will have behind this op. */
+static bool keep_others(struct recovery *r, const struct op *op, struct status *st) {
+    bool of_other = op->type == OP_VECTORS && op->as.vectors.other;
+    bool switches = op->type == OP_LIBRARY_MODEL && op->switches;
+    struct library *lib = of_other || switches ? catalog_acquire(r->catalog, &op->library) : NULL;
+    if (lib == NULL) {
+        return true;
+    }
+    bool ok = of_other ? salvage_shelve(r->salvage, lib, op, st) : salvage_shelve_all(r->salvage, lib, &op->library, st);
+    catalog_release(r->catalog, lib);
+    return ok;
+}
+
 static bool apply(struct recovery *r, const struct snapshot_op *item, uint64_t lsn, int64_t time_us, struct status *st) {
     const float *vectors = NULL;
-    if (!reserve(r, item->op, st) || !find_vectors(r, item, &vectors, st)) {
+    if (!keep_others(r, item->op, st) || !reserve(r, item->op, st) || !find_vectors(r, item, &vectors, st)) {
         r->no_way_on = true;
         return false;
     }
@@ -230,6 +243,7 @@ bool recovery_drop_all(struct recovery *r, struct status *st) {
         return false;
     }
     bool ok = true;
+    salvage_clear_shelves(r->salvage);
     for (size_t i = 0; ok && i < count; i++) {
         struct reading rd;
         struct op op;

@@ -311,6 +311,9 @@ static bool fits_vectors(struct restore_library *lib, const struct op *op, struc
 
 static bool take_vectors(struct restore_library *lib, const struct op *op, struct status *st) {
     const struct op_vectors *v = &op->as.vectors;
+    if (v->other) {
+        return true; /* for the side of an exchange, if that is to have them */
+    }
     if (lib->brings_vectors) {
         return wrong(op, "its vectors come from no provider", st);
     }

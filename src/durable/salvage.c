@@ -10,6 +10,8 @@
  *   <id>.trash    on its way out. A tree is removed file by file, so it first gets a name under which nobody will look for vectors
  * So no kill ever costs a vector: at each moment the arena that has them stands under <id> or <id>.old, whole.
  *
+ * What is shelved (store/other_vectors.h) gets a directory <id>.<n>, too: the next recovery, should this one be killed, sets it aside as any other.
+ *
  * An old arena was left by a crash, perhaps of the machine, so nothing in it is taken for granted: its head must say the same
  * model and dimension, rows are those that lie within both files, and a vector must have the CRC that its row has. The row names
  * the text by 64 bits of SHA-256 and the id by its hash.
@@ -20,7 +22,7 @@
 #include "base/log.h"
 #include "store/backlog.h"
 #include "store/exchange.h"
-#include "store/old_vectors.h"
+#include "store/other_vectors.h"
 
 #include <fcntl.h>
 #include <math.h>
@@ -168,12 +170,24 @@ struct old_arena {
     struct old_vectors *vectors; /* NULL: they are of no use for the library as it is now */
 };
 
+/* What is kept for a library's other model. */
+struct shelved {
+    struct uuid library;
+    uint32_t dimension;
+    uint64_t fingerprint;
+    struct vector_shelf *shelf;
+};
+
 struct salvage {
     int vectors_dir_fd;
     struct old_arena *arenas; /* ascending by id, the newest of each first */
     size_t count;
     float *rows; /* of the document at hand */
     size_t rows_cap;
+    struct shelved *shelves;
+    size_t shelf_count;
+    size_t shelf_cap;
+    bool no_room; /* was said */
 };
 
 static void close_arena(struct old_arena *a) {
@@ -353,13 +367,113 @@ void salvage_look_again(struct salvage *s, const struct uuid *library) {
     }
 }
 
-static void fill(struct salvage *s, struct library *lib, const struct reading *rd, size_t first, size_t end) {
+/* --- shelves --- */
+
+static bool find_shelf(struct salvage *s, const struct uuid *id, uint32_t dimension, uint64_t fingerprint, struct vector_shelf **ret, struct status *st) {
+    for (size_t i = 0; i < s->shelf_count; i++) {
+        const struct shelved *at = &s->shelves[i];
+        if (uuid_equal(&at->library, id) && at->dimension == dimension && at->fingerprint == fingerprint) {
+            *ret = at->shelf;
+            return true;
+        }
+    }
+    if (s->shelf_count == s->shelf_cap) {
+        size_t cap = s->shelf_cap * 2 + 1;
+        struct shelved *grown = (struct shelved *)realloc(s->shelves, cap * sizeof *grown);
+        if (grown == NULL) {
+            return status_no_memory(st);
+        }
+        s->shelves = grown;
+        s->shelf_cap = cap;
+    }
+    if (!vector_shelf_new(s->vectors_dir_fd, id, dimension, fingerprint, ret, st)) {
+        return false;
+    }
+    s->shelves[s->shelf_count++] = (struct shelved){.library = *id, .dimension = dimension, .fingerprint = fingerprint, .shelf = *ret};
+    return true;
+}
+
+/* A server that does not start is worse than vectors that are made again. */
+static bool forgive(struct salvage *s, const struct status *failed, struct status *st) {
+    if (failed->code != STATUS_NO_SPACE) {
+        *st = *failed;
+        return false;
+    }
+    if (!s->no_room) {
+        log_status(LOG_LEVEL_WARN, "vectors of another model than the library's are not kept", failed);
+    }
+    s->no_room = true;
+    return true;
+}
+
+static bool put_on(struct vector_shelf *shelf, const struct op_vectors *v, struct status *st) {
+    struct slice id;
+    uint64_t hash = 0;
+    size_t at = 0;
+    bool ok = true;
+    for (uint32_t i = 0; ok && op_vectors_next(v->chunks, &at, &id, &hash); i++) {
+        ok = vector_shelf_put(shelf, item_id_hash(id), hash, v->values.data + (size_t)i * v->dimension * sizeof(float), st);
+    }
+    return ok;
+}
+
+bool salvage_shelve(struct salvage *s, struct library *lib, const struct op *op, struct status *st) {
+    const struct op_vectors *v = &op->as.vectors;
+    struct vector_shelf *shelf = NULL;
+    struct status failed = {0};
+    if (!library_other_fits(lib, v) || v->count == 0) {
+        return true;
+    }
+    return (find_shelf(s, &op->library, v->dimension, v->fingerprint, &shelf, &failed) && put_on(shelf, v, &failed)) || forgive(s, &failed, st);
+}
+
+bool salvage_shelve_all(struct salvage *s, struct library *lib, const struct uuid *id, struct status *st) {
+    struct vector_shelf *shelf = NULL;
+    struct status failed = {0};
+    uint32_t dimension = 0;
+    uint64_t fingerprint = 0;
+    if (!library_is_provided(lib, &dimension, &fingerprint)) {
+        return true;
+    }
+    return (find_shelf(s, id, dimension, fingerprint, &shelf, &failed) && vector_shelf_put_all(shelf, lib, &failed)) || forgive(s, &failed, st);
+}
+
+void salvage_clear_shelves(struct salvage *s) {
+    for (size_t i = 0; s != NULL && i < s->shelf_count; i++) {
+        vector_shelf_close(s->shelves[i].shelf);
+    }
+    if (s != NULL) {
+        s->shelf_count = 0;
+    }
+}
+
+/* Those that hold what the library has by now, or that nobody can want, are in the way of nothing but room. */
+static bool end_shelf(struct salvage *s, const struct shelved *shelf, struct catalog *c, struct status *st) {
+    struct library *lib = catalog_acquire(c, &shelf->library);
+    struct library_definition d = {0};
+    struct reading rd = {0};
+    bool wanted = false;
+    if (lib != NULL) {
+        library_reading(lib, &rd);
+        wanted = reading_definition(&rd, &d, st) && d.exchange.state != EXCHANGE_NONE && d.exchange.fingerprint == shelf->fingerprint &&
+                 d.exchange.dimension == shelf->dimension;
+    }
+    catalog_release(c, lib);
+    char name[ARENA_DIRECTORY_MAX];
+    arena_directory_name(&shelf->library, vector_shelf_directory(shelf->shelf), name);
+    return wanted || io_remove_tree(s->vectors_dir_fd, name, st);
+}
+
+/* --- the end --- */
+
+static void fill(struct salvage *s, struct library *lib, const struct reading *rd, size_t first, size_t end, const struct other_vectors *shelves) {
     for (uint32_t slot = 0; slot < rd->view.chunk_slots; slot++) {
         const struct chunk_row *c = arena_chunk(rd->arena, slot);
         if (c->deleted_lsn != 0 || (c->state & CHUNK_HAS_VECTOR) != 0) {
             continue;
         }
         const float *vector = find_in_all(s, first, end, rd->view.dimension, c->id_hash, c->text_hash);
+        vector = vector != NULL ? vector : other_vectors_find(shelves, c->id_hash, c->text_hash);
         if (vector != NULL) {
             backlog_give_vector(lib, rd->view.dimension, slot, vector);
         }
@@ -375,10 +489,15 @@ bool salvage_fill(struct salvage *s, struct catalog *c, const struct uuid *libra
         return true; /* deleted since */
     }
     library_reading(lib, &rd);
-    bool ok = rd.view.dimension == 0 || arenas_of(s, &rd.view, &first, &end, st);
-    if (ok && first < end) {
-        fill(s, lib, &rd, first, end);
+    const uint32_t except[OTHER_EXCEPT] = {rd.view.directory, rd.view.directory};
+    struct other_vectors *shelves = NULL;
+    bool ok = rd.view.dimension == 0 ||
+              (arenas_of(s, &rd.view, &first, &end, st) &&
+               other_vectors_open(s->vectors_dir_fd, library, except, rd.view.dimension, rd.view.model_fingerprint, &shelves, st));
+    if (ok && rd.view.dimension != 0) {
+        fill(s, lib, &rd, first, end, shelves);
     }
+    other_vectors_close(shelves);
     catalog_release(c, lib);
     return ok;
 }
@@ -413,6 +532,9 @@ bool salvage_end(struct salvage *s, struct catalog *c, struct status *st) {
     for (size_t i = 0; i < s->count; i++) { /* salvage_free closes those behind a failure */
         ok = ok && end_arena(s, &s->arenas[i], c, st);
     }
+    for (size_t i = 0; i < s->shelf_count; i++) {
+        ok = ok && end_shelf(s, &s->shelves[i], c, st);
+    }
     return ok;
 }
 
@@ -423,6 +545,8 @@ void salvage_free(struct salvage *s) {
     for (size_t i = 0; i < s->count; i++) {
         close_arena(&s->arenas[i]);
     }
+    salvage_clear_shelves(s);
+    free(s->shelves);
     free(s->arenas);
     free(s->rows);
     free(s);

@@ -26,6 +26,13 @@ bool salvage_sacrifice(struct salvage *s);
 void salvage_look_again(struct salvage *s, const struct uuid *library);
 /* Chunks of the published state that have no vector get those that lie there. For one that salvage_look_again was called for. */
 MUST_CHECK bool salvage_fill(struct salvage *s, struct catalog *c, const struct uuid *library, struct status *st);
+/* Vectors of a library's other model, out of the log or a snapshot, are kept for whoever makes that side anew, or for the library when it has that model. Without
+ * room on the disk they are not. */
+MUST_CHECK bool salvage_shelve(struct salvage *s, struct library *lib, const struct op *op, struct status *st);
+/* The library is about to get another model: what a provider made for it until now is kept likewise. */
+MUST_CHECK bool salvage_shelve_all(struct salvage *s, struct library *lib, const struct uuid *id, struct status *st);
+/* The libraries are dropped, and all is loaded anew. */
+void salvage_clear_shelves(struct salvage *s);
 /* Removes what was set aside, but for vectors of another model than the library's while the exchange of its model is under way, or the one before kept: they
  * get a directory's name again, for whoever makes that side anew (store/exchange.h). */
 MUST_CHECK bool salvage_end(struct salvage *s, struct catalog *c, struct status *st);

@@ -85,9 +85,9 @@ static void put_id(struct json_out *j, struct slice encoded) {
     json_member_string(j, "id", slice_of(text, len));
 }
 
-static void put_vector(struct json_out *j, const float *vector, uint32_t dimension) {
+static void put_vector(struct json_out *j, const char *key, const float *vector, uint32_t dimension) {
     /* Straight into the line: base64 needs no escapes. */
-    json_key(j, "embedding");
+    json_key(j, key);
     struct buf encoded = {0};
     base64_encode(slice_of(vector, dimension * sizeof *vector), &encoded);
     json_string(j, buf_slice(&encoded));
@@ -95,7 +95,7 @@ static void put_vector(struct json_out *j, const float *vector, uint32_t dimensi
     buf_fini(&encoded);
 }
 
-static void put_chunk(struct json_out *j, const struct reading *rd, const struct stored_chunk *c, bool vectors) {
+static void put_chunk(struct json_out *j, const struct reading *rd, const struct stored_chunk *c, bool vectors, const struct other_vectors *other) {
     json_begin_object(j);
     put_id(j, c->fields.id);
     put_text(j, "text", c->fields.text);
@@ -109,18 +109,24 @@ static void put_chunk(struct json_out *j, const struct reading *rd, const struct
         json_end_object(j);
     }
     const float *vector = vectors ? reading_vector(rd, c->slot) : NULL;
+    uint64_t text = text_hash(c->fields.text);
+    const float *of_other = other != NULL ? other_vectors_find(other, item_id_hash(c->fields.id), text) : NULL;
     if (vector != NULL) {
-        put_vector(j, vector, rd->view.dimension);
-        if (rd->view.model_fingerprint != 0) {
-            char hash[17];
-            (void)snprintf(hash, sizeof hash, "%016" PRIx64, text_hash(c->fields.text));
-            json_member_cstring(j, "embedding_of", hash);
-        }
+        put_vector(j, "embedding", vector, rd->view.dimension);
+    }
+    if (of_other != NULL) {
+        put_vector(j, "other_embedding", of_other, other_vectors_dimension(other));
+    }
+    if (of_other != NULL || (vector != NULL && rd->view.model_fingerprint != 0)) {
+        char hash[17];
+        (void)snprintf(hash, sizeof hash, "%016" PRIx64, text);
+        json_member_cstring(j, "embedding_of", hash);
     }
     json_end_object(j);
 }
 
-bool snapshot_put_document(struct buf *out, const struct reading *rd, uint32_t row, bool vectors, struct status *st) {
+bool snapshot_put_document(struct buf *out, const struct reading *rd, uint32_t row, bool vectors, const struct other_vectors *other,
+                           struct status *st) {
     struct stored_document d;
     if (!reading_document(rd, row, &d, st)) {
         return false;
@@ -148,7 +154,7 @@ bool snapshot_put_document(struct buf *out, const struct reading *rd, uint32_t r
         if (!reading_chunk(rd, d.first_chunk + i, &c, st)) {
             return false;
         }
-        put_chunk(&j, rd, &c, vectors);
+        put_chunk(&j, rd, &c, vectors, other);
     }
     json_end_array(&j);
     json_end_object(&j);

@@ -3,6 +3,7 @@
 #define QUIRE_DURABLE_SNAPSHOT_JSON_H
 
 #include "durable/snapshot_format.h"
+#include "store/other_vectors.h"
 
 /* What goes into an archive, by the cut's libraries. */
 struct snapshot_plan {
@@ -15,7 +16,8 @@ struct snapshot_plan {
 bool snapshot_has_vectors(const struct library_view *view, const struct library_definition *d, bool include_embeddings);
 
 /* One document of the reading, with its visible chunks, and a newline. */
-MUST_CHECK bool snapshot_put_document(struct buf *out, const struct reading *rd, uint32_t row, bool vectors, struct status *st);
+MUST_CHECK bool snapshot_put_document(struct buf *out, const struct reading *rd, uint32_t row, bool vectors, const struct other_vectors *other,
+                                      struct status *st);
 void snapshot_put_library(struct buf *out, const struct library_view *view, const struct library_definition *d);
 MUST_CHECK bool snapshot_put_manifest(struct buf *out, const struct snapshot_cut *cut, const struct snapshot_plan *plan,
                                       const struct snapshot_info *info, struct status *st);

@@ -386,6 +386,8 @@ static bool library_op(struct json_object *root, const struct uuid *id, struct b
         ret->dimension = d.dimension;
         ret->brings_vectors = slice_is(d.embedding_model, SNAPSHOT_NO_MODEL);
         ret->created_at = d.created_at;
+        ret->other_fingerprint = d.exchange.fingerprint;
+        ret->other_dimension = d.exchange.fingerprint != 0 ? d.exchange.dimension : 0;
         buf_reset(op);
         op_encode_library(op, OP_LIBRARY_CREATE, id, &d);
         ok = buf_check(op, st);
@@ -417,6 +419,7 @@ bool snapshot_parse_library(struct slice json, const struct uuid *id, const char
 void document_parser_fini(struct document_parser *p) {
     buf_fini(&p->op);
     buf_fini(&p->vectors);
+    buf_fini(&p->others);
     buf_fini(&p->scratch);
     buf_fini(&p->id);
     buf_fini(&p->text);
@@ -435,17 +438,19 @@ static bool get_id(struct json_object *object, struct buf *encoded, struct slice
 
 /* Where the vectors of a document go as its chunks are read: each chunk's, or NaN. */
 struct vector_rows_in {
+    const char *key;
+    struct buf *out;
     uint32_t dimension; /* 0: not known yet */
     uint32_t chunks;    /* read so far */
     uint32_t found;
 };
 
-static bool put_missing_rows(struct document_parser *p, const struct vector_rows_in *rows, uint32_t count) {
+static bool put_missing_rows(const struct vector_rows_in *rows, uint32_t count) {
     for (uint32_t i = 0; i < count && rows->dimension > 0; i++) {
-        buf_put_f32le(&p->vectors, NAN);
-        buf_put_zero(&p->vectors, (rows->dimension - 1) * sizeof(float));
+        buf_put_f32le(rows->out, NAN);
+        buf_put_zero(rows->out, (rows->dimension - 1) * sizeof(float));
     }
-    return buf_ok(&p->vectors);
+    return buf_ok(rows->out);
 }
 
 /* A vector that a model made names its text: when somebody changed the text, the vector is none of it any more. */
@@ -462,7 +467,7 @@ static bool still_fits(struct json_object *chunk) {
 
 static bool read_vector(struct document_parser *p, const struct json_document *doc, struct json_object *chunk,
                         struct vector_rows_in *rows, struct status *st) {
-    struct json_object *v = still_fits(chunk) ? member(chunk, "embedding") : NULL;
+    struct json_object *v = still_fits(chunk) ? member(chunk, rows->key) : NULL;
     const float *values = NULL;
     uint32_t length = 0;
     if (v != NULL) {
@@ -470,20 +475,20 @@ static bool read_vector(struct document_parser *p, const struct json_document *d
             return false;
         }
         if (length == 0 || (rows->dimension != 0 && length != rows->dimension)) {
-            return wrong("embedding", "has not as many numbers as the library's dimension", st);
+            return wrong(rows->key, "has not as many numbers as the library's dimension", st);
         }
         rows->dimension = length;
         /* The rows before the first vector are only needed from here on: most documents have none. */
-        if (rows->found == 0 && !put_missing_rows(p, rows, rows->chunks)) {
+        if (rows->found == 0 && !put_missing_rows(rows, rows->chunks)) {
             return status_no_memory(st);
         }
-        buf_put(&p->vectors, values, length * sizeof *values);
+        buf_put(rows->out, values, length * sizeof *values);
         rows->found++;
-    } else if (rows->found > 0 && !put_missing_rows(p, rows, 1)) {
+    } else if (rows->found > 0 && !put_missing_rows(rows, 1)) {
         return status_no_memory(st);
     }
     rows->chunks++;
-    return buf_check(&p->vectors, st);
+    return buf_check(rows->out, st);
 }
 
 static bool read_chunk(struct document_parser *p, const struct json_document *doc, struct json_object *v,
@@ -509,7 +514,7 @@ static bool read_chunk(struct document_parser *p, const struct json_document *do
         c.page_number = (int64_t)page;
     }
     op_encode_chunk(&p->op, &c);
-    return buf_check(&p->op, st) && read_vector(p, doc, v, rows, st);
+    return buf_check(&p->op, st) && read_vector(p, doc, v, &rows[0], st) && (rows[1].dimension == 0 || read_vector(p, doc, v, &rows[1], st));
 }
 
 static bool read_head(struct document_parser *p, const struct snapshot_library *library, struct json_object *root,
@@ -543,7 +548,9 @@ static bool read_document(struct document_parser *p, const struct snapshot_libra
     }
     size_t count = chunks != NULL ? json_object_array_length(chunks) : 0;
     buf_reset(&p->vectors);
-    rows->dimension = library->dimension;
+    buf_reset(&p->others);
+    rows[0] = (struct vector_rows_in){.key = "embedding", .out = &p->vectors, .dimension = library->dimension};
+    rows[1] = (struct vector_rows_in){.key = "other_embedding", .out = &p->others, .dimension = library->other_dimension};
     if (count > UINT32_MAX || !read_head(p, library, doc->root, (uint32_t)count, st)) {
         return count <= UINT32_MAX ? false : wrong("chunks", "are too many", st);
     }
@@ -556,11 +563,12 @@ static bool read_document(struct document_parser *p, const struct snapshot_libra
 }
 
 bool snapshot_parse_document(struct document_parser *p, const struct snapshot_library *library, struct slice line,
-                             struct op *ret_op, const float **ret_vectors, struct status *st) {
-    static const char *const places[] = {"chunks.[].embedding", NULL};
+                             struct op *ret_op, const float **ret_vectors, const float **ret_others, struct status *st) {
+    static const char *const places[] = {"chunks.[].embedding", "chunks.[].other_embedding", NULL};
     struct json_document doc = {0};
-    struct vector_rows_in rows = {0};
-    bool ok = parse_object(line, places, &doc, st) && read_document(p, library, &doc, &rows, st);
+    struct vector_rows_in all[2] = {{0}};
+    bool ok = parse_object(line, places, &doc, st) && read_document(p, library, &doc, all, st);
+    const struct vector_rows_in rows = all[0];
     json_document_fini(&doc);
     if (!ok) {
         return false;
@@ -575,5 +583,6 @@ bool snapshot_parse_document(struct document_parser *p, const struct snapshot_li
         return false;
     }
     *ret_vectors = !brought && rows.found > 0 ? values : NULL;
+    *ret_others = all[1].found > 0 ? (const float *)(const void *)p->others.data : NULL;
     return true;
 }

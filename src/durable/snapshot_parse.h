@@ -11,6 +11,8 @@ struct snapshot_library {
     bool pinned;                /* a provider made its vectors: they come as VECTORS ops */
     uint64_t model_fingerprint; /* else of the model that made what vectors there are */
     uint32_t dimension;
+    uint64_t other_fingerprint; /* of the other model of an exchange; 0: there is none */
+    uint32_t other_dimension;
     int64_t created_at;
 };
 
@@ -22,6 +24,7 @@ MUST_CHECK bool snapshot_parse_library(struct slice json, const struct uuid *id,
 struct document_parser {
     struct buf op;      /* the DOCUMENT_PUT */
     struct buf vectors; /* floats; of a model: for snapshot_op.vectors. */
+    struct buf others;  /* likewise, of the other model */
     struct buf scratch;
     struct buf id;
     struct buf text;
@@ -30,8 +33,8 @@ struct document_parser {
 void document_parser_fini(struct document_parser *p);
 
 /* Encodes a DOCUMENT_PUT into p->op. *ret_vectors: num_chunks * dimension floats that a model made, valid until the next call, or
- * NULL. */
+ * NULL. *ret_others: likewise, of the other model and its dimension. */
 MUST_CHECK bool snapshot_parse_document(struct document_parser *p, const struct snapshot_library *library, struct slice line,
-                                        struct op *ret_op, const float **ret_vectors, struct status *st);
+                                        struct op *ret_op, const float **ret_vectors, const float **ret_others, struct status *st);
 
 #endif

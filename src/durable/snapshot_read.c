@@ -40,11 +40,16 @@ struct loading {
 };
 
 /* count 0: only what model the library's vectors are of. */
-static bool hand_out_vectors(struct loading *l, const struct snapshot_library *library, const struct op_vector_of *of, uint32_t count, struct status *st) {
+static bool hand_out_vectors(struct loading *l, const struct snapshot_library *library, bool other, const struct op_vector_of *of, uint32_t count,
+                             struct status *st) {
     struct op op;
     struct snapshot_op item = {.op = &op};
     buf_reset(&l->vectors_op);
-    op_encode_vectors_of(&l->vectors_op, &library->id, library->model_fingerprint, library->dimension, of, count);
+    const struct op_vectors head = {.other = other,
+                                    .fingerprint = other ? library->other_fingerprint : library->model_fingerprint,
+                                    .dimension = other ? library->other_dimension : library->dimension,
+                                    .count = count};
+    op_encode_vectors_of(&l->vectors_op, &library->id, &head, of);
     return buf_check(&l->vectors_op, st) && op_decode(buf_slice(&l->vectors_op), NULL, &op, st) && l->fn(&item, l->ctx, st);
 }
 
@@ -62,41 +67,44 @@ static bool create_library(struct loading *l, size_t i, struct status *st) {
     }
     struct snapshot_op item = {.op = &op};
     l->created[i] = true;
-    return l->fn(&item, l->ctx, st) && (!l->library[i].pinned || hand_out_vectors(l, &l->library[i], NULL, 0, st));
+    return l->fn(&item, l->ctx, st) && (!l->library[i].pinned || hand_out_vectors(l, &l->library[i], false, NULL, 0, st));
 }
 
 /* The vectors of a document that a provider has made, where they are not missing (NaN first), some MB at a time. */
-static bool hand_out_document_vectors(struct loading *l, const struct snapshot_library *library, const struct op_document *d, const float *vectors,
-                                      struct status *st) {
+static bool hand_out_document_vectors(struct loading *l, const struct snapshot_library *library, bool other, const struct op_document *d,
+                                      const float *vectors, struct status *st) {
+    uint32_t dimension = other ? library->other_dimension : library->dimension;
     struct op_vector_of of[VECTORS_AT_ONCE];
     struct chunk_walk walk = {.bytes = d->chunks};
     struct op_chunk chunk;
     uint32_t count = 0;
     bool ok = true;
     for (uint32_t i = 0; ok && i < d->num_chunks && chunk_walk_next(&walk, &chunk); i++) {
-        const float *values = vectors + (size_t)i * library->dimension;
+        const float *values = vectors + (size_t)i * dimension;
         if (isnan(values[0])) {
             continue;
         }
         of[count++] = (struct op_vector_of){.id = chunk.id, .text_hash = text_hash(chunk.text), .values = values};
         if (count == VECTORS_AT_ONCE) {
-            ok = hand_out_vectors(l, library, of, count, st);
+            ok = hand_out_vectors(l, library, other, of, count, st);
             count = 0;
         }
     }
-    return ok && (count == 0 || hand_out_vectors(l, library, of, count, st));
+    return ok && (count == 0 || hand_out_vectors(l, library, other, of, count, st));
 }
 
 static bool hand_out_document(struct loading *l, const struct snapshot_library *library, struct slice line, struct status *st) {
     struct op op;
     struct snapshot_op item = {.op = &op, .dimension = library->dimension, .model_fingerprint = library->model_fingerprint};
-    if (!snapshot_parse_document(&l->parser, library, line, &op, &item.vectors, st)) {
+    const float *others = NULL;
+    if (!snapshot_parse_document(&l->parser, library, line, &op, &item.vectors, &others, st)) {
         return false;
     }
     const float *vectors = item.vectors;
     item.vectors = library->pinned ? NULL : vectors;
     return l->fn(&item, l->ctx, st) &&
-           (!library->pinned || vectors == NULL || hand_out_document_vectors(l, library, &op.as.document, vectors, st));
+           (!library->pinned || vectors == NULL || hand_out_document_vectors(l, library, false, &op.as.document, vectors, st)) &&
+           (others == NULL || hand_out_document_vectors(l, library, true, &op.as.document, others, st));
 }
 
 static bool load_documents(struct loading *l, const struct unpacked_entry *entry, struct slice content, struct status *st) {

@@ -30,7 +30,7 @@
  *
  * That is the API's document, but for what it can compute (chunk_index, source_document_id) and for custom metadata, which stands
  * in an object of its own, so that no key of the caller's can be taken for one of ours. What is empty is left out. "embedding" is
- * the base64 of little-endian float32, as the API takes it: for vectors that callers brought always, for those of a model when
+ * the base64 of little-endian float32, as the API takes it, and so is "other_embedding", of the other model of an exchange where a provider made it: for vectors that callers brought always, for those of a model when
  * the library says snapshot_vectors or the configuration snapshot_include_embeddings; the latter with "embedding_of", 16 hex digits of the text's hash, so that a text that
  * somebody changed is embedded anew. (In the line and not in a file of its own, so that a document stays one thing when somebody
  * edits, moves or deletes it.) Values that JSON cannot carry: see snapshot_json.c.
@@ -275,8 +275,8 @@ static bool close_documents_file(struct packing *p, const struct uuid *library, 
     return ok;
 }
 
-static bool write_documents(struct packing *p, const struct reading *rd, bool vectors, const bool *cancel, struct buf *content,
-                            struct status *st) {
+static bool write_documents(struct packing *p, const struct reading *rd, bool vectors, const struct other_vectors *other, const bool *cancel,
+                            struct buf *content, struct status *st) {
     struct documents_file f = {.content = *content};
     buf_reset(&f.content);
     bool ok = true;
@@ -284,7 +284,7 @@ static bool write_documents(struct packing *p, const struct reading *rd, bool ve
         if (cancelled(cancel)) {
             ok = status_set(st, STATUS_BUSY, "the snapshot was called off");
         } else {
-            ok = snapshot_put_document(&f.content, rd, row, vectors, st) &&
+            ok = snapshot_put_document(&f.content, rd, row, vectors, other, st) &&
                  (f.content.len < SNAPSHOT_DOCUMENTS_BYTES || close_documents_file(p, &rd->view.id, &f, st));
         }
     }
@@ -293,7 +293,7 @@ static bool write_documents(struct packing *p, const struct reading *rd, bool ve
     return ok;
 }
 
-static bool write_library(struct packing *p, const struct reading *rd, bool vectors, const bool *cancel, struct buf *content,
+static bool write_library(struct packing *p, struct library *lib, const struct reading *rd, bool vectors, const bool *cancel, struct buf *content,
                           struct status *st) {
     struct library_definition d;
     char name[SNAPSHOT_ENTRY_MAX];
@@ -303,7 +303,11 @@ static bool write_library(struct packing *p, const struct reading *rd, bool vect
     buf_reset(content);
     snapshot_put_library(content, &rd->view, &d);
     snapshot_library_entry(&rd->view.id, name);
-    return buf_check(content, st) && add_entry(p, name, buf_slice(content), st) && write_documents(p, rd, vectors, cancel, content, st);
+    struct other_vectors *other = NULL;
+    bool ok = buf_check(content, st) && add_entry(p, name, buf_slice(content), st) && library_open_other(lib, rd, &other, st) &&
+              write_documents(p, rd, vectors, other, cancel, content, st);
+    other_vectors_close(other);
+    return ok;
 }
 
 static bool write_keys(struct packing *p, const struct snapshot_cut *cut, struct buf *content, struct status *st) {
@@ -322,7 +326,7 @@ static bool write_content(struct packing *p, const struct snapshot_cut *cut, con
     struct buf content = {0};
     bool ok = add_entry(p, SNAPSHOT_MANIFEST, buf_slice(&p->manifest), st);
     for (size_t i = 0; ok && i < cut->count; i++) {
-        ok = p->plan->where[i] != NULL || write_library(p, &cut->readings[i], p->plan->vectors[i], cancel, &content, st);
+        ok = p->plan->where[i] != NULL || write_library(p, cut->libraries[i], &cut->readings[i], p->plan->vectors[i], cancel, &content, st);
     }
     ok = ok && write_keys(p, cut, &content, st) && write_api_keys(p, cut, st);
     buf_fini(&content);

@@ -5,6 +5,9 @@
  * model, claims chunks (store/backlog.h), asks, and commits what came. Whatever goes wrong gives the claims back and rests the model: as long as
  * the provider says, or a pause that doubles. What was asked for and has not been committed when the server dies is asked for again; nothing else is.
  *
+ * Sides of exchanges (store/exchange.h) are asked for as libraries are, while they are wanted; what comes is committed as of the other model. An answer that an exchange
+ * has overtaken is committed as what it is by then, so that it was not paid for in vain.
+ *
  * Two models never mix: a library's fingerprint was fixed by its first vectors. Where the provider's model is not the same any more, the library is left alone.
  */
 #include "proc/asker.h"
@@ -118,30 +121,38 @@ static uint64_t fitting_fingerprint(struct library *lib, uint64_t fingerprint) {
     return pinned == 0 ? fingerprint : remote_same_model(pinned, fingerprint) ? pinned : 0;
 }
 
-static bool commit_vectors(struct hand *h, struct library *lib, uint64_t fingerprint, uint32_t dimension, uint32_t count, struct status *st) {
+static bool commit_vectors(struct hand *h, struct library *lib, const struct op_vectors *head, struct status *st) {
     struct buf op = {0};
     struct reading rd;
     library_reading(lib, &rd);
-    for (uint32_t i = 0; i < count; i++) {
-        h->wanted.of[i].values = h->values + (size_t)i * dimension;
+    for (uint32_t i = 0; i < head->count; i++) {
+        h->wanted.of[i].values = h->values + (size_t)i * head->dimension;
     }
-    op_encode_vectors_of(&op, &rd.view.id, fingerprint, dimension, h->wanted.of, count);
+    op_encode_vectors_of(&op, &rd.view.id, head, h->wanted.of);
     bool ok = buf_check(&op, st) && committer_submit(h->m->asker->s->committer, &op, st);
     buf_fini(&op);
     return ok;
 }
 
-/* Of two threads that bring a library's first vectors one comes second, and may have to take the other's fingerprint. */
+/* Of two threads that bring a library's first vectors one comes second, and may have to take the other's fingerprint; and a side may have become the library that
+ * serves, or the other way round. */
 static bool commit(struct hand *h, struct library *lib, const struct provider_answer *answer, uint32_t count, struct status *st) {
-    uint64_t fingerprint = fitting_fingerprint(lib, answer->fingerprint);
-    if (fingerprint == 0) {
-        return status_set(st, STATUS_CONFLICT, "the provider has another model by now");
+    struct op_vectors head = {.dimension = answer->dimension, .count = count};
+    for (;;) {
+        uint64_t fingerprint = fitting_fingerprint(lib, answer->fingerprint);
+        bool side = backlog_is_side(lib);
+        if (fingerprint == 0) {
+            return status_set(st, STATUS_CONFLICT, "the provider has another model by now");
+        }
+        if (fingerprint == head.fingerprint && side == head.other) {
+            return false;
+        }
+        head.fingerprint = fingerprint;
+        head.other = side;
+        if (commit_vectors(h, lib, &head, st)) {
+            return true;
+        }
     }
-    if (commit_vectors(h, lib, fingerprint, answer->dimension, count, st)) {
-        return true;
-    }
-    uint64_t now = fitting_fingerprint(lib, answer->fingerprint);
-    return st->code == STATUS_CONFLICT && now != 0 && now != fingerprint && commit_vectors(h, lib, now, answer->dimension, count, st);
 }
 
 /* --- asking ----------------------------------------------------------------------------------------------------------- */
@@ -163,13 +174,19 @@ static bool copy_values(struct hand *h, const struct provider_answer *answer) {
 }
 
 /* The text that the provider will never take keeps its claim: it is not asked for again before the next start. */
-static size_t note_refused(struct hand *h, const struct provider_answer *answer) {
-    if (!answer->permanent || answer->done >= h->wanted.count) {
+static size_t note_refused(struct hand *h, struct library *lib, const struct provider_answer *answer) {
+    struct status st = {0};
+    if (!answer->permanent || answer->done >= h->wanted.count || !backlog_refuse_wanted(lib, &h->wanted, answer->done, &st)) {
         return answer->done;
     }
     (void)add_relaxed_u64(&h->m->figures->refused_texts, 1);
     log_warn("the provider of \"%s\" refuses a text, which is found by its words only: %s", h->m->settings->name, answer->status.detail);
     return answer->done + 1;
+}
+
+/* Nobody wants its vectors any more. */
+static bool is_over(struct library *lib) {
+    return library_is_deleted(lib) || library_remote_model(lib) == NULL;
 }
 
 /* Asks for what was claimed, and commits what came. False: the model is to rest. */
@@ -184,10 +201,10 @@ static bool ask_claimed(struct hand *h, struct library *lib, struct provider_ans
     if (done > 0 && (!copy_values(h, answer) || !commit(h, lib, answer, done, &answer->status))) {
         backlog_release_wanted(lib, w, 0);
         answer->retry_after_ms = 0;
-        return library_is_deleted(lib);
+        return is_over(lib);
     }
     (void)add_relaxed_u64(&h->m->figures->vectors_logged, done);
-    size_t settled = note_refused(h, answer);
+    size_t settled = note_refused(h, lib, answer);
     bool ok = answer->status.code == STATUS_OK || settled > answer->done;
     backlog_release_wanted(lib, w, settled);
     return ok;
@@ -195,7 +212,8 @@ static bool ask_claimed(struct hand *h, struct library *lib, struct provider_ans
 
 /* Says of what model the library's vectors will be, once that is known. */
 static bool pin(struct hand *h, struct library *lib, const struct figures_provider *known, struct status *st) {
-    return commit_vectors(h, lib, known->fingerprint, known->dimension, 0, st);
+    const struct op_vectors head = {.fingerprint = known->fingerprint, .dimension = known->dimension};
+    return commit_vectors(h, lib, &head, st);
 }
 
 /* One batch of one library. False: the model is to rest; *answer says why. */
@@ -207,7 +225,7 @@ static bool visit(struct hand *h, struct library *lib, bool *ret_worked, struct 
         return true; /* the provider's model has changed: this library waits until it is the old one again, or somebody exchanges the library's */
     }
     if (pinned == 0 && known.dimension != 0 && !pin(h, lib, &known, &answer->status)) {
-        return library_is_deleted(lib) || answer->status.code == STATUS_CONFLICT; /* another thread has just done it */
+        return is_over(lib) || answer->status.code == STATUS_CONFLICT; /* another thread has just done it */
     }
     if (!backlog_claim_wanted(lib, TEXTS_BYTES, &h->wanted, &answer->status)) {
         return false;
@@ -224,7 +242,7 @@ static bool round_of(struct hand *h, bool *ret_worked, struct provider_answer *a
     struct catalog *c = h->m->asker->s->catalog;
     struct library **libraries = NULL;
     size_t count = 0;
-    bool ok = catalog_acquire_all(c, &libraries, &count, &answer->status);
+    bool ok = catalog_acquire_linkable(c, &libraries, &count, &answer->status);
     for (size_t i = 0; i < count; i++) {
         const struct embedder *model = library_remote_model(libraries[i]);
         bool ours = ok && model != NULL && !is_stopping(h->m->asker) && model->number == h->m->number;

@@ -8,6 +8,9 @@
  *               wanted
  *   returning   as building, or at once where the side has followed
  *
+ * Where a provider is to make the side's vectors, the exchange begins when it is known what model that has, and stands still while the provider does not answer or has another
+ * model: then its task says that it is paused, and why. Such sides wait more than they work, so they are all built at once.
+ *
  * A failure (no room on the disk, a model that is not configured any more) gives a building up and a returning back to kept, both logged, and stands in the
  * task. What is in the way (an optimization under way) is waited for.
  *
@@ -17,10 +20,13 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "embed/remote.h"
+#include "proc/asker.h"
 #include "proc/background.h"
 #include "proc/checkpointer.h"
 #include "proc/committer.h"
 #include "proc/lock.h"
+#include "proc/providers.h"
 #include "proc/rebuild.h"
 #include "proc/tasks.h"
 #include "proc/thread.h"
@@ -46,6 +52,7 @@ struct side {
     struct library *lib; /* that serves; acquired */
     struct uuid id;
     struct library_exchange now; /* as its definition says; `model` is not kept */
+    const struct embedder *remote; /* the other model, where a provider has it; else NULL */
     struct model_exchange *x;          /* NULL: there is no side */
     bool found;                  /* by the first look: a restart has cut it off */
     bool may_follow;
@@ -160,6 +167,35 @@ static bool take_step(void *ctx, struct status *st) {
     return ok;
 }
 
+struct pinning {
+    struct supervisor *s;
+    struct side *side;
+    struct figures_provider known;
+};
+
+/* Says which model the provider has: the one that the exchange is to. */
+static bool pin_model(void *ctx, struct status *st) {
+    struct pinning *w = (struct pinning *)ctx;
+    struct library_definition d;
+    struct reading rd;
+    struct buf op = {0};
+    if (library_is_deleted(w->side->lib) || !present(w->side->lib, &d, st)) {
+        return library_is_deleted(w->side->lib);
+    }
+    if (d.exchange.state != EXCHANGE_BUILDING || d.exchange.fingerprint != 0) {
+        return true;
+    }
+    d.exchange.fingerprint = w->known.fingerprint;
+    d.exchange.dimension = w->known.dimension;
+    library_reading(w->side->lib, &rd);
+    op_encode_library_model(&op, &rd.view.id, &d, false);
+    bool ok = buf_check(&op, st) && log_and_apply(w->s, buf_slice(&op), st);
+    w->side->now.fingerprint = ok ? w->known.fingerprint : 0;
+    w->side->now.dimension = ok ? w->known.dimension : 0;
+    buf_fini(&op);
+    return ok;
+}
+
 struct switching {
     struct supervisor *s;
     struct side *side;
@@ -267,6 +303,37 @@ static bool keep_task(struct exchanger *e, const struct side *side) {
     return state != TASK_CANCELLED && (state == TASK_NONE || !tasks_cancel_wanted(tasks, &side->now.task));
 }
 
+/* Shows what keeps the provider from making the side's vectors, if anything does. */
+static enum task_pause show_pause(struct exchanger *e, const struct side *side, bool asks) {
+    struct figures_provider known = {0};
+    enum task_pause pause = PAUSE_NONE;
+    const char *why = "";
+    if (side->remote != NULL && asks) {
+        providers_model(e->s->providers, side->remote->number, &known);
+        bool changed = known.dimension != 0 && side->now.fingerprint != 0 && !remote_same_model(known.fingerprint, side->now.fingerprint);
+        pause = changed ? PAUSE_CHANGED : known.dimension == 0 || known.state == PROVIDER_AWAY ? PAUSE_AWAY : PAUSE_NONE;
+        why = changed ? "the provider has another model than the one that the exchange began with: put that back, or give it up (DELETE .../reembed) and begin anew"
+                      : pause == PAUSE_AWAY && known.error[0] == '\0' ? "the provider has not said yet what its model is" : known.error;
+    }
+    tasks_pause(e->s->tasks, &side->now.task, pause, pause != PAUSE_NONE ? why : "");
+    return pause;
+}
+
+/* *ret_known: which model it will be. */
+static bool know_model(struct exchanger *e, struct side *side, bool *ret_known, struct status *st) {
+    struct pinning w = {.s = e->s, .side = side};
+    *ret_known = side->remote == NULL || side->now.state != EXCHANGE_BUILDING || side->now.fingerprint != 0;
+    if (*ret_known) {
+        return true;
+    }
+    providers_model(e->s->providers, side->remote->number, &w.known);
+    if (w.known.dimension == 0) {
+        return true;
+    }
+    *ret_known = committer_call(e->s->committer, pin_model, &w, st);
+    return *ret_known;
+}
+
 static bool begin(struct exchanger *e, struct side *side, struct status *st) {
     struct switching w = {.s = e->s, .side = side};
     bool reuse = side->found || side->now.state == EXCHANGE_RETURNING;
@@ -293,9 +360,12 @@ static bool work(struct exchanger *e, struct side *side, bool *ret_ready, struct
             return false;
         }
         background_wake(e->s->background, true);
+        asker_wake(e->s->asker);
         exchange_progress(side->x, &p);
         tasks_progress(e->s->tasks, &side->now.task, p.done, p.total);
         *ret_ready = !more && p.ready;
+        enum task_pause pause = show_pause(e, side, p.asks || (*ret_ready && side->now.state == EXCHANGE_BUILDING));
+        *ret_ready = *ret_ready && pause != PAUSE_CHANGED; /* nobody would make its vectors, and some may be of that model */
     }
     return true;
 }
@@ -355,6 +425,7 @@ static bool do_switch(struct exchanger *e, struct side *side, struct status *st)
     rebuild_if_wanted(e, side);
     checkpointer_wake(e->s->checkpointer); /* else a crash makes the library anew, and the old files stay */
     background_wake(e->s->background, true);
+    asker_wake(e->s->asker);
     if (e->building == side) {
         e->building = NULL;
     }
@@ -364,10 +435,18 @@ static bool do_switch(struct exchanger *e, struct side *side, struct status *st)
 /* A side that is to serve. */
 static bool advance(struct exchanger *e, struct side *side, struct status *st) {
     bool ready = false;
-    if (side->x == NULL && !begin(e, side, st)) {
+    bool known = false;
+    if (!know_model(e, side, &known, st)) {
         return false;
     }
     tasks_begin(e->s->tasks, &side->now.task);
+    if (!known) {
+        (void)show_pause(e, side, true);
+        return true;
+    }
+    if (side->x == NULL && !begin(e, side, st)) {
+        return false;
+    }
     if (side->begun_us == 0) {
         side->begun_us = clock_monotonic_us(); /* the side that has followed is wanted back */
     }
@@ -430,16 +509,16 @@ static void work_on(struct exchanger *e, struct side *side) {
         give_up(e, side, &st);
         return;
     }
-    if (clock_monotonic_us() < side->not_before_us || (e->building != NULL && e->building != side)) {
+    if (clock_monotonic_us() < side->not_before_us || (side->remote == NULL && e->building != NULL && e->building != side)) {
         return;
     }
-    e->building = side;
+    e->building = side->remote == NULL ? side : e->building;
     if (advance(e, side, &st) || is_stopping(e)) {
         return;
     }
     if (is_in_the_way(&st)) {
         side->not_before_us = clock_monotonic_us() + RETRY_US;
-        e->building = side->x == NULL ? NULL : side;
+        e->building = e->building == side && side->x == NULL ? NULL : e->building;
         return;
     }
     give_up(e, side, &st);
@@ -484,6 +563,8 @@ static void look_at(struct exchanger *e, struct library *lib) {
     struct side *side = side_of(e, lib, &rd.view.id);
     if (side != NULL) {
         side->now = d.exchange;
+        const struct embedder *model = embed_find(&e->s->models, d.exchange.model);
+        side->remote = model != NULL && model->remote ? model : NULL;
         side->now.model = slice_of(NULL, 0);
         side->seen = true;
     }

@@ -63,6 +63,7 @@ static void show_locked(struct tasks *t, const struct task *task) {
     out->finished_at = task->shown.finished_at;
     out->overlap = task->shown.overlap;
     out->overlap_queries = task->shown.overlap_queries;
+    out->paused = task->shown.paused;
     memcpy(out->error, task->shown.error, sizeof out->error);
     /* pairs with: FIGURES_TASK. Without the release the even number could be seen before the last fields. */
     store_release_u64(&out->sequence, sequence + 2);
@@ -219,6 +220,19 @@ bool tasks_cancel_wanted(struct tasks *t, const struct uuid *id) {
     return wanted;
 }
 
+void tasks_pause(struct tasks *t, const struct uuid *id, enum task_pause pause, const char *why) {
+    char line[sizeof((struct figures_task *)0)->error];
+    (void)snprintf(line, sizeof line, "%.*s", (int)sizeof line - 1, why);
+    lock_take(&t->mutex);
+    struct task *task = find_locked(t, id);
+    if (task != NULL && (task->shown.paused != (uint32_t)pause || strcmp(task->shown.error, line) != 0)) {
+        task->shown.paused = (uint32_t)pause;
+        memcpy(task->shown.error, line, sizeof line);
+        show_locked(t, task);
+    }
+    lock_release(&t->mutex);
+}
+
 void tasks_progress(struct tasks *t, const struct uuid *id, uint64_t done, uint64_t total) {
     lock_take(&t->mutex);
     struct task *task = find_locked(t, id);
@@ -237,9 +251,8 @@ void tasks_finish(struct tasks *t, const struct uuid *id, const struct status *w
         bool failed = why != NULL && why->code != STATUS_OK;
         task->shown.state = why == NULL ? TASK_SUCCEEDED : failed ? TASK_FAILED : TASK_CANCELLED;
         task->shown.finished_at = clock_wall_us();
-        if (failed) {
-            (void)snprintf(task->shown.error, sizeof task->shown.error, "%.*s", (int)sizeof task->shown.error - 1, why->detail);
-        }
+        task->shown.paused = PAUSE_NONE;
+        (void)snprintf(task->shown.error, sizeof task->shown.error, "%.*s", (int)sizeof task->shown.error - 1, failed ? why->detail : "");
         show_locked(t, task);
     }
     lock_release(&t->mutex);

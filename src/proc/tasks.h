@@ -31,6 +31,8 @@ void tasks_overlap(struct tasks *t, const struct uuid *id, double overlap, uint3
  * when it is over. */
 MUST_CHECK bool tasks_cancel(struct tasks *t, const struct uuid *id, enum task_kind *ret_kind, struct status *st);
 bool tasks_cancel_wanted(struct tasks *t, const struct uuid *id);
+/* What a running one waits for; why: for people. It goes on by itself (PAUSE_NONE). */
+void tasks_pause(struct tasks *t, const struct uuid *id, enum task_pause pause, const char *why);
 void tasks_progress(struct tasks *t, const struct uuid *id, uint64_t done, uint64_t total);
 /* why: NULL: succeeded; a status of STATUS_OK: cancelled; else failed with its detail. */
 void tasks_finish(struct tasks *t, const struct uuid *id, const struct status *why);

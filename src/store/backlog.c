@@ -174,7 +174,7 @@ static bool embed_claimed(struct embed_batch *b, struct status *st) {
 /* The model by which this library's missing vectors can be made here and now; NULL: none. */
 static const struct embedder *model_of(const struct library *lib, const struct embed_registry *models,
                                        const struct library_view *view) {
-    if (lib->model == NULL || (view->live == 0 && load_relaxed_u32(&lib->side) == 0)) {
+    if (lib->model == NULL || (view->live == 0 && load_relaxed_u32(&lib->side) == SIDE_NONE)) {
         return NULL;
     }
     const struct embedder *model = embed_find(models, slice_str(lib->model->name));

@@ -21,8 +21,8 @@ MUST_CHECK bool backlog_embed_some(struct library *lib, const struct embed_regis
 void backlog_give_vector(struct library *lib, uint32_t dimension, uint32_t slot, const float *vector);
 
 /* --- vectors that a provider makes --- */
-/* The library's model, where a provider makes its vectors and is configured; else NULL. */
-const struct embedder *library_remote_model(const struct library *lib);
+/* The library's model, where a provider is to make its vectors and is configured; else NULL. */
+const struct embedder *library_remote_model(struct library *lib);
 /* Chunks that wait for their vectors. Slices point into the library's arena, which must stay acquired. */
 struct wanted {
     size_t room, count;
@@ -34,6 +34,12 @@ MUST_CHECK bool wanted_new(struct wanted *w, size_t room, struct status *st);
 void wanted_free(struct wanted *w);
 /* Claims up to w->room of the published ones, the oldest first, their texts together at most most_bytes (or one). count 0: there is none. */
 MUST_CHECK bool backlog_claim_wanted(struct library *lib, size_t most_bytes, struct wanted *w, struct status *st);
+/* The provider will never take this one: it stays claimed. STATUS_NO_MEMORY */
+MUST_CHECK bool backlog_refuse_wanted(struct library *lib, const struct wanted *w, size_t which, struct status *st);
+/* Whether it is the side of an exchange: its vectors are committed as such of the other model. */
+bool backlog_is_side(const struct library *lib);
+/* The first slot from `from` on that waits for a provider's vector, not to be refused for good; the number of slots: there is none. */
+uint32_t backlog_next_wanted(struct library *lib, uint32_t from);
 /* Nothing came for those from `from` on: they can be claimed again. */
 void backlog_release_wanted(struct library *lib, struct wanted *w, size_t from);
 

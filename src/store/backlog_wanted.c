@@ -10,8 +10,18 @@
 
 #include <stdlib.h>
 
-const struct embedder *library_remote_model(const struct library *lib) {
-    return lib->remote;
+const struct embedder *library_remote_model(struct library *lib) {
+    struct reading rd;
+    uint32_t side = load_relaxed_u32(&lib->side);
+    if (lib->remote == NULL || side != SIDE_NONE) {
+        return side == SIDE_WANTED ? lib->remote : NULL;
+    }
+    library_reading(lib, &rd);
+    return rd.view.live != 0 ? lib->remote : NULL; /* else it is a compaction's */
+}
+
+bool backlog_is_side(const struct library *lib) {
+    return load_relaxed_u32(&lib->side) != SIDE_NONE;
 }
 
 bool wanted_new(struct wanted *w, size_t room, struct status *st) {
@@ -67,6 +77,39 @@ static bool take_chunk(struct library *lib, uint32_t slot, size_t most_bytes, si
     w->texts[w->count] = fields.text;
     w->of[w->count++] = (struct op_vector_of){.id = fields.id, .text_hash = c->text_hash};
     return true;
+}
+
+/* With embed_mutex. */
+static bool is_refused(const struct library *lib, uint32_t slot) {
+    return slot < lib->refused_room && bit_is_set(lib->embed_refused, slot);
+}
+
+bool backlog_refuse_wanted(struct library *lib, const struct wanted *w, size_t which, struct status *st) {
+    uint32_t slot = w->slots[which];
+    (void)pthread_mutex_lock(&lib->embed_mutex);
+    if (slot >= lib->refused_room) {
+        uint32_t room = bits_room_for(slot + 1);
+        uint64_t *refused = bits_grown(lib->embed_refused, lib->refused_room, room);
+        lib->embed_refused = refused != NULL ? refused : lib->embed_refused;
+        lib->refused_room = refused != NULL ? room : lib->refused_room;
+    }
+    bool ok = slot < lib->refused_room;
+    if (ok) {
+        bit_set(lib->embed_refused, slot);
+    }
+    (void)pthread_mutex_unlock(&lib->embed_mutex);
+    return ok || status_no_memory(st);
+}
+
+uint32_t backlog_next_wanted(struct library *lib, uint32_t from) {
+    struct reading rd;
+    library_reading(lib, &rd);
+    (void)pthread_mutex_lock(&lib->embed_mutex);
+    while (from < rd.view.chunk_slots && (!is_wanted(lib, from) || is_refused(lib, from))) {
+        from++;
+    }
+    (void)pthread_mutex_unlock(&lib->embed_mutex);
+    return from < rd.view.chunk_slots ? from : rd.view.chunk_slots;
 }
 
 static bool claim(struct library *lib, uint32_t end, size_t most_bytes, struct wanted *w, struct status *st) {

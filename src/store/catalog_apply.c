@@ -291,7 +291,7 @@ static void apply_chunks_delete(struct library *lib, struct slice ids, uint64_t 
 /* --- vectors of a provider --- */
 
 bool library_takes_vectors(const struct library *lib, const struct op_vectors *v) {
-    return !lib->brings_vectors && lib->model == NULL &&
+    return !v->other && !lib->brings_vectors && lib->model == NULL &&
            (lib->view.model_fingerprint == 0 || lib->view.model_fingerprint == v->fingerprint) &&
            (lib->view.dimension == 0 || lib->view.dimension == v->dimension);
 }
@@ -305,27 +305,49 @@ void library_pin(struct library *lib, uint64_t fingerprint) {
 }
 
 /* A chunk that is gone, has another text by now, or has its vector already, is passed over. */
-static void apply_vectors(struct library *lib, const struct op_vectors *v) {
-    struct library_view newest = library_newest(lib);
+static void give_vectors(struct library *lib, const struct library_view *view, const struct op_vectors *v) {
     size_t row = v->dimension * sizeof(float);
     uint32_t lowest = UINT32_MAX;
     struct slice id;
     uint64_t hash;
     size_t at = 0;
-    if (!library_takes_vectors(lib, v)) {
-        return;
-    }
-    fix_dimension(lib, v->dimension);
-    library_pin(lib, v->fingerprint);
     for (uint32_t i = 0; op_vectors_next(v->chunks, &at, &id, &hash); i++) {
-        uint32_t slot = idtable_find(&lib->arena, &newest, ID_CHUNK, id);
-        if (slot != ROW_NONE && library_chunk(lib, slot)->text_hash == hash && (library_chunk(lib, slot)->state & CHUNK_HAS_VECTOR) == 0) {
+        uint32_t slot = idtable_find(&lib->arena, view, ID_CHUNK, id);
+        if (slot != ROW_NONE && library_chunk(lib, slot)->text_hash == hash && (load_acquire_u32(&library_chunk(lib, slot)->state) & CHUNK_HAS_VECTOR) == 0) {
             library_settle_vector(lib, v->dimension, slot, v->values.data + i * row);
             lowest = slot < lowest ? slot : lowest;
         }
     }
     if (lowest != UINT32_MAX) {
         library_tell_linkers(lib, lowest);
+    }
+}
+
+/* The side is another thread's, which may be filling it: what it has shown is there, and others write the vectors. */
+bool library_other_takes(const struct library *lib, const struct op_vectors *v, struct library_view *ret) {
+    struct reading rd;
+    if (lib->other == NULL) {
+        return false;
+    }
+    library_reading(lib->other, &rd);
+    *ret = rd.view;
+    ret->lsn = UINT64_MAX;
+    return rd.view.dimension == v->dimension && rd.view.model_fingerprint == v->fingerprint;
+}
+
+static void apply_vectors(struct library *lib, const struct op_vectors *v) {
+    struct library_view view;
+    if (v->other) {
+        if (library_other_takes(lib, v, &view)) {
+            give_vectors(lib->other, &view, v);
+        }
+        return; /* in a replay there is no side: durable/salvage.c keeps them for it */
+    }
+    if (library_takes_vectors(lib, v)) {
+        fix_dimension(lib, v->dimension);
+        library_pin(lib, v->fingerprint);
+        view = library_newest(lib);
+        give_vectors(lib, &view, v);
     }
 }
 

@@ -125,9 +125,6 @@ static bool check_begin(struct catalog *c, struct library *lib, const struct lib
         return status_set(st, STATUS_INVALID, "there is no embedding model %.*s here", (int)utf8_prefix(e->model, EMBED_NAME_MAX),
                           (const char *)e->model.data);
     }
-    if (model->remote) {
-        return status_set(st, STATUS_INVALID, "the model %s is a provider's; a library can have it from its creation on only", model->name);
-    }
     if (e->dimension != model->dimension || e->fingerprint != model->fingerprint) {
         return status_set(st, STATUS_DIMENSION, "the model %s is not as it is said to be", model->name);
     }
@@ -135,6 +132,12 @@ static bool check_begin(struct catalog *c, struct library *lib, const struct lib
         return status_set_subject(st, STATUS_CONFLICT, SUBJECT_LIBRARY, "the library's index is being rebuilt or optimized");
     }
     return library_side_fits(lib, model->dimension, st);
+}
+
+/* A provider's model is known once it has been asked: from here on the exchange is to that one, whatever the provider has later. */
+static bool is_pin(const struct library_exchange *from, const struct library_exchange *to) {
+    return from->state == EXCHANGE_BUILDING && to->state == EXCHANGE_BUILDING && from->fingerprint == 0 && to->fingerprint != 0 && to->dimension != 0 &&
+           from->since == to->since && uuid_equal(&from->task, &to->task) && slice_equal(from->model, to->model);
 }
 
 static bool is_step(uint32_t from, uint32_t to) {
@@ -156,6 +159,9 @@ static bool check_exchange(struct catalog *c, struct library *lib, const struct 
     }
     if (from == EXCHANGE_NONE && to == EXCHANGE_BUILDING) {
         return check_begin(c, lib, &d->exchange, st);
+    }
+    if (is_pin(&now.exchange, &d->exchange)) {
+        return library_side_fits(lib, d->exchange.dimension, st);
     }
     if (to == EXCHANGE_BUILDING) {
         return status_set_subject(st, STATUS_CONFLICT, SUBJECT_LIBRARY,
@@ -290,6 +296,11 @@ static bool check_document_delete(struct library *lib, struct slice id, struct s
 }
 
 static bool check_vectors(const struct library *lib, const struct op_vectors *v, struct status *st) {
+    struct library_view side;
+    if (v->other) {
+        return library_other_takes(lib, v, &side) ||
+               status_set(st, STATUS_CONFLICT, "the library is not exchanging its model for the one that these vectors are of");
+    }
     if (lib->brings_vectors || lib->model != NULL) {
         return status_set(st, STATUS_INVALID, "the library's vectors come from no provider");
     }

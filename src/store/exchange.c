@@ -11,6 +11,7 @@
 
 #include "base/hash.h"
 #include "base/io.h"
+#include "base/log.h"
 #include "base/utf8.h"
 #include "store/backlog.h"
 #include "store/mirror.h"
@@ -20,12 +21,12 @@
 
 enum {
     LAST_VECTORS = 64,
+    LAST_ASKED = 16, /* with LAST_SHARE of all: so many may wait for their provider beyond the switch */
     LAST_SHARE = 50, /* and no more than this share of all: the two models are compared before the last ones are embedded */
     EMBED_BATCH = 64,
     OVERLAP_QUERIES = 50,
     OVERLAP_TOP = 10,
-    QUERY_BYTES = 200, /* of a chunk's text: about as long as a question gets */
-    OLD_MAX = 8
+    QUERY_BYTES = 200 /* of a chunk's text: about as long as a question gets */
 };
 
 struct model_exchange {
@@ -33,6 +34,8 @@ struct model_exchange {
     uint32_t state; /* enum exchange_state that it works for */
     bool begun;
     bool claimed; /* the source's place for rebuilds and compactions */
+    uint32_t asked_until; /* slots of the side below have their vectors from the provider, or never will */
+    uint32_t asked_mark;  /* those that are waited for; 0: none yet */
     struct op update; /* of the side, decoded from m.bytes: the definition that the switch gives it */
     struct buf op;    /* that is logged */
 };
@@ -43,38 +46,11 @@ uint32_t library_exchange_state(const struct library *lib) {
 
 /* --- making a side --- */
 
-struct searching {
-    struct model_exchange *x;
-    uint64_t fingerprint;
-    uint32_t serving;
-};
-
-static bool take_old(int dir_fd, const char *name, void *ctx, struct status *st) {
-    struct searching *s = (struct searching *)ctx;
-    struct mirror *m = &s->x->m;
-    const char *suffix = NULL;
-    struct uuid id;
-    uint32_t number = 0;
-    if (m->old_count == OLD_MAX || !arena_directory_parse(name, &id, &number, &suffix) || !uuid_equal(&id, &m->source->id) || *suffix != '\0' ||
-        number == s->serving || number == m->target->view.directory) {
-        return true;
-    }
-    struct old_vectors *old = NULL;
-    if (!old_vectors_open(dir_fd, name, m->target->view.dimension, s->fingerprint, &old, st)) {
-        return false;
-    }
-    if (old != NULL) {
-        m->old[m->old_count++] = old;
-    }
-    return true;
-}
-
 static bool find_old(struct model_exchange *x, const struct library_exchange *e, uint32_t serving, struct status *st) {
     struct mirror *m = &x->m;
-    struct searching s = {.x = x, .serving = serving};
-    s.fingerprint = m->target->model != NULL ? m->target->model->fingerprint : e->fingerprint;
-    m->old = (struct old_vectors **)calloc(OLD_MAX, sizeof(struct old_vectors *));
-    return m->old != NULL ? io_each_entry(m->catalog->options.vectors_dir_fd, "the directory vectors/", take_old, &s, st) : status_no_memory(st);
+    const uint32_t except[OTHER_EXCEPT] = {serving, m->target->view.directory};
+    uint64_t fingerprint = m->target->model != NULL ? m->target->model->fingerprint : e->fingerprint;
+    return other_vectors_open(m->catalog->options.vectors_dir_fd, &m->source->id, except, m->target->view.dimension, fingerprint, &m->old, st);
 }
 
 static bool check_state(const struct library_exchange *e, struct status *st) {
@@ -110,9 +86,10 @@ static bool make_side(struct model_exchange *x, struct catalog *c, struct librar
         return false;
     }
     struct library *side = x->m.target;
-    store_relaxed_u32(&side->side, 1);
+    store_relaxed_u32(&side->side, SIDE_FOLLOWS);
     if (side->model == NULL && !side->brings_vectors && e.fingerprint != 0) {
-        library_pin(side, e.fingerprint); /* of a provider: what is missing it makes when this one serves again */
+        library_pin(side, e.fingerprint); /* of a provider */
+        mirror_show(&x->m);
     }
     return true;
 }
@@ -156,18 +133,66 @@ bool exchange_begin(struct model_exchange *x, struct status *st) {
     }
     x->claimed = true;
     x->begun = true;
+    x->m.source->other = x->m.target;
     mirror_begin(&x->m);
     return true;
 }
 
+/* The side has taken over what lay there: once it is durable itself that can go, so that many starts do not leave many of them. */
+static void let_old_go(struct model_exchange *x) {
+    struct mirror *m = &x->m;
+    int fd = m->catalog->options.vectors_dir_fd;
+    struct reading rd;
+    struct status failed = {0};
+    if (m->old == NULL) {
+        return;
+    }
+    library_reading(m->source, &rd);
+    if (!other_vectors_sync(fd, &m->source->id, rd.view.directory, &failed) ||
+        !other_vectors_tidy(fd, &m->source->id, rd.view.directory, m->target->view.directory, &failed)) {
+        log_status(LOG_LEVEL_WARN, "what lay there of a library's other model stays", &failed);
+    }
+    other_vectors_close(m->old);
+    m->old = NULL;
+}
+
 bool exchange_step(struct model_exchange *x, uint32_t documents, bool *ret_more, struct status *st) {
-    return mirror_step(&x->m, documents, ret_more, st) && mirror_may_invert(&x->m, st);
+    uint32_t state = library_exchange_state(x->m.source);
+    store_relaxed_u32(&x->m.target->side, state == EXCHANGE_KEPT ? SIDE_FOLLOWS : SIDE_WANTED);
+    if (!mirror_step(&x->m, documents, ret_more, st) || !mirror_may_invert(&x->m, st)) {
+        return false;
+    }
+    if (!*ret_more && !x->m.inverted) {
+        let_old_go(x);
+    }
+    return true;
 }
 
 /* --- how far it is --- */
 
 static uint64_t without_vector(const struct library *lib) {
     return load_acquire_u64(&lib->without_vector);
+}
+
+/* Texts that came meanwhile are asked for meanwhile; so it waits for those that were there at a moment, then looks at how many came since. */
+static bool is_asked_for(struct model_exchange *x, uint64_t copied, uint64_t missing) {
+    struct library *side = x->m.target;
+    uint32_t slots = side->view.chunk_slots;
+    if (library_exchange_state(x->m.source) == EXCHANGE_RETURNING) {
+        return missing <= copied / 2; /* it has served before: the rest comes while it does again */
+    }
+    x->asked_mark = x->asked_mark == 0 ? slots : x->asked_mark;
+    x->asked_until = backlog_next_wanted(side, x->asked_until);
+    if (x->asked_until < x->asked_mark) {
+        return false;
+    }
+    uint64_t waiting = 0;
+    for (uint32_t slot = x->asked_until; slot < slots; slot = backlog_next_wanted(side, slot + 1)) {
+        waiting++;
+    }
+    bool few = waiting <= LAST_ASKED + copied / LAST_SHARE;
+    x->asked_mark = few ? x->asked_mark : slots;
+    return few;
 }
 
 void exchange_progress(struct model_exchange *x, struct exchange_progress *ret) {
@@ -180,12 +205,14 @@ void exchange_progress(struct model_exchange *x, struct exchange_progress *ret) 
     uint64_t missing = without_vector(side);
     bool graph = side->view.graph_generation != 0;
     bool embeds = side->model != NULL;
+    bool asks = side->remote != NULL && load_relaxed_u32(&side->side) == SIDE_WANTED;
     ret->done = (missing < copied ? copied - missing : 0) + linked;
     ret->total = (uint64_t)rd.view.live_chunks * (graph ? 2 : 1);
     ret->total = ret->total > ret->done ? ret->total : ret->done;
     ret->reused = x->m.reused;
+    ret->asks = asks && missing > 0;
     bool embedded = missing <= LAST_VECTORS && missing <= copied / LAST_SHARE;
-    ret->ready = mirror_is_close(&x->m) && (!embeds || embedded) && mirror_is_linked(&x->m);
+    ret->ready = mirror_is_close(&x->m) && (!embeds || embedded) && (!asks || is_asked_for(x, copied, missing)) && mirror_is_linked(&x->m);
 }
 
 /* --- how much the two models agree --- */
@@ -216,10 +243,10 @@ static void look_end(struct looking *l) {
     free(l->query);
 }
 
-static bool look_for(struct looking *l, const struct embedder *model, struct slice text, struct search_scratch *scratch, struct status *st) {
-    const struct search_request request = {.mode = SEARCH_DENSE, .query = l->query, .k = OVERLAP_TOP};
+static bool look_for(struct looking *l, const float *query, struct search_scratch *scratch, struct status *st) {
+    const struct search_request request = {.mode = SEARCH_DENSE, .query = query, .k = OVERLAP_TOP};
     struct search_result result = {.hits = l->hits};
-    if (!model->embed(model, EMBED_QUERY, &text, 1, l->query, st) || !search_library(&l->rd, &request, scratch, &result, st)) {
+    if (!search_library(&l->rd, &request, scratch, &result, st)) {
         return false;
     }
     l->count = result.count;
@@ -238,26 +265,45 @@ static uint32_t in_common(const struct model_exchange *x, const struct looking *
     return common;
 }
 
-/* A living chunk's text, cut to what a query may be; empty: this draw met none. */
-static struct slice draw_text(const struct looking *l, uint64_t draw) {
+/* Queries for both. *ret_drawn false: this draw met no chunk that lives and has them. */
+static bool draw_queries(const struct model_exchange *x, struct looking *old, struct looking *side, uint64_t draw, const float **ret_old,
+                         const float **ret_side, bool *ret_drawn, struct status *st) {
+    const struct embedder *old_model = x->m.source->model;
+    const struct embedder *model = x->m.target->model;
     struct stored_chunk chunk;
     struct status ignored;
-    uint32_t slot = (uint32_t)(hash64(draw, "overlap", sizeof "overlap") % l->rd.view.chunk_slots);
-    if (!reading_chunk_visible(&l->rd, slot) || !reading_chunk(&l->rd, slot, &chunk, &ignored)) {
-        return slice_of(NULL, 0);
+    uint32_t slot = (uint32_t)(hash64(draw, "overlap", sizeof "overlap") % side->rd.view.chunk_slots);
+    *ret_drawn = slot < x->m.slots.count && reading_chunk_visible(&side->rd, slot) && reading_chunk(&side->rd, slot, &chunk, &ignored);
+    if (!*ret_drawn) {
+        return true;
     }
-    return slice_of(chunk.fields.text.data, utf8_prefix(chunk.fields.text, QUERY_BYTES));
+    if (old_model == NULL || model == NULL) {
+        *ret_old = reading_vector(&old->rd, x->m.slots.at[slot]);
+        *ret_side = reading_vector(&side->rd, slot);
+        *ret_drawn = *ret_old != NULL && *ret_side != NULL;
+        return true;
+    }
+    struct slice text = slice_of(chunk.fields.text.data, utf8_prefix(chunk.fields.text, QUERY_BYTES));
+    *ret_drawn = text.len > 0;
+    *ret_old = old->query;
+    *ret_side = side->query;
+    return old_model->embed(old_model, EMBED_QUERY, &text, 1, old->query, st) && model->embed(model, EMBED_QUERY, &text, 1, side->query, st);
 }
 
 static bool compare(struct model_exchange *x, struct looking *old, struct looking *side, struct search_scratch *scratch, double *sum, uint32_t *queries,
                     struct status *st) {
     enum { DRAWS = 4 * OVERLAP_QUERIES };
     for (uint64_t draw = 0; draw < DRAWS && *queries < OVERLAP_QUERIES && side->rd.view.chunk_slots > 0; draw++) {
-        struct slice text = draw_text(side, draw);
-        if (text.len == 0) {
+        const float *query_old = NULL;
+        const float *query_side = NULL;
+        bool drawn = false;
+        if (!draw_queries(x, old, side, draw, &query_old, &query_side, &drawn, st)) {
+            return false;
+        }
+        if (!drawn) {
             continue;
         }
-        if (!look_for(old, x->m.source->model, text, scratch, st) || !look_for(side, x->m.target->model, text, scratch, st)) {
+        if (!look_for(old, query_old, scratch, st) || !look_for(side, query_side, scratch, st)) {
             return false;
         }
         uint32_t of = old->count > side->count ? old->count : side->count;
@@ -277,12 +323,11 @@ bool exchange_overlap(struct model_exchange *x, double *ret_overlap, uint32_t *r
     uint32_t queries = 0;
     *ret_overlap = 0;
     *ret_queries = 0;
-    if (x->m.source->model == NULL || x->m.target->model == NULL) {
-        return true;
-    }
     scratch = search_scratch_new(0);
     bool ok = scratch != NULL || status_no_memory(st);
-    ok = ok && look_begin(&old, x->m.source, st) && look_begin(&side, x->m.target, st) && compare(x, &old, &side, scratch, &sum, &queries, st);
+    ok = ok && look_begin(&old, x->m.source, st) && look_begin(&side, x->m.target, st);
+    bool comparable = ok && old.rd.view.dimension != 0 && side.rd.view.dimension != 0;
+    ok = ok && (!comparable || compare(x, &old, &side, scratch, &sum, &queries, st));
     if (ok && queries > 0) {
         *ret_overlap = sum / queries;
         *ret_queries = queries;
@@ -390,7 +435,8 @@ struct library *exchange_switch(struct model_exchange *x, uint64_t lsn, bool *re
     to->view.live = 1;
     to->view.lsn = lsn;
     to->view.arena_generation = ++c->next_arena_generation;
-    store_relaxed_u32(&to->side, 0);
+    store_relaxed_u32(&to->side, SIDE_NONE);
+    from->other = NULL;
     from->keep_files = c->options.keep_replaced;
     *ret_goes_on = x->update.as.definition.exchange.state == EXCHANGE_KEPT;
     catalog_exchange(c, from, to, *ret_goes_on);
@@ -398,7 +444,8 @@ struct library *exchange_switch(struct model_exchange *x, uint64_t lsn, bool *re
     to->refs++; /* the caller's */
     (void)pthread_mutex_unlock(&c->mutex);
     if (*ret_goes_on) {
-        store_relaxed_u32(&from->side, 1);
+        store_relaxed_u32(&from->side, SIDE_FOLLOWS);
+        to->other = from;
         x->state = EXCHANGE_KEPT;
         mirror_invert(m);
     } else {
@@ -423,6 +470,7 @@ void exchange_end(struct model_exchange *x, bool keep_files) {
     if (x->begun && x->m.target != NULL) {
         x->m.target->keep_files = x->m.target->keep_files || keep_files;
         leave(x, x->m.source);
+        x->m.source->other = NULL;
         mirror_end(&x->m);
     }
 }

@@ -16,6 +16,11 @@
  * texts, with the vectors that lie in the library's other directories (old_vectors.h). So a kept one costs nothing after a restart until it is
  * wanted back, and then as much as an optimization.
  *
+ * Where a provider makes the side's vectors they are paid for, so they come as VECTORS ops of the other model, through the log; durable/salvage.c keeps them
+ * in a replay, and snapshots hold them. A building begins when it is known which model the provider has: a step (LIBRARY_MODEL, still building) pins fingerprint and
+ * dimension. It switches when what was there at some moment has its vectors and little has come since. What is wanted back comes at once, unless most of it lacks
+ * its vectors, and the rest is asked for then.
+ *
  *   exchange_new      (one thread)   makes an empty side in a directory of its own
  *   exchange_begin    (committer)    from now on it follows
  *   exchange_step     (that thread)  copies; embedders and linkers of the background do the rest
@@ -47,11 +52,12 @@ MUST_CHECK bool exchange_step(struct model_exchange *x, uint32_t documents, bool
 struct exchange_progress {
     uint64_t done, total; /* chunks embedded and chunks linked, of twice as many as there are */
     uint64_t reused;      /* vectors that lay there */
+    bool asks;            /* a provider is to make some */
     bool ready;           /* little is left to be copied, embedded and linked */
 };
 void exchange_progress(struct model_exchange *x, struct exchange_progress *ret);
-/* While the side is being built: of the ten nearest chunks, how many both models agree on, 0 to 1, as a mean over *ret_queries random chunks' texts. *ret_queries
- * 0: the model that serves cannot be asked. */
+/* While the side is being built: of the ten nearest chunks, how many both models agree on, 0 to 1, as a mean over *ret_queries random chunks. Queries are the
+ * beginnings of their texts; where one of the models does not run here, their vectors, which cost nothing. *ret_queries 0: none could be compared. */
 MUST_CHECK bool exchange_overlap(struct model_exchange *x, double *ret_overlap, uint32_t *ret_queries, struct status *st);
 /* *ret_op: to be logged; valid until the next call. STATUS_CONFLICT: the library's exchange was given up. On other failures the exchange can only be ended. */
 MUST_CHECK bool exchange_prepare(struct model_exchange *x, int64_t now_us, struct slice *ret_op, struct status *st);

@@ -65,6 +65,7 @@ void library_close(struct library *lib, bool remove_files) {
 
 void library_free(struct library *lib) {
     free(lib->embed_claimed);
+    free(lib->embed_refused);
     for (int file = 0; file < ARENA_TEXT_FILES; file++) {
         dirty_fini(&lib->text_pages[file]);
     }

@@ -63,6 +63,9 @@ struct deletions {
     bool lost; /* there was no memory for one */
 };
 
+/* Of another model than the library that it stands beside (exchange.h): embedders work on it, too, and providers are asked for what it lacks when it is wanted. */
+enum library_side { SIDE_NONE = 0, SIDE_FOLLOWS = 1, SIDE_WANTED = 2 };
+
 struct library {
     struct catalog *catalog;
     struct uuid id;
@@ -85,6 +88,7 @@ struct library {
     struct text_stage stage;     /* terms and values of ops that are reserved */
     struct texts *texts;         /* of the thread that writes it: the catalog's, or a compaction's */
     struct deletions *deletions; /* of a compaction under way, which wants to know; else NULL */
+    struct library *other;       /* the side of an exchange under way, which takes VECTORS of the other model; else NULL */
 
     /* fixed when the library is made */
     const struct embedder *model; /* NULL: none that runs here */
@@ -93,7 +97,7 @@ struct library {
     uint32_t code_bits;           /* of the graph's codes: 0, 4, 8 */
     const char *language;         /* of its texts, as analyzers know it */
 
-    uint32_t side; /* 1: of another model than the library that it stands beside (exchange.h), embedders work on it, too; atomic. written by: its thread, the committer; read by: embedders */
+    uint32_t side; /* enum library_side; atomic. written by: its thread, the committer; read by: embedders and those that ask providers */
     uint32_t exchange_state; /* enum exchange_state of its definition; atomic. written by: the committer; read by: anyone */
 
     pthread_mutex_t published_mutex;
@@ -114,6 +118,8 @@ struct library {
     uint64_t *embed_claimed; /* bit per slot */
     uint32_t embed_room;
     uint32_t embed_next;
+    uint64_t *embed_refused; /* likewise: the provider will never embed them; they stay claimed */
+    uint32_t refused_room;
 
     pthread_mutex_t busy_mutex;
     pthread_cond_t idle;
@@ -198,8 +204,10 @@ MUST_CHECK bool library_prepare_texts(struct library *lib, struct status *st);
 uint32_t library_dimension(const struct library *lib, const struct library_definition *d);
 float *library_vector(const struct library *lib, uint32_t dimension, uint32_t slot);
 
-/* Whether a VECTORS may apply: no model that runs here, none or the same fingerprint and dimension until now. */
+/* Whether a VECTORS may apply: no model that runs here, none or the same fingerprint and dimension until now; and it is not for the other model. */
 bool library_takes_vectors(const struct library *lib, const struct op_vectors *v);
+/* Whether one for the other model may: there is a side, and it is of that model. *ret: the side as far as it is shown. */
+bool library_other_takes(const struct library *lib, const struct op_vectors *v, struct library_view *ret);
 /* The model of the vectors is known from now on. */
 void library_pin(struct library *lib, uint64_t fingerprint);
 

@@ -184,10 +184,7 @@ static bool document_op(struct mirror *m, const struct document_row *row, const 
 }
 
 static const float *old_vector(struct mirror *m, const struct chunk_row *c) {
-    const float *vector = NULL;
-    for (size_t i = 0; i < m->old_count && vector == NULL; i++) {
-        vector = old_vectors_find(m->old[i], c->id_hash, c->text_hash);
-    }
+    const float *vector = other_vectors_find(m->old, c->id_hash, c->text_hash);
     m->reused += vector != NULL ? 1 : 0;
     return vector;
 }
@@ -309,6 +306,10 @@ static uint32_t published_rows(struct library *lib) {
     struct reading rd;
     library_reading(lib, &rd);
     return rd.view.document_rows;
+}
+
+void mirror_show(struct mirror *m) {
+    show(m->target);
 }
 
 bool mirror_step(struct mirror *m, uint32_t documents, bool *ret_more, struct status *st) {
@@ -481,10 +482,7 @@ void mirror_fini(struct mirror *m) {
         library_close(m->target, true);
         library_free(m->target);
     }
-    for (size_t i = 0; i < m->old_count; i++) {
-        old_vectors_close(m->old[i]);
-    }
-    free(m->old);
+    other_vectors_close(m->old);
     texts_free(m->texts);
     (void)pthread_mutex_destroy(&m->deletions.mutex);
     free(m->deletions.items);

@@ -22,7 +22,7 @@
 #define QUIRE_STORE_MIRROR_H
 
 #include "store/library_internal.h"
-#include "store/old_vectors.h"
+#include "store/other_vectors.h"
 
 /* A growing list of numbers. */
 struct numbers {
@@ -53,8 +53,7 @@ struct mirror {
     struct buf bytes;       /* a document that is written anew, or a definition */
     float *vectors;
     size_t vectors_room; /* numbers */
-    struct old_vectors **old; /* arenas that lie there and may have vectors for the target */
-    size_t old_count;
+    struct other_vectors *old; /* what lies there and may have vectors for the target; or NULL */
     uint64_t reused; /* vectors that were found in them */
 };
 
@@ -72,6 +71,8 @@ MUST_CHECK bool mirror_finish(struct mirror *m, struct status *st);
 MUST_CHECK bool mirror_may_invert(struct mirror *m, struct status *st); /* before: what can fail. Any thread may have done most of it */
 void mirror_invert(struct mirror *m);
 
+/* What the target has so far becomes what background threads see. Its own thread's. */
+void mirror_show(struct mirror *m);
 /* Copies up to so many documents. *ret_more: there are others. */
 MUST_CHECK bool mirror_step(struct mirror *m, uint32_t documents, bool *ret_more, struct status *st);
 /* Little is left to copy. */

@@ -332,7 +332,7 @@ static bool has_definition(uint8_t type) {
 }
 
 static uint8_t newest_version(uint8_t type) {
-    return has_definition(type) ? OP_EXCHANGE_VERSION : type == OP_DOCUMENT_PUT ? OP_DOCUMENT_VERSION : OP_VERSION;
+    return has_definition(type) ? OP_EXCHANGE_VERSION : type == OP_DOCUMENT_PUT ? OP_DOCUMENT_VERSION : type == OP_VECTORS ? OP_OTHER_VERSION : OP_VERSION;
 }
 
 static bool version_known(uint8_t type, uint8_t version) {
@@ -539,6 +539,7 @@ static bool take_payload(struct decoding *d, uint8_t version, struct op *op) {
     case OP_CHUNKS_DELETE:
         return take_chunk_ids(d, op);
     case OP_VECTORS:
+        op->as.vectors.other = version == OP_OTHER_VERSION;
         return take_vectors_of(d, &op->as.vectors);
     case OP_LOG_CLOSE:
         return is_zero_uuid(&op->library) || malformed(d, "a log's end that names a library");

@@ -1,7 +1,7 @@
 /*
  * op.h - the op encoding: what a write is, in bytes. The same bytes go through the channel, into the log, through replay and to a replica.
  *
- *   op       = type u8, version u8 (1; DOCUMENT_PUT: 2; a definition with an exchange: 2), library 16 bytes, then by type:
+ *   op       = type u8, version u8 (1; DOCUMENT_PUT: 2; a definition with an exchange: 2; VECTORS of the other model: 2), library 16 bytes, then by type:
  *   LIBRARY_CREATE, LIBRARY_UPDATE
  *              created_at u64 (us), index type u8, m varint, ef_construction varint, ef_search varint,
  *              quantization strategy u8, bits u8, rerank_top_k varint, on_embedding_failure u8, snapshot_vectors u8, dimension varint,
@@ -22,7 +22,8 @@
  *   CHUNKS_DELETE    number varint, then chunk ids, varint length + bytes each
  *   VECTORS          (written by the supervisor, when a provider has answered; no worker may send one)
  *              model fingerprint u64 (not 0), dimension varint, number varint; per chunk: id (varint length + bytes), hash of its text u64;
- *              then number * dimension float32. Number 0: what model the library's vectors are of is all that it says
+ *              then number * dimension float32. Number 0: what model the library's vectors are of is all that it says. Version 2: they are of the other model
+ *              of an exchange under way (exchange.h), and none of what serves
  *   LOG_CLOSE        (written by the supervisor at an orderly stop, library zero, no payload)
  *   GROUP            (written by the supervisor for a request with an Idempotency-Key: op_group.h)
  *   KEY_ADD          (library zero) id 16 bytes, SHA-256 of the secret 32 bytes, created_at u64 (us), expires_at u64 (us; 0: never), scopes u8
@@ -61,6 +62,7 @@ enum op_type {
 #define OP_VERSION 1
 #define OP_DOCUMENT_VERSION 2
 #define OP_EXCHANGE_VERSION 2 /* of library ops whose definition has an exchange */
+#define OP_OTHER_VERSION 2    /* of VECTORS of the other model */
 
 enum put_mode { PUT_CREATE = 1, PUT_REPLACE = 2 };
 
@@ -130,6 +132,7 @@ struct op_key {
 
 /* Vectors that a provider has made for chunks that are there already. */
 struct op_vectors {
+    bool other;           /* for the side of an exchange under way */
     uint64_t fingerprint; /* of the model; never 0 */
     uint32_t dimension;
     uint32_t count;
@@ -205,8 +208,8 @@ struct op_vector_of {
     uint64_t text_hash;
     const float *values; /* dimension floats */
 };
-void op_encode_vectors_of(struct buf *out, const struct uuid *library, uint64_t fingerprint, uint32_t dimension, const struct op_vector_of *chunks,
-                          uint32_t count);
+/* head: what `chunks` and `values` do not say. chunks: head->count of them. */
+void op_encode_vectors_of(struct buf *out, const struct uuid *library, const struct op_vectors *head, const struct op_vector_of *chunks);
 void op_encode_log_close(struct buf *out);
 void op_encode_key_add(struct buf *out, const struct op_key *key);
 void op_encode_key_remove(struct buf *out, const struct uuid *id);

@@ -126,18 +126,17 @@ void op_encode_chunks_delete(struct buf *out, const struct uuid *library, const 
     }
 }
 
-void op_encode_vectors_of(struct buf *out, const struct uuid *library, uint64_t fingerprint, uint32_t dimension, const struct op_vector_of *chunks,
-                          uint32_t count) {
-    put_header(out, OP_VECTORS, library);
-    buf_put_u64le(out, fingerprint);
-    buf_put_varint(out, dimension);
-    buf_put_varint(out, count);
-    for (uint32_t i = 0; i < count; i++) {
+void op_encode_vectors_of(struct buf *out, const struct uuid *library, const struct op_vectors *head, const struct op_vector_of *chunks) {
+    put_version(out, OP_VECTORS, head->other ? OP_OTHER_VERSION : OP_VERSION, library);
+    buf_put_u64le(out, head->fingerprint);
+    buf_put_varint(out, head->dimension);
+    buf_put_varint(out, head->count);
+    for (uint32_t i = 0; i < head->count; i++) {
         buf_put_bytes(out, chunks[i].id);
         buf_put_u64le(out, chunks[i].text_hash);
     }
-    for (uint32_t i = 0; i < count; i++) {
-        buf_put(out, chunks[i].values, dimension * sizeof(float));
+    for (uint32_t i = 0; i < head->count; i++) {
+        buf_put(out, chunks[i].values, head->dimension * sizeof(float));
     }
 }
 

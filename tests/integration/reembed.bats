@@ -156,3 +156,15 @@ reembed() {
     no_arena() { [ "$(arenas)" = 0 ]; }
     until_true 10 no_arena
 }
+
+# with_provider CASE: of tests/lib/providers.py, which has a server of its own.
+with_provider() {
+    QUIRE_BUILD_DIR=${QUIRE_BUILD_DIR:-$root/.build} run python3 -B "$root/tests/lib/providers.py" "$1"
+    printf '%s\n' "$output"
+    [ "$status" = 0 ]
+}
+
+@test "reembed: to a provider's model: paused while it is away, each text once, and the way back" { with_provider exchange_to; }
+@test "reembed: from a provider's model and back: what was written meanwhile is asked for then" { with_provider exchange_from; }
+@test "reembed: killed on the way from one provider to another, it asks for nothing again that was answered" { with_provider exchange_killed; }
+@test "reembed: cancelled, refused, and a provider that changes its model on the way" { with_provider exchange_given_up; }

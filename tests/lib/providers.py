@@ -287,6 +287,211 @@ def case_process():
         check_vectors(s, library, "d")
 
 
+def texts_asked_again(p):
+    return sum(n - 1 for n in texts_of(p).values())
+
+
+def fill(s, library, word, count):
+    """Documents of two chunks each, whose texts all differ."""
+    documents = [{"id": "%s%d" % (word, i), "title": word, "texts": ["text %s %d dawn" % (word, i), "text %s %d dusk" % (word, i)]} for i in range(count)]
+    r = s.request("POST", "/v1/libraries/%s/documents/batch" % library, {"documents": documents})
+    check(r.status == 200 and r.json()["failed"] == 0, r.status, r.body)
+
+
+def metadata(s, library):
+    return s.request("GET", "/v1/libraries/" + library).json()["metadata"]
+
+
+def step(s, library, path="", method="POST", **members):
+    """Begins an exchange, or a way back; its task."""
+    r = s.request(method, "/v1/libraries/%s/reembed%s" % (library, path), members)
+    check(r.status == 202, r.status, r.body)
+    return r.json()["id"]
+
+
+def task(s, wanted):
+    return s.request("GET", "/v1/tasks/" + wanted).json()
+
+
+def succeeds(s, wanted):
+    def over():
+        t = task(s, wanted)
+        check(t["state"] in ("pending", "running", "succeeded"), t)
+        return t if t["state"] == "succeeded" else None
+
+    return until(over, "the exchange's end")
+
+
+def nearest(s, library, text):
+    r = s.ask(library, text, mode="dense")
+    check(r.status == 200 and r.json()["results"][0]["chunk"]["text"] == text, text, r.status, r.body)
+    return r.json()
+
+
+def forget_arenas(s):
+    """As after a power failure that left the log and the snapshots alone."""
+    s.process.kill()
+    s.process.wait()
+    shutil.rmtree(s.dir + "/data/vectors")
+    s.start()
+
+
+def case_exchange_to():
+    """From a model that runs here to a provider's: paused while it is away, all texts once, no start asks again, and the way back."""
+    p = provider("status:500")
+    with Far(p.port) as s:
+        s.start()
+        library = s.library(embedding_model="static-en")
+        fill(s, library, "heron", 20)
+        begun = step(s, library, embedding_model="far")
+        paused = until(lambda: (lambda t: t["paused"] and "500" in (t["error"] or "") and t)(task(s, begun)), "it says that it waits")
+        check(paused["state"] == "running" and paused["paused"] == "waiting_for_provider", paused)
+        put(s, library, "meanwhile", "text written meanwhile")
+        check(nearest(s, library, "text written meanwhile")["index"]["model"] == "static-en", "served by the old one")
+        check(s.request("POST", "/v1/libraries/%s/reembed" % library, {"embedding_model": "hash-384"}).status == 409, "one at a time")
+        p.state.control({"behave": "ok"})
+        done = succeeds(s, begun)
+        check(done["overlap_queries"] > 20 and 0 <= done["overlap_at_10"] <= 1 and done["paused"] is None and done["error"] is None, done)
+        check(done["done"] == done["total"], done)
+        check(metadata(s, library)["embedding_model"] == "far" and metadata(s, library)["exchange"]["state"] == "kept", metadata(s, library))
+        s.complete(library)
+        check_vectors(s, library, "meanwhile")
+        check_vectors(s, library, "heron7")
+        check(nearest(s, library, "text heron 7 dawn")["index"]["model"] == "far", "served by the new one")
+        asked = {t: n for t, n in texts_of(p).items() if t != "text heron 7 dawn" and t != "text written meanwhile"}
+        check(len(asked) == 39 and texts_asked_again(p) <= 2, texts_of(p))
+        put(s, library, "behind", "text written behind it")
+        s.complete(library)
+        again = texts_asked_again(p)
+        for how in ("kill", "log", "snapshot"):
+            if how == "snapshot":
+                s.request("POST", "/v1/snapshots")
+                until(lambda: s.request("GET", "/v1/snapshots").json(), "a snapshot")
+            if how == "kill":
+                s.process.kill()
+                s.process.wait()
+                s.start()
+            else:
+                forget_arenas(s)
+            check(s.complete(library)["total"] == 42, how)
+            check_vectors(s, library, "behind")
+            check_vectors(s, library, "heron7")
+            check(texts_asked_again(p) == again, how, texts_of(p))
+        succeeds(s, step(s, library, "/rollback"))
+        check(metadata(s, library)["embedding_model"] == "static-en", metadata(s, library))
+        s.complete(library)
+        check(nearest(s, library, "text written behind it")["index"]["coverage"] == 1, "nothing is missing")
+
+
+def case_exchange_from():
+    """From a provider's model and back: what was written meanwhile is asked for then, also when the provider is away at that moment; nothing is asked twice."""
+    p = provider()
+    with Far(p.port) as s:
+        s.start()
+        library = s.library(embedding_model="far")
+        fill(s, library, "heron", 20)
+        s.complete(library)
+        succeeds(s, step(s, library, embedding_model="static-en"))
+        put(s, library, "meanwhile", "text written meanwhile")
+        check(nearest(s, library, "text heron 3 dusk")["index"]["model"] == "static-en", "served by the new one")
+        for how in ("following", "kill", "log", "snapshot"):
+            if how == "snapshot":
+                s.request("POST", "/v1/snapshots")
+                until(lambda: s.request("GET", "/v1/snapshots").json(), "a snapshot")
+            if how == "kill":
+                s.process.kill()
+                s.process.wait()
+                s.start()
+            elif how != "following":
+                forget_arenas(s)
+            p.state.control({"behave": "status:500"})
+            word = "text written before it went back, " + how
+            put(s, library, how, word)
+            until(lambda: s.embedding(library)["state"] == "complete", "the one that runs here")
+            succeeds(s, step(s, library, "/rollback"))
+            check(metadata(s, library)["embedding_model"] == "far", metadata(s, library))
+            check(s.ask(library, how).json()["results"][0]["document_id"] == how, "found by its words")
+            p.state.control({"behave": "ok"})
+            s.complete(library)
+            check_vectors(s, library, how)
+            check_vectors(s, library, "meanwhile")
+            check_vectors(s, library, "heron3")
+            check(texts_asked_again(p) == 0, how, texts_of(p))
+            succeeds(s, step(s, library, embedding_model="static-en"))
+
+
+def case_exchange_killed():
+    """Killed again and again on the way to another provider's model, once with all arenas lost: it goes on, and what was answered and logged is not asked for again."""
+    p = provider()
+    q = provider("slow:60", model="other")
+    with Far(p.port, "model.next.url = http://127.0.0.1:%d/v1" % q.port, "model.next.model = n", "model.next.retries = 0", "model.next.max_batch = 4",
+             "model.next.concurrency = 3", "model.next.breaker_open_ms = 100", "checkpoint_interval = 1", "snapshot_interval = 1") as s:
+        s.start()
+        library = s.library(embedding_model="far")
+        fill(s, library, "heron", 60)
+        s.complete(library)
+        begun = step(s, library, embedding_model="next")
+        kills = 0
+        for share in (0.1, 0.25, 0.4, 0.6, 0.8):
+            until(lambda: len(texts_of(q)) > share * 120, "its way")
+            kills += 1
+            if kills == 3:
+                forget_arenas(s)
+            else:
+                s.process.kill()
+                s.process.wait()
+                s.start()
+            check(nearest(s, library, "text heron 5 dawn")["index"]["model"] == "far", "served by the old one")
+            t = until(lambda: s.request("GET", "/v1/tasks/" + begun).status == 200 and task(s, begun), "its task")
+            check(t["state"] in ("pending", "running"), t)
+        succeeds(s, begun)
+        s.complete(library)
+        check(metadata(s, library)["embedding_model"] == "next", metadata(s, library))
+        check_vectors(s, library, "heron5", "other")
+        check(len(texts_of(q)) == 120 and texts_asked_again(q) <= kills * 8, texts_asked_again(q))
+        asked = texts_asked_again(p)
+        succeeds(s, step(s, library, "/rollback"))
+        s.complete(library)
+        check_vectors(s, library, "heron5")
+        check(texts_asked_again(p) == asked, "the one before is not asked for what it has made")
+
+
+def case_exchange_given_up():
+    """Cancelled while it waits; refused where it makes no sense; and a provider that changes its model while the side is built."""
+    p = provider("hang")
+    with Far(p.port, "provider_probe_interval = 1") as s:
+        s.start()
+        library = s.library(embedding_model="static-en")
+        fill(s, library, "heron", 10)
+        for members, status in (({"embedding_model": "none"}, 422), ({"embedding_model": "nobody"}, 422)):
+            check(s.request("POST", "/v1/libraries/%s/reembed" % library, members).status == status, members)
+        begun = step(s, library, embedding_model="far")
+        check(s.request("DELETE", "/v1/tasks/" + begun).status in (200, 202, 204), "cancelled")
+        until(lambda: task(s, begun)["state"] == "cancelled", "its end")
+        until(lambda: metadata(s, library)["exchange"] is None, "nothing is left of it")
+        p.state.control({"behave": "slow:700"})
+        s.change("model.far.max_batch = 2")
+        s.stop()
+        s.start()
+        begun = step(s, library, embedding_model="far")
+        until(lambda: len(texts_of(p)) > 2, "its way")
+        p.state.control({"model": "another"})
+        changed = until(lambda: (lambda t: t["paused"] == "model_changed" and t)(task(s, begun)), "it is noticed")
+        check("reembed" in changed["error"], changed)
+        check(nearest(s, library, "text heron 5 dawn")["index"]["model"] == "static-en", "served by the old one")
+        check(s.request("DELETE", "/v1/libraries/%s/reembed" % library).status == 204, "given up")
+        p.state.control({"behave": "ok"})
+        succeeds(s, step(s, library, embedding_model="far"))
+        s.complete(library)
+        check_vectors(s, library, "heron5", "another")
+        p.state.control({"model": "a third"})
+        until(lambda: s.embedding(library)["state"] == "model_changed", "noticed")
+        check(s.request("DELETE", "/v1/libraries/%s/reembed" % library).status == 204, "what was kept")
+        succeeds(s, step(s, library))
+        s.complete(library)
+        check_vectors(s, library, "heron5", "a third")
+
+
 def main():
     server.QUIRED = os.path.join(os.environ["QUIRE_BUILD_DIR"], "src", "quired")
     case = globals()["case_" + sys.argv[1]]

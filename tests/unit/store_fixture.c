@@ -256,7 +256,8 @@ void fixture_vectors_op(struct buf *out, const struct uuid *library, uint64_t fi
         fixture_embed(slice_str(words), values[i]);
         of[i] = (struct op_vector_of){.id = fixture_id(&ids[i], name), .text_hash = text_hash(slice_str(words)), .values = values[i]};
     }
-    op_encode_vectors_of(out, library, fingerprint, FIXTURE_DIMENSION, of, count);
+    const struct op_vectors head = {.fingerprint = fingerprint, .dimension = FIXTURE_DIMENSION, .count = count};
+    op_encode_vectors_of(out, library, &head, of);
     for (uint32_t i = 0; i < MOST; i++) {
         buf_fini(&ids[i]);
     }

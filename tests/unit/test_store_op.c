@@ -13,7 +13,7 @@
 #include "store/op_format.h"
 #include "store_fixture.h"
 
-enum { MUTATIONS = 60000, OP_KINDS = 16 };
+enum { MUTATIONS = 60000, OP_KINDS = 17 };
 
 static const struct uuid library = {{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}};
 
@@ -76,13 +76,14 @@ static struct library_exchange an_exchange(void) {
                                      .model = slice_str("the one before")};
 }
 
-static void put_vectors_op(struct buf *out, uint32_t count) {
+static void put_vectors_op(struct buf *out, uint32_t count, bool for_other) {
     static const float values[2][3] = {{1, 0, 0}, {0, -1, 0}};
     struct buf id = {0};
     struct buf other = {0};
     struct op_vector_of of[2] = {{.id = fixture_id(&id, "chunk"), .text_hash = 5, .values = values[0]},
                                  {.id = fixture_id(&other, "01890a5d-ac96-774b-bcce-b302099a8057"), .text_hash = UINT64_MAX, .values = values[1]}};
-    op_encode_vectors_of(out, &library, 0x1234567890abcdef, 3, of, count);
+    const struct op_vectors head = {.other = for_other, .fingerprint = 0x1234567890abcdef, .dimension = 3, .count = count};
+    op_encode_vectors_of(out, &library, &head, of);
     buf_fini(&id);
     buf_fini(&other);
 }
@@ -138,10 +139,13 @@ static void an_op(int kind, struct buf *out) {
         op_encode_library_model(out, &library, &d, true);
         break;
     case 13:
-        put_vectors_op(out, 2);
+        put_vectors_op(out, 2, false);
         break;
     case 14:
-        put_vectors_op(out, 0);
+        put_vectors_op(out, 0, false);
+        break;
+    case 15:
+        put_vectors_op(out, 2, true);
         break;
     default:
         op_encode_log_close(out);
@@ -214,7 +218,7 @@ static void encode_again(const struct op *op, struct buf *out) {
             count++;
         }
         assert_int_equal(count, v->count);
-        op_encode_vectors_of(out, &op->library, v->fingerprint, v->dimension, of, count);
+        op_encode_vectors_of(out, &op->library, v, of);
         free(values);
         break;
     }
@@ -641,7 +645,7 @@ static void test_vectors_of_a_provider(void **state) {
     size_t at = 0;
     float second[3];
     limits_default(&limits);
-    put_vectors_op(&bytes, 2);
+    put_vectors_op(&bytes, 2, false);
     assert_true(op_decode(buf_slice(&bytes), &limits, &op, &st));
     assert_int_equal(op.type, OP_VECTORS);
     assert_true(op.as.vectors.fingerprint == 0x1234567890abcdef);
@@ -657,7 +661,7 @@ static void test_vectors_of_a_provider(void **state) {
     memset(bytes.data + head, 0, 8); /* of no model */
     assert_int_equal(decode_code(&bytes, &limits), STATUS_MALFORMED);
     buf_reset(&bytes);
-    put_vectors_op(&bytes, 2);
+    put_vectors_op(&bytes, 2, false);
     const float infinite = INFINITY;
     memcpy(bytes.data + bytes.len - sizeof infinite, &infinite, sizeof infinite);
     assert_int_equal(decode_code(&bytes, NULL), STATUS_MALFORMED);
