@@ -48,7 +48,7 @@ setup() {
 @test "the manual: pages without a fault, and quired(8) has the options of quired" {
     local page
     quire help --man >quire.1
-    "$root/scripts/doc-tables" --man 1 >quire.conf.5
+    "$root/scripts/doc-tables" man 1 >quire.conf.5
     sed 's/@[a-zA-Z]*@/x/g' "$root/docs/quired.8.in" >quired.8
     for page in quire.1 quire.conf.5 quired.8; do
         run mandoc -Tlint -W warning "$page"
