@@ -1,9 +1,10 @@
 /*
- * backup.c - quire backup: see s3/backup.h for what it does, and docs/operations.md for how to use it.
+ * backup.c - quire backup: to a directory or file here (backup_here.c), or to a storage: see s3/backup.h for what it does then, and docs/operations.md for how to use it.
  *
  * With --follow it goes on until it is ended, by any signal: nothing is lost by that. A pass that fails is told and made again after `interval`; only what
  * another pass cannot mend (the settings, the keys) ends it.
  */
+#include "cli/backup.h"
 #include "cli/storage.h"
 
 #include "base/json_out.h"
@@ -72,16 +73,33 @@ static int once(const struct cli *cli, struct s3_backup *b) {
     return EX_OK;
 }
 
-int command_backup(struct cli *cli) {
+/* "s3://..." may be given as a word, too. */
+static bool is_url(const char *text) {
+    return strncmp(text, "s3://", 5) == 0;
+}
+
+static int to_storage(const struct cli *cli, const char *url) {
     struct storage storage;
     struct s3_backup *b = NULL;
     struct status st = {0};
     int rc;
-    if (!storage_open(cli, cli_text(cli, OPTION_TO), &storage, &st) || !s3_backup_open(storage.client, &storage.sealing, tell, NULL, &b, &st))
+    if (!storage_open(cli, url, &storage, &st) || !s3_backup_open(storage.client, &storage.sealing, tell, NULL, &b, &st))
         rc = cli_fail(&st);
     else
         rc = cli_has(cli, OPTION_FOLLOW) ? follow(&storage, b) : once(cli, b);
     s3_backup_close(b);
     storage_close(&storage);
     return rc;
+}
+
+int command_backup(struct cli *cli) {
+    bool here = cli->argc == 1 && !is_url(cli->argv[0]);
+    struct status st = {0};
+    if (cli->argc == 1 && cli_has(cli, OPTION_TO))
+        return cli_usage(cli, "say where to once: a word, or --to");
+    if (!here)
+        return cli_has(cli, OPTION_LATEST) ? cli_usage(cli, "--latest goes with a directory or a file") : to_storage(cli, cli->argc == 1 ? cli->argv[0] : cli_text(cli, OPTION_TO));
+    if (cli_has(cli, OPTION_CONFIG) || cli_has(cli, OPTION_FOLLOW))
+        return cli_usage(cli, "--config and --follow go with s3://");
+    return cli_connect(cli, &st) ? backup_here(cli) : cli_fail(&st);
 }

@@ -24,6 +24,7 @@ const struct cli_exit cli_exits[] = {{EX_OK, "It is done."},
 const struct cli_variable cli_variables[] = {{"QUIRE_URL", "Where the server is."},
                                              {"QUIRE_KEY", "The API key."},
                                              {"QUIRE_CACERT", "A file with the certificate of a server that signs its own, or of who signed it."},
+                                             {"NO_COLOR", "Where it is set, nothing is shown in bold. What goes to a file or a pipe never is."},
                                              {NULL, NULL}};
 
 bool cli_has(const struct cli *cli, enum cli_option option) {
@@ -36,6 +37,10 @@ const char *cli_text(const struct cli *cli, enum cli_option option) {
 
 long cli_number(const struct cli *cli, enum cli_option option, long preset) {
     return cli_has(cli, option) ? cli->given[option].number : preset;
+}
+
+double cli_real(const struct cli *cli, enum cli_option option, double preset) {
+    return cli_has(cli, option) ? cli->given[option].real : preset;
 }
 
 bool cli_connect(struct cli *cli, struct status *st) {
@@ -72,6 +77,11 @@ int cli_exit_code(const struct status *st) {
         return EX_TEMPFAIL;
     case STATUS_NO_SPACE:
         return EX_CANTCREAT;
+    case STATUS_UNAUTHENTICATED:
+    case STATUS_DENIED:
+        return EX_NOPERM;
+    case STATUS_INTERNAL:
+        return EX_SOFTWARE;
     default:
         return EX_DATAERR;
     }
@@ -100,6 +110,42 @@ double member_double(struct json_object *object, const char *key) {
 void cli_print_json(struct json_object *json) {
     puts(
         json_object_to_json_string_ext(json, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED | JSON_C_TO_STRING_NOSLASHESCAPE));
+}
+
+static void print_value(const char *prefix, const char *key, struct json_object *value);
+
+/* Objects of any depth as "a.b  value" lines: a server of another version shows what it has. */
+static void print_object(const char *prefix, struct json_object *object) {
+    json_object_object_foreach(object, key, value) {
+        print_value(prefix, key, value);
+    }
+}
+
+static void print_value(const char *prefix, const char *key, struct json_object *value) {
+    char name[256];
+    snprintf(name, sizeof name, "%s%s%s", prefix, prefix[0] != '\0' ? "." : "", key);
+    if (json_object_is_type(value, json_type_object)) {
+        print_object(name, value);
+        return;
+    }
+    if (json_object_is_type(value, json_type_array)) {
+        for (size_t i = 0; i < json_object_array_length(value); i++) {
+            char index[32];
+            snprintf(index, sizeof index, "%zu", i);
+            print_value(name, index, json_object_array_get_idx(value, i));
+        }
+        return;
+    }
+    printf("%-40s  ", name);
+    cli_print_clean(stdout, json_object_is_type(value, json_type_null) ? "-" : json_object_get_string(value), 1000);
+    putchar('\n');
+}
+
+void cli_print_members(struct json_object *json) {
+    if (json_object_is_type(json, json_type_object))
+        print_object("", json);
+    else if (json != NULL)
+        cli_print_json(json);
 }
 
 void cli_print_clean(FILE *out, const char *text, size_t max_bytes) {
@@ -139,8 +185,11 @@ bool cli_find_library(struct cli *cli, const char *name_or_id, char ret_id[64], 
     unsigned found = 0;
     while (path[0] != '\0') {
         struct client_reply reply;
-        if (!client_call(cli->client, "GET", path, slice_of(NULL, 0), true, &reply, st))
+        if (!client_call(cli->client, "GET", path, slice_of(NULL, 0), true, &reply, st)) {
+            if (st->code == STATUS_DENIED) /* a key that may only write */
+                (void)status_set(st, STATUS_DENIED, "this key may not read, so it cannot look for a library by its name: give the id of '%.100s' instead", name_or_id);
             return false;
+        }
         size_t count = json_object_is_type(reply.json, json_type_array) ? json_object_array_length(reply.json) : 0;
         for (size_t i = 0; i < count; i++) {
             struct json_object *library = json_object_array_get_idx(reply.json, i);

@@ -13,13 +13,15 @@ enum { CLI_LIST_MAX = 32 };
 struct cli_given {
     int count;                       /* how often; 0: not at all */
     long number;                     /* KIND_NUMBER, the last */
-    const char *texts[CLI_LIST_MAX]; /* KIND_TEXT: the last, at 0; KIND_LIST: `count` of them */
+    double real;                     /* KIND_REAL, the last */
+    const char *texts[CLI_LIST_MAX]; /* KIND_TEXT, KIND_JSON: the last, at 0; KIND_LIST: `count` of them */
 };
 
 struct cli {
     const struct command *command;
     struct client_options server;
     bool json; /* --json: what the server said, for programs */
+    const char *bold, *plain; /* around what stands out; "" where standard output is no terminal, or NO_COLOR is set */
     struct cli_given given[CLI_OPTIONS];
     int argc; /* words after those of the command; as many as its entry in the table says */
     char **argv;
@@ -31,6 +33,8 @@ bool cli_has(const struct cli *cli, enum cli_option option);
 const char *cli_text(const struct cli *cli, enum cli_option option);
 /* `preset` where it was not given. */
 long cli_number(const struct cli *cli, enum cli_option option, long preset);
+
+double cli_real(const struct cli *cli, enum cli_option option, double preset);
 
 /* Makes cli->client, where there is none yet. No connection is made before its first call. */
 MUST_CHECK bool cli_connect(struct cli *cli, struct status *st);
@@ -69,6 +73,8 @@ struct json_object *member(struct json_object *object, const char *key);
 
 /* Prints the reply's body, pretty, with a newline. */
 void cli_print_json(struct json_object *json);
+/* An object as "a.b  value" lines, whatever is in it: a server of another version shows what it has. */
+void cli_print_members(struct json_object *json);
 /* Text for a terminal: control characters (what a document may hold) are shown as '?', so no document can drive the terminal. */
 void cli_print_clean(FILE *out, const char *text, size_t max_bytes);
 /* "1.2 MB" */

@@ -18,6 +18,7 @@ struct client {
     struct curl_slist *connect_to;
     char url[512];
     char error[CURL_ERROR_SIZE];
+    bool keyed;    /* it sends a key */
     bool answered; /* once: a server that then falls silent is worth waiting for, one that never spoke is not */
 };
 
@@ -120,6 +121,7 @@ bool client_new(const struct client_options *options, struct client **ret, struc
     bool headers =
         add_header(c, "Expect:") && add_header(c, "Content-Type: application/json") && add_header(c, "User-Agent: quire");
     if (headers && options->key != NULL && options->key[0] != '\0') {
+        c->keyed = true;
         buf_printf(&authorization, "Authorization: Bearer %s", options->key);
         buf_put_u8(&authorization, 0);
         headers = buf_ok(&authorization) && add_header(c, (const char *)authorization.data);
@@ -219,26 +221,52 @@ static const char *text_of(struct json_object *object, const char *key) {
     return NULL;
 }
 
-void client_reply_error(const struct client_reply *r, struct status *st) {
+static enum status_code code_of(long http) {
+    switch (http) {
+    case 401:
+        return STATUS_UNAUTHENTICATED;
+    case 403:
+        return STATUS_DENIED;
+    case 404:
+        return STATUS_NOT_FOUND;
+    case 409:
+        return STATUS_CONFLICT;
+    case 412:
+        return STATUS_PRECONDITION;
+    case 507:
+        return STATUS_NO_SPACE;
+    default:
+        return http == 429 || http >= 500 ? STATUS_IO : STATUS_INVALID;
+    }
+}
+
+/* "/name: must not be empty; /foo: is no member that is known here" */
+static bool list_errors(struct json_object *errors, struct buf *out) {
+    size_t count = json_object_is_type(errors, json_type_array) ? json_object_array_length(errors) : 0;
+    for (size_t i = 0; i < count; i++) {
+        struct json_object *error = json_object_array_get_idx(errors, i);
+        const char *pointer = text_of(error, "pointer"), *detail = text_of(error, "detail");
+        buf_printf(out, "%s%s%s%s", i > 0 ? "; " : "", pointer != NULL ? pointer : "", pointer != NULL && pointer[0] != '\0' ? ": " : "", detail != NULL ? detail : "");
+    }
+    buf_put_u8(out, 0);
+    return count > 0 && buf_ok(out);
+}
+
+/* The server's words of an error reply: all of "errors" where there are some, which say more than "detail" and repeat it, else "detail". */
+static void reply_error(const struct client *c, const struct client_reply *r, struct status *st) {
     const char *detail = text_of(r->json, "detail");
-    if (detail == NULL) {
-        status_set(st, STATUS_IO, "the server answered %ld", r->status);
-        return;
+    struct json_object *errors = NULL;
+    struct buf listed = {0};
+    if (r->status == 401) {
+        (void)status_set(st, STATUS_UNAUTHENTICATED, c->keyed ? "the server does not take this API key: it is wrong, revoked or past its time. Look at QUIRE_KEY (or --key)"
+                                                              : "this server wants an API key: put one into QUIRE_KEY (`quire help key create` tells how one is made)");
+    } else if (detail == NULL) {
+        (void)status_set(st, code_of(r->status), "the server answered %ld", r->status);
+    } else {
+        bool more = json_object_object_get_ex(r->json, "errors", &errors) && list_errors(errors, &listed);
+        (void)status_set(st, code_of(r->status), "%s", more ? (const char *)listed.data : detail);
     }
-    if (r->status == 429 || r->status >= 500) {
-        status_set(st, STATUS_IO, "%s", detail);
-        return;
-    }
-    struct json_object *errors;
-    if (json_object_object_get_ex(r->json, "errors", &errors) && json_object_is_type(errors, json_type_array) &&
-        json_object_array_length(errors) > 0) {
-        struct json_object *first = json_object_array_get_idx(errors, 0);
-        const char *pointer = text_of(first, "pointer");
-        const char *more = text_of(first, "detail");
-        status_set(st, STATUS_INVALID, "%s (%s: %s)", detail, pointer != NULL ? pointer : "", more != NULL ? more : "");
-        return;
-    }
-    status_set(st, STATUS_INVALID, "%s", detail);
+    buf_fini(&listed);
 }
 
 /* --- streams --- */
@@ -306,7 +334,7 @@ static bool stream_outcome(struct streaming *s, CURLcode code, struct status *st
         buf_put_u8(&s->refusal.body, 0);
         if (buf_ok(&s->refusal.body))
             s->refusal.json = json_tokener_parse((const char *)s->refusal.body.data);
-        client_reply_error(&s->refusal, st);
+        reply_error(s->client, &s->refusal, st);
         return false;
     }
     if (code != CURLE_OK && !s->stopped)
@@ -356,7 +384,7 @@ bool client_call(struct client *c, const char *method, const char *path, struct 
         }
         bool transient = answered ? reply.status == 429 || reply.status == 503 : c->answered;
         if (answered) {
-            client_reply_error(&reply, &why);
+            reply_error(c, &reply, &why);
             if (reply.retry_after > 0)
                 wait_ms = reply.retry_after * 1000;
             client_reply_fini(&reply);

@@ -37,7 +37,8 @@ void client_free(struct client *c);
 /* path begins with "/". body may be empty. False when no HTTP reply came; else true whatever its status. */
 MUST_CHECK bool client_request(struct client *c, const char *method, const char *path, struct slice body,
                                struct client_reply *ret, struct status *st);
-/* As client_request, but a status of 400 or more is a failure told in the server's words. Waits and tries again on 429 and 503,
+/* As client_request, but a status of 400 or more is a failure, told in the server's words and with a code of its kind: STATUS_UNAUTHENTICATED, _DENIED, _NOT_FOUND,
+ * _CONFLICT, _PRECONDITION, _NO_SPACE; STATUS_IO where it may be otherwise later; STATUS_INVALID for the rest. Waits and tries again on 429 and 503,
  * up to a minute, where `again`. */
 MUST_CHECK bool client_call(struct client *c, const char *method, const char *path, struct slice body, bool again,
                             struct client_reply *ret, struct status *st);
@@ -57,11 +58,8 @@ struct client_stream {
  * alone from then on. */
 MUST_CHECK bool client_run_stream(struct client *c, const struct client_stream *s, struct status *st);
 
-/* The server's words of an error reply: "detail", with the first of "errors". */
-void client_reply_error(const struct client_reply *r, struct status *st);
-
-/* A path segment, percent-encoded, appended. */
 void client_pause_ms(long ms);
+/* A path segment, percent-encoded, appended. */
 void client_escape(struct buf *out, struct slice segment);
 
 #endif

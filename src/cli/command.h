@@ -19,7 +19,7 @@ enum cli_option {
     CLI_OPTIONS
 };
 
-enum option_kind { KIND_FLAG, KIND_TEXT, KIND_NUMBER, KIND_LIST };
+enum option_kind { KIND_FLAG, KIND_TEXT, KIND_NUMBER, KIND_REAL, KIND_JSON, KIND_LIST };
 
 struct cli_option_form {
     const char *word; /* "replace", of --replace */

@@ -1,59 +1,79 @@
-/* library.c - quire library create | list | show | delete. */
-#include "cli/cli.h"
-
-#include "base/json_out.h"
+/* library.c - quire library. */
+#include "cli/request.h"
 
 #include <sysexits.h>
 #include <unistd.h>
 
+static void show_made(const struct cli *cli, struct json_object *library) {
+    (void)cli;
+    printf("made library %s\n", member_text(library, "id"));
+}
+
 int command_library_create(struct cli *cli) {
-    const char *description = cli_text(cli, OPTION_DESCRIPTION), *type = cli_text(cli, OPTION_TYPE);
-    const char *model = cli_text(cli, OPTION_MODEL), *language = cli_text(cli, OPTION_LANGUAGE);
-    struct buf body;
-    buf_init(&body);
-    struct json_out j = json_out_to(&body);
-    json_begin_object(&j);
-    json_member_cstring(&j, "name", cli->argv[0]);
-    if (description != NULL)
-        json_member_cstring(&j, "description", description);
-    if (type != NULL)
-        json_member_cstring(&j, "index_type", type);
-    if (model != NULL)
-        json_member_cstring(&j, "embedding_model", model);
-    if (language != NULL)
-        json_member_cstring(&j, "language", language);
-    json_end_object(&j);
-    char id[64];
     struct status st = {0};
-    struct client_reply reply;
-    bool ok = cli_create_library(cli, buf_slice(&body), id, &reply, &st);
-    buf_fini(&body);
-    if (!ok)
-        return cli_fail(&st);
-    if (cli->json)
-        cli_print_json(reply.json);
-    else
-        printf("made library %s\n", id);
-    client_reply_fini(&reply);
-    return EX_OK;
+    struct request r = {.method = "POST", .show = show_made};
+    bool ok = (r.body = request_body(cli, &st)) != NULL;
+    if (ok) {
+        request_put_json(cli, r.body, "metadata", OPTION_METADATA);
+        json_object_object_add(r.body, "name", json_object_new_string(cli->argv[0]));
+        request_put_text(cli, r.body, "description", OPTION_DESCRIPTION);
+        request_put_text(cli, r.body, "index_type", OPTION_TYPE);
+        request_put_text(cli, r.body, "embedding_model", OPTION_MODEL);
+        request_put_text(cli, r.body, "language", OPTION_LANGUAGE);
+        request_put_index(cli, r.body);
+    }
+    ok = ok && request_path(&r, &st, "/v1/libraries", NULL);
+    return ok ? request_run(cli, &r) : request_failed(&r, &st);
+}
+
+int command_library_update(struct cli *cli) {
+    struct status st = {0};
+    struct request r = {.method = "PATCH", .again = true, .done = "changed"};
+    bool ok = (r.body = request_body(cli, &st)) != NULL;
+    if (ok) {
+        request_put_json(cli, r.body, "metadata", OPTION_METADATA);
+        request_put_text(cli, r.body, "name", OPTION_NAME);
+        request_put_text(cli, r.body, "description", OPTION_DESCRIPTION);
+        request_put_index(cli, r.body);
+    }
+    if (ok && json_object_object_length(r.body) == 0) {
+        request_fini(&r);
+        return cli_usage(cli, "say what is to be changed");
+    }
+    ok = ok && request_library(cli, &r, cli->argv[0], "", &st);
+    return ok ? request_run(cli, &r) : request_failed(&r, &st);
+}
+
+int command_library_stats(struct cli *cli) {
+    struct status st = {0};
+    struct request r = {.method = "GET", .again = true};
+    bool ok = request_library(cli, &r, cli->argv[0], cli_has(cli, OPTION_INDEX) ? "/index/statistics" : "/statistics", &st);
+    return ok ? request_run(cli, &r) : request_failed(&r, &st);
+}
+
+int command_library_rebuild(struct cli *cli) {
+    struct status st = {0};
+    struct request r = {.method = "POST", .task = true};
+    bool ok = (r.body = request_body(cli, &st)) != NULL;
+    if (ok) {
+        request_put_text(cli, r.body, "index_type", OPTION_TYPE);
+        request_put_index(cli, r.body);
+    }
+    ok = ok && request_library(cli, &r, cli->argv[0], "/index/rebuild", &st);
+    return ok ? request_run(cli, &r) : request_failed(&r, &st);
+}
+
+int command_library_optimize(struct cli *cli) {
+    struct status st = {0};
+    struct request r = {.method = "POST", .task = true};
+    return request_library(cli, &r, cli->argv[0], "/index/optimize", &st) ? request_run(cli, &r) : request_failed(&r, &st);
 }
 
 int command_library_list(struct cli *cli) {
     struct status st = {0};
-    char path[640] = "/v1/libraries?limit=1000";
-    struct json_object *all = json_object_new_array();
-    while (path[0] != '\0') {
-        struct client_reply reply;
-        if (!client_call(cli->client, "GET", path, slice_of(NULL, 0), true, &reply, &st)) {
-            json_object_put(all);
-            return cli_fail(&st);
-        }
-        size_t count = json_object_is_type(reply.json, json_type_array) ? json_object_array_length(reply.json) : 0;
-        for (size_t i = 0; i < count; i++)
-            json_object_array_add(all, json_object_get(json_object_array_get_idx(reply.json, i)));
-        snprintf(path, sizeof path, "%s", reply.next);
-        client_reply_fini(&reply);
-    }
+    struct json_object *all = NULL;
+    if (!request_pages(cli, "/v1/libraries?limit=1000", 0, &all, &st))
+        return cli_fail(&st);
     if (cli->json) {
         cli_print_json(all);
     } else if (cli_has(cli, OPTION_NAMES)) {
@@ -75,7 +95,8 @@ int command_library_list(struct cli *cli) {
     return EX_OK;
 }
 
-static void print_library(struct json_object *library) {
+static void print_library(const struct cli *cli, struct json_object *library) {
+    (void)cli;
     struct json_object *metadata = member(library, "metadata");
     struct json_object *embedding = member(metadata, "embedding");
     printf("name         ");
@@ -101,19 +122,8 @@ static void print_library(struct json_object *library) {
 
 int command_library_show(struct cli *cli) {
     struct status st = {0};
-    char id[64], path[128];
-    struct client_reply reply;
-    if (!cli_find_library(cli, cli->argv[0], id, &st))
-        return cli_fail(&st);
-    snprintf(path, sizeof path, "/v1/libraries/%s", id);
-    if (!client_call(cli->client, "GET", path, slice_of(NULL, 0), true, &reply, &st))
-        return cli_fail(&st);
-    if (cli->json)
-        cli_print_json(reply.json);
-    else
-        print_library(reply.json);
-    client_reply_fini(&reply);
-    return EX_OK;
+    struct request r = {.method = "GET", .again = true, .show = print_library};
+    return request_library(cli, &r, cli->argv[0], "", &st) ? request_run(cli, &r) : request_failed(&r, &st);
 }
 
 /* On a terminal the name is asked for; a script says --yes. */
@@ -134,17 +144,11 @@ static bool confirmed(const struct cli *cli, const char *name) {
 
 int command_library_delete(struct cli *cli) {
     struct status st = {0};
-    char id[64], path[128];
-    struct client_reply reply;
-    if (!cli_find_library(cli, cli->argv[0], id, &st))
-        return cli_fail(&st);
-    if (!confirmed(cli, cli->argv[0]))
-        return EX_USAGE;
-    snprintf(path, sizeof path, "/v1/libraries/%s", id);
-    if (!client_call(cli->client, "DELETE", path, slice_of(NULL, 0), false, &reply, &st))
-        return cli_fail(&st);
-    client_reply_fini(&reply);
-    if (!cli->json)
-        printf("deleted library %s\n", id);
-    return EX_OK;
+    struct request r = {.method = "DELETE", .again = true, .done = "deleted"};
+    if (!request_library(cli, &r, cli->argv[0], "", &st))
+        return request_failed(&r, &st);
+    if (confirmed(cli, cli->argv[0]))
+        return request_run(cli, &r);
+    request_fini(&r);
+    return EX_USAGE;
 }

@@ -3,8 +3,10 @@
 
 #include <curl/curl.h>
 #include <getopt.h>
+#include <math.h>
 #include <stdlib.h>
 #include <sysexits.h>
+#include <unistd.h>
 
 #ifdef HAVE_CONFIG_H
 #include "config.h"
@@ -19,11 +21,31 @@ static long positive(const char *text) {
     return *text != '\0' && *end == '\0' && value >= 1 ? value : -1;
 }
 
+static bool real_number(const char *text, double *ret) {
+    char *end;
+    *ret = strtod(text, &end);
+    return *text != '\0' && *end == '\0' && isfinite(*ret);
+}
+
+static bool is_json(const char *text) {
+    enum json_tokener_error error = json_tokener_success;
+    json_object_put(json_tokener_parse_verbose(text, &error));
+    return error == json_tokener_success;
+}
+
 static bool take_option(struct cli *cli, enum cli_option option, const char *value) {
     const struct cli_option_form *form = &cli_options[option];
     struct cli_given *given = &cli->given[option];
     if (form->kind == KIND_NUMBER && (given->number = positive(value)) < 0) {
         fprintf(stderr, "quire: --%s takes a whole number of at least 1, and '%s' is none\n", form->word, value);
+        return false;
+    }
+    if (form->kind == KIND_REAL && !real_number(value, &given->real)) {
+        fprintf(stderr, "quire: --%s takes a number, and '%s' is none\n", form->word, value);
+        return false;
+    }
+    if (form->kind == KIND_JSON && !is_json(value)) {
+        fprintf(stderr, "quire: --%s takes JSON, and '%s' is none\n", form->word, value);
         return false;
     }
     if (form->kind == KIND_LIST && given->count == CLI_LIST_MAX) {
@@ -101,11 +123,19 @@ static int run(struct cli *cli) {
     return rc;
 }
 
+static void choose_style(struct cli *cli) {
+    const char *terminal = getenv("TERM"), *no_color = getenv("NO_COLOR");
+    bool plain = isatty(STDOUT_FILENO) == 0 || (no_color != NULL && no_color[0] != '\0') || terminal == NULL || strcmp(terminal, "dumb") == 0;
+    cli->bold = plain ? "" : "\033[1m";
+    cli->plain = plain ? "" : "\033[0m";
+}
+
 int main(int argc, char **argv) {
     static struct cli cli;
     int words = 0, rc = EX_OK;
     if (!take_options(&cli, argc, argv))
         return EX_USAGE;
+    choose_style(&cli);
     cli.json = cli_has(&cli, OPTION_JSON);
     cli.server = (struct client_options){.url = cli_text(&cli, OPTION_URL), .key = cli_text(&cli, OPTION_KEY), .cacert = cli_text(&cli, OPTION_CACERT)};
     cli.argc = argc - optind;

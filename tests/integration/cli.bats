@@ -19,6 +19,11 @@ setup() {
     cd "$BATS_TEST_TMPDIR" || return 1
 }
 
+@test "every operation of the description has its command, and no command another" {
+    diff <(jq -r '.paths[][] | objects | .operationId // empty' "$root/data/openapi.json" | sort -u) \
+        <(quire help --json | jq -r '.commands[].calls[]' | sort -u)
+}
+
 @test "help: every command tells of itself, and wrong words are answered with how it goes" {
     local name
     while read -r name; do
@@ -38,7 +43,7 @@ setup() {
     [[ $output == *"has no option --replace"* ]]
     run quire search
     [ "$status" = 64 ]
-    [[ $output == *"usage: quire search LIBRARY WORDS..."* ]]
+    [[ $output == *"usage: quire search LIBRARY [WORDS]..."* ]]
     run quire search a b --k none
     [ "$status" = 64 ]
     quire --json library list | jq -e 'type == "array"'
@@ -85,4 +90,178 @@ complete_words() {
     touch a-file.md
     complete_words import 'my notes' a- | grep -qx a-file.md
     quire library delete 'my notes' --yes
+}
+
+@test "libraries: made, changed, shown, rebuilt, optimized, removed; errors once, with what to do" {
+    run quire library create ''
+    [ "$status" = 65 ]
+    [ "$(grep -o 'must not be empty' <<<"$output" | wc -l)" = 1 ]
+    quire library create one --metadata '{"shelf": 3}' --ef-search 99 --body '{"quantization": {"strategy": "none"}}'
+    quire library update one --name uno --description 'the first' --m 20
+    quire library show uno | grep -q 'description  the first'
+    [ "$(quire library show uno --json | jq -c '.metadata.custom, .metadata.quantization.strategy')" = '{"shelf":3}
+"none"' ]
+    quire library stats uno | grep -q '^num_documents  *0$'
+    [ "$(quire library stats uno --index --json | jq .index_config.ef_search)" = 99 ]
+    quire library rebuild uno --ef-construction 50 --wait
+    [ "$(quire library stats uno --index --json | jq -c '.index_config | [.M, .ef_construction]')" = '[20,50]' ]
+    quire library optimize uno --wait --json | jq -e '.state == "succeeded"'
+    run quire library update uno
+    [ "$status" = 64 ]
+    run quire library delete uno </dev/null
+    [ "$status" = 64 ]
+    quire library delete uno --yes
+    run quire library show uno
+    [ "$status" = 66 ]
+    QUIRE_KEY='' run quire library list
+    [ "$status" = 77 ]
+    [[ $output == *QUIRE_KEY* ]]
+    QUIRE_KEY=qk_wrong run quire library list
+    [ "$status" = 77 ]
+    [[ $output == *QUIRE_KEY* ]]
+    QUIRE_URL=https://127.0.0.1:1 run quire library list
+    [ "$status" = 69 ]
+    [[ $output == *QUIRE_URL* ]]
+}
+
+@test "documents and chunks: one by one, several, and by ids that the server made" {
+    quire library create docs
+    run quire document add docs - <<<'[{"id":"bread","title":"Bread","author":"Ida","texts":["It rises slowly."]},{"title":"Nothing in it"}]'
+    [ "$status" = 65 ]
+    [[ $output == *"1 done, 1 failed"* ]]
+    echo '{"title":"Pan","texts":["Oil the pan."],"chunk_ids":["p1"]}' | quire document add docs -
+    run quire document add docs - <<<'{nonsense'
+    [ "$status" = 65 ]
+    [ "$(quire document list docs --json | jq length)" = 2 ]
+    [ "$(quire document list docs --limit 1 | wc -l)" = 1 ]
+    [ "$(quire document list docs --json --filter '{"field":"author","operator":"eq","value":"Ida"}' | jq -r '.[].id')" = bread ]
+    local made
+    made=$(quire document list docs --json | jq -r '.[1].id')
+    quire document get "$made" | grep -q 'Oil the pan.'
+    quire document get docs bread --vectors --json | jq -e '.chunks[0].embedding | length == 256'
+    quire document update docs bread --title 'White bread' --tag baking --tag slow --metadata '{"page": 3}'
+    [ "$(quire document get docs bread --json | jq -c '.metadata | [.title, .tags, .page]')" = '["White bread",["baking","slow"],3]' ]
+    echo '{"title":"Pot","texts":["Wash the pot."],"chunk_ids":["p2"]}' >pot.json
+    quire document put docs "$made" pot.json
+    quire chunk get docs p2 none | grep -q 'Wash the pot.'
+    [ "$(quire chunk get docs p2 --json | jq -r .text)" = 'Wash the pot.' ]
+    run quire chunk get docs none
+    [ "$status" = 66 ]
+    quire chunk delete docs p2 --json | jq -e '.deleted == 1'
+    run quire document delete docs bread none
+    [ "$status" = 65 ]
+    [[ $output == *"no document none"* ]]
+    run quire document delete docs bread
+    [ "$status" = 66 ]
+    quire document add docs pot.json
+    made=$(quire document list docs --json | jq -r '.[-1].id')
+    quire document delete --anywhere "$made"
+    quire document add docs pot.json
+    run quire document delete --anywhere "$(quire document list docs --json | jq -r '.[-1].id')" 01890000-0000-7000-8000-000000000000
+    [[ $output == *"1 done, 1 failed"* ]]
+    quire library create own --model none
+    echo '[{"id":"p","title":"Points","chunks":[{"text":"east","embedding":[1,0]},{"text":"north","embedding":[0,1]}]}]' | quire document add own -
+    echo '{"title":"More","chunks":[{"text":"west","embedding":[-1,0]}]}' | quire document add own -
+    echo '[0.1, 1]' | quire search own --embedding - -k 1 --json | jq -e '.results[0].chunk.text == "north"'
+    quire library delete docs --yes
+    quire library delete own --yes
+}
+
+@test "search: every option reaches the server; what it was answered by is said" {
+    quire library create food
+    quire library create tools
+    echo '[{"id":"bread","title":"Bread","author":"Ida","metadata":{"page":12},"texts":["Bread rises slowly in a cold kitchen.","Steam makes the crust."]},
+           {"id":"tea","title":"Tea","author":"Bo","metadata":{"page":2},"texts":["Green tea wants water below the boil."]}]' | quire document add food -
+    echo '{"id":"pan","title":"Pan","texts":["A cast-iron pan wants oil."]}' | quire document add tools -
+    hits() { quire search "$@" --json | jq -r '[.results[].document_id] | join(" ")'; }
+    [ "$(hits food kitchen -k 1)" = bread ]
+    [ "$(hits food kitchen --where 'page lt 10')" = tea ]
+    [ "$(hits food kitchen --where 'author eq Ida' --where 'page gte 12' --mode lexical)" = bread ]
+    [ "$(hits food kitchen --where 'author in ["Bo"]' --filter '{"not": {"field": "id", "operator": "eq", "value": "x"}}')" = tea ]
+    [ "$(hits food bread or tea --group | wc -w)" = 2 ]
+    [ "$(hits food bread --offset 2 --mmr 0.5 --exact --ef-search 10 | wc -w)" = 1 ]
+    [ "$(hits food kitch --prefix --mode lexical)" = bread ]
+    [ "$(hits food bread --threshold 0.0001 | wc -w)" = 0 ]
+    [ "$(hits tools iron tea --also food -k 2 | tr ' ' '\n' | sort | xargs)" = "pan tea" ]
+    quire search food bread --fusion weighted --weight 0.9 --explain --json | jq -e '.results[0].explain.fused.method == "weighted"'
+    quire search food bread --fusion rrf --body '{"bm25": {"k1": 2, "b": 0.5}}' --vectors --min-lsn 1 --json | jq -e '.results[0].chunk.embedding | length == 256'
+    printf 'kitchen\n\ngreen tea\n' >questions
+    [ "$(quire search food --batch questions -k 1 --json | jq -r '[.results[].results[0].document_id] | join(" ")')" = "bread tea" ]
+    quire search food --batch questions | grep -q '^query 2'
+    quire embed 'cold kitchen' >vector
+    [ "$(hits food --embedding vector -k 1)" = bread ]
+    run quire search food x --where 'author'
+    [ "$status" = 65 ]
+    run quire search food
+    [ "$status" = 64 ]
+    quire models | grep -q '^static-en .*256'
+    quire library delete food --yes
+    quire library delete tools --yes
+}
+
+@test "the server: health, status, metrics, tasks, any call" {
+    QUIRE_KEY='' quire health | grep -qx ready
+    quire health --up --json | jq -e '.status == "healthy"'
+    quire health --live
+    quire status | grep -q '^wal.lsn'
+    quire metrics | grep -q '^# TYPE quire_'
+    quire openapi | jq -e '.info.title == "Quire"'
+    quire library create tasks
+    local task
+    task=$(quire library optimize tasks --json | jq -r .id)
+    quire task wait "$task"
+    quire task show "$task" | grep -q 'succeeded'
+    quire task list | grep -q "$task"
+    run quire task cancel "$task"
+    [ "$status" -le 65 ]
+    run quire task show 01890000-0000-7000-8000-000000000000
+    [ "$status" = 66 ]
+    [ "$(quire call get '/v1/libraries?limit=1' | jq length)" = 1 ]
+    echo '{"name": "by call"}' | quire call POST /v1/libraries -
+    quire reembed tasks --wait
+    quire reembed tasks --rollback --wait
+    quire reembed tasks --wait
+    quire reembed tasks --drop
+    quire library delete tasks --yes
+    quire library delete 'by call' --yes
+}
+
+@test "backup: taken, verified, copied with what it rests on, restored on trial; a broken copy is found" {
+    quire library create kept
+    echo '{"id":"a","title":"A","texts":["The first text."]}' | quire document add kept -
+    quire snapshot create --wait
+    quire snapshot verify --wait
+    quire backup copies/ | grep -q 'restored on trial'
+    echo '{"id":"b","title":"B","texts":["The second text."]}' | quire document add kept -
+    quire backup copies --json | jq -e '.documents >= 2 and .copied >= 1'
+    quire verify copies | grep -q ' documents'
+    quire backup copies --latest --json | jq -e '.copied == 0'
+    local newest
+    newest=$(quire snapshot list --json | jq -r '.[0].name')
+    quire snapshot download "$newest" here
+    cmp here "copies/$newest"
+    quire restore copies --into data | grep -q ' documents'
+    run quire snapshot download none here
+    [ "$status" != 0 ]
+    [ ! -e here.part ]
+    printf 'x' | dd of="copies/$newest" bs=1 seek=200 conv=notrunc status=none
+    run quire verify copies
+    [ "$status" = 65 ]
+    run quire backup no/such/directory/file
+    [ "$status" != 0 ]
+    quire library delete kept --yes
+}
+
+@test "every operation of the description was really called by the commands above" {
+    # The paths of the access log as patterns of the description.
+    sed -nE 's/.*"([A-Z]+) ([^ ?"]+)[^"]*" [0-9]+.*/\1 \2/p' "$instance/logs/quire_access.log" | sort -u >called
+    local operation method path pattern
+    while read -r operation method path; do
+        pattern=$(sed -E 's/\{[a-z]+\}/[^\/]+/g; s/\./\\./g' <<<"$path")
+        grep -qE "^$method $pattern\$" called || {
+            echo "no command made $operation: $method $path"
+            false
+        }
+    done < <(jq -r '.paths | to_entries[] | .key as $path | .value | to_entries[] | select(.value | objects | .operationId) |
+        "\(.value.operationId) \(.key | ascii_upcase) \($path)"' "$root/data/openapi.json" | grep -vE '^(streamDocuments|exportDocuments|createKey|listKeys|deleteKey) ')
 }

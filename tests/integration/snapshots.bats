@@ -77,7 +77,7 @@ quire() { QUIRE_URL=$url QUIRE_CACERT=$instance/tls/cert.pem "${QUIRE_BUILD_DIR:
     rm "$fault"
     echo "$output"
     [ "$status" = 69 ]
-    [[ $output == *"the snapshot has failed: "* ]]
+    [[ $output == *"snapshot: failed: "* ]]
     [ "$(quire snapshot list --json | jq length)" = 1 ]
 }
 
