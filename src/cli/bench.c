@@ -153,7 +153,7 @@ static bool one_request(struct connection *c, struct buf *body) {
     if (reply.status < 400) {
         latency_add(&c->times, took_us);
     } else {
-        client_reply_error(&reply, &st);
+        client_reply_error(c->client, &reply, &st);
         note_error(c, &st, reply.status == 429 || reply.status == 503);
     }
     client_reply_fini(&reply);

@@ -253,7 +253,7 @@ static bool list_errors(struct json_object *errors, struct buf *out) {
 }
 
 /* The server's words of an error reply: all of "errors" where there are some, which say more than "detail" and repeat it, else "detail". */
-static void reply_error(const struct client *c, const struct client_reply *r, struct status *st) {
+void client_reply_error(const struct client *c, const struct client_reply *r, struct status *st) {
     const char *detail = text_of(r->json, "detail");
     struct json_object *errors = NULL;
     struct buf listed = {0};
@@ -334,7 +334,7 @@ static bool stream_outcome(struct streaming *s, CURLcode code, struct status *st
         buf_put_u8(&s->refusal.body, 0);
         if (buf_ok(&s->refusal.body))
             s->refusal.json = json_tokener_parse((const char *)s->refusal.body.data);
-        reply_error(s->client, &s->refusal, st);
+        client_reply_error(s->client, &s->refusal, st);
         return false;
     }
     if (code != CURLE_OK && !s->stopped)
@@ -384,7 +384,7 @@ bool client_call(struct client *c, const char *method, const char *path, struct 
         }
         bool transient = answered ? reply.status == 429 || reply.status == 503 : c->answered;
         if (answered) {
-            reply_error(c, &reply, &why);
+            client_reply_error(c, &reply, &why);
             if (reply.retry_after > 0)
                 wait_ms = reply.retry_after * 1000;
             client_reply_fini(&reply);

@@ -58,6 +58,9 @@ struct client_stream {
  * alone from then on. */
 MUST_CHECK bool client_run_stream(struct client *c, const struct client_stream *s, struct status *st);
 
+/* The server's words of an error reply, with the code of its kind. */
+void client_reply_error(const struct client *c, const struct client_reply *r, struct status *st);
+
 void client_pause_ms(long ms);
 /* A path segment, percent-encoded, appended. */
 void client_escape(struct buf *out, struct slice segment);
