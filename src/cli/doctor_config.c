@@ -74,15 +74,29 @@ static void look_at_admin_key(struct doctor *d) {
     const char *path = d->config.admin_key_file;
     if (path[0] == '\0')
         return;
-    if (!look_at_secret(d, path, "admin_key_file")) {
+    struct stat s;
+    bool there = stat(path, &s) == 0;
+    if (there && (s.st_mode & S_IROTH) != 0)
+        doctor_find(d, TROUBLE_HASH_EXPOSED, path, "its mode is %04o", (unsigned)s.st_mode & 07777U);
+    if (there && access(path, R_OK) != 0) {
         doctor_skip(d, path, "this user may not read it");
     } else if (!config_read_secrets(&d->config, &st)) {
         doctor_find(d, TROUBLE_ADMIN_KEY_UNREADABLE, path, "%s", st.detail);
     } else if (d->knows_uid) {
-        struct stat s;
-        if (stat(path, &s) == 0 && s.st_uid != d->uid && d->uid != 0 && (s.st_mode & (S_IRGRP | S_IROTH)) == 0)
+        if (s.st_uid != d->uid && d->uid != 0 && (s.st_mode & (S_IRGRP | S_IROTH)) == 0)
             doctor_find(d, TROUBLE_ADMIN_KEY_UNREADABLE, path, "it belongs to user %u, and the server is %s", (unsigned)s.st_uid, d->user);
     }
+}
+
+/* Where scripts/serve keeps an instance's key: beside its configuration. */
+static void look_at_instance_key(struct doctor *d) {
+    static const char *const names[] = {"admin_key", "env"};
+    char copy[PATH_MAX], path[PATH_MAX];
+    snprintf(copy, sizeof copy, "%s", d->config_path);
+    const char *directory = dirname(copy);
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (snprintf(path, sizeof path, "%s/%s", directory, names[i]) < (int)sizeof path)
+            (void)look_at_secret(d, path, "an admin's key");
 }
 
 static void look_at_provider_keys(struct doctor *d) {
@@ -172,6 +186,8 @@ void doctor_look_at_secrets(struct doctor *d) {
         return;
     look_at_names(d);
     look_at_admin_key(d);
+    if (d->config.auth == CONFIG_AUTH_ON)
+        look_at_instance_key(d);
     look_at_provider_keys(d);
     look_at_models(d);
     look_at_log_file(d, d->config.log_file, "log_file");

@@ -87,6 +87,7 @@ with_copy() {
     [ "$status" = 0 ] || [ -e /etc/quire/quire.conf ]
     run "$quire" doctor too many words
     [ "$status" = 64 ]
+    diff "$root/docs/troubles.md" <("$root/scripts/doc-tables" troubles)
 }
 
 @test "configuration: missing, an unknown key, a bad value, writable for others" {
@@ -127,9 +128,9 @@ with_copy() {
     found admin-key-unreadable
     printf 'a%.0s' {1..64} >"$BATS_TEST_TMPDIR/admin.sha256"
     chmod 644 "$BATS_TEST_TMPDIR/admin.sha256"
-    found secret-exposed
+    found admin-hash-exposed
     chmod 600 "$BATS_TEST_TMPDIR/admin.sha256"
-    absent secret-exposed
+    absent admin-hash-exposed
     absent admin-key-unreadable
     printf '[model far]\nurl = http://127.0.0.1:1/v1\nmodel = m\nkey_file = %s\n' "$BATS_TEST_TMPDIR/provider.key" >>"$conf"
     found provider-key
