@@ -96,6 +96,35 @@ as_on_a_machine() {
     run_blocks "$root/README.md"
 }
 
+@test "docs/tour.md: the tour runs" {
+    start_instance --set workers=2
+    run_blocks "$root/docs/tour.md"
+}
+
+# The layout is graphviz's, which not every machine has; the words are what goes stale.
+@test "docs/pictures: each picture says what its text says" {
+    python3 - "$root"/docs/pictures/*.dot <<'PYTHON'
+import html, pathlib, re, sys
+for name in map(pathlib.Path, sys.argv[1:]):
+    text = re.sub(r"^//.*$", "", name.read_text(), flags=re.M)
+    said = {line.strip() for label in re.findall(r'label="([^"]*)"', text) for line in label.split(r"\n")}
+    shown = {html.unescape(line).replace("\xa0", " ").strip() for line in re.findall(r">([^<]+)</text>", name.with_suffix(".svg").read_text())}
+    assert said and said == shown, f"{name.name} and its picture differ (run docs/pictures/make): {said ^ shown}"
+PYTHON
+}
+
+@test "the documents name no file that is not there" {
+    local document target
+    for document in "$root"/README.md "$root"/ARCHITECTURE.md "$root"/docs/*.md; do
+        while IFS= read -r target; do
+            [ -e "$(dirname "$document")/$target" ] || {
+                echo "${document#"$root"/} points to $target" >&2
+                return 1
+            }
+        done < <(grep -oE '\]\([^)#:]+' "$document" | sed 's/^](//')
+    done
+}
+
 @test "the runner itself: a command that fails, and output that is missing, are failures" {
     start_instance --set workers=2
     printf '```sh\necho one\n#> one\n```\n\n```\nfalse\n```\n' >"$BATS_TEST_TMPDIR/good.md"
