@@ -84,6 +84,33 @@ header() { sed -n "s/^$1: *//Ip" "$headers" | tr -d '\r'; }
     done
     as_admin GET /v1/libraries
     [ -z "$(header access-control-allow-origin)" ]
+    # What nginx answers by itself: the same (errors.bats has each).
+    as_admin TRACE /v1/libraries '' -H 'Origin: https://app.example.com'
+    expect 405 MethodNotAllowedError
+    [ "$(header access-control-allow-origin)" = https://app.example.com ]
+    header access-control-expose-headers | grep -qw Retry-After
+    for origin in https://app.example.com.evil.org https://other.example.com null; do
+        as_admin TRACE /v1/libraries '' -H "Origin: $origin"
+        expect 405
+        [ -z "$(header access-control-allow-origin)" ]
+        header vary | grep -qw Origin
+    done
+    as_admin TRACE /v1/libraries
+    [ -z "$(header access-control-allow-origin)" ]
+}
+
+@test "CORS: * is any origin, of nginx's own replies, too; nothing by default" {
+    local each
+    for each in '*' ''; do
+        stop_instance
+        start_instance --set cors_origins="$each"
+        for method in GET TRACE; do
+            as_admin $method /v1/libraries '' -H 'Origin: https://anywhere.example.com'
+            [ "$(header access-control-allow-origin)" = "$each" ]
+        done
+    done
+    stop_instance
+    start_instance --set cors_origins="https://app.example.com, http://localhost:3000"
 }
 
 @test "Accept makes no difference" {
