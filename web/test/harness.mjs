@@ -115,6 +115,10 @@ export class Harness {
             const text = `${message.text()} ${message.location().url}`;
             if (['error', 'warning'].includes(message.type()) && !page.quire.allow.some((pattern) => pattern.test(text))) this.troubles.push(`console: ${text}`);
         });
+        page.on('dialog', (dialog) => {
+            this.troubles.push(`a script of the data ran: ${dialog.message()}`);
+            dialog.dismiss().catch(() => {});
+        });
         page.on('pageerror', (error) => this.troubles.push(`exception: ${error.stack ?? error}`));
         page.on('request', (request) => {
             page.quire.requests.push(request.url());
@@ -142,6 +146,7 @@ export class Harness {
     }
 
     async run(file, tests) {
+        const begin = Date.now();
         try {
             await tests(this);
         } catch (error) {
@@ -150,6 +155,18 @@ export class Harness {
         }
         for (const page of this.pages.splice(0)) await page.context().close();
         for (const server of this.servers.splice(0)) await server.stop();
+        console.log(`# ${file}: ${Date.now() - begin} ms`);
+    }
+
+    /** Waits until a condition holds. */
+    async until(what, condition, milliseconds = 8000) {
+        const deadline = Date.now() + milliseconds;
+        for (;;) {
+            const is = await condition();
+            if (is) return is;
+            assert.ok(Date.now() < deadline, `not in time: ${what}`);
+            await new Promise((resolve) => { setTimeout(resolve, 50); });
+        }
     }
 
     async shot(page, name, options = {}) {
