@@ -56,8 +56,8 @@ need_packages() {
     fi
 }
 
-# need_promtool: prints the path of promtool. Where it is not installed it is taken out of Debian's package: to install that would start a Prometheus as a
-# service, on port 9090, in a machine that only runs tests.
+# need_promtool: prints the path of promtool, beside which prometheus lies. Where it is not installed it is taken out of Debian's package: to install that
+# would start a Prometheus as a service, on port 9090, in a machine that only runs tests.
 need_promtool() {
     local tools=$root/.build/tools
     if command -v promtool; then return 0; fi
