@@ -61,7 +61,7 @@ bool api_new(const struct api_host *host, struct api **ret, struct status *st) {
     }
     a->host = *host;
     a->exchange = (struct exchange *)calloc(1, sizeof *a->exchange);
-    a->scratch = search_scratch_new(host->limits->filter_cache_bytes);
+    a->scratch = host->scratch != NULL ? host->scratch : search_scratch_new(host->limits->filter_cache_bytes);
     a->query = (float *)calloc(EMBED_MAX_DIMENSION, sizeof *a->query);
     if (a->exchange == NULL || a->scratch == NULL || a->query == NULL) {
         api_free(a);
@@ -84,7 +84,9 @@ void api_free(struct api *a) {
         pool_fini(&a->exchange->pool);
     }
     free(a->exchange);
-    search_scratch_free(a->scratch);
+    if (a->host.scratch == NULL) {
+        search_scratch_free(a->scratch);
+    }
     free(a->hits);
     free(a->query);
     free(a);

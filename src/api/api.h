@@ -97,6 +97,7 @@ struct api_host {
      * values: cleared, then count * ret->dimension floats. False: STATUS_NO_EMBEDDING, and ret says when to try again; nothing of it came. */
     bool (*embed)(void *ctx, const struct embedder *model, enum embed_role role, const struct slice *texts, size_t count, struct buf *values,
                   struct api_embedded *ret, struct status *st);
+    struct search_scratch *scratch; /* the caller's, shared by all apis of a thread, since no request uses it across a wait; NULL: the api makes its own */
     uint32_t min_lsn_wait_ms; /* how long a search waits for its min_lsn */
     uint32_t slot;            /* of the worker, who waits then */
     bool auth_on;

@@ -19,7 +19,7 @@
  *
  * The supervisor believes nothing in a frame: lengths are checked before anything is allocated, ops go through op_decode,
  * vectors must be finite and of the right number. A worker that sends what does not decode is a broken worker: it is killed, its
- * frame dropped. A worker has one frame under way at a time. The supervisor's end is non-blocking; a worker that reads no answer
+ * frame dropped. Each request that a worker has in hand has one frame under way at a time. The supervisor's end is non-blocking; a worker that reads no answer
  * loses it.
  */
 #ifndef QUIRE_PROC_CHANNEL_H

@@ -13,7 +13,7 @@
  * Who closes descriptors or reads from them holds `reading`; sending threads hold the other mutex and look at the generation, so an answer never reaches the
  * successor of the worker that asked. A new worker's channel arrives through a mailbox per slot.
  *
- * Answers are sent by the thread that has them, at once: a worker has one frame under way, so its socket is empty and takes any
+ * Answers are sent by the thread that has them, at once: a worker has few frames under way and reads its answers between any two requests, so its socket takes any
  * answer but the largest; what it does not take is kept here and sent when it can be. A worker that lets answers pile up is
  * broken.
  */
@@ -54,6 +54,7 @@ enum {
     READS_AT_ONCE = 256, /* of one channel, before the others have their turn */
     COMMAND_MAX_BYTES = 128,
     AHEAD_BYTES = 16384,
+    UNSENT_MOST_BYTES = 1048576, /* more than answers to as many short writes as a worker has in hand take */
     THREADS = 2
 };
 
@@ -124,20 +125,23 @@ static bool send_some(int fd, const uint8_t *data, size_t len, size_t *ret_sent)
 static const char *send_locked(struct channels *c, uint32_t slot, const struct buf *frame) {
     struct channel *ch = &c->channel[slot];
     size_t sent = 0;
-    if (ch->unsent.len > 0) {
+    if (ch->unsent.len - ch->unsent_at > UNSENT_MOST_BYTES) {
         return "it does not read its answers";
     }
-    if (!send_some(ch->fd, frame->data, frame->len, &sent)) {
+    bool queue = ch->unsent.len > 0;
+    if (!queue && !send_some(ch->fd, frame->data, frame->len, &sent)) {
         return NULL; /* gone */
     }
     if (sent < frame->len) {
         buf_put(&ch->unsent, frame->data + sent, frame->len - sent);
-        ch->unsent_at = 0;
         if (!buf_ok(&ch->unsent)) {
             buf_reset(&ch->unsent);
+            ch->unsent_at = 0;
             return "there was no memory for its answer";
         }
-        want_events(c, slot, EPOLLIN | EPOLLOUT);
+        if (!queue) {
+            want_events(c, slot, EPOLLIN | EPOLLOUT);
+        }
     }
     return NULL;
 }

@@ -95,6 +95,12 @@ uint32_t children_writers(const struct config *c) {
     return writers > 0 ? writers : 1;
 }
 
+uint32_t children_desks(const struct config *c) {
+    uint32_t writers = children_writers(c);
+    unsigned cores = background_cores();
+    return cores < writers ? (uint32_t)cores : writers;
+}
+
 uint32_t children_readers(const struct config *c) {
     uint32_t workers = children_wanted(c);
     uint64_t readers = (uint64_t)background_cores() * READERS_PER_CORE;
@@ -436,6 +442,7 @@ static void bury(struct children *ch, uint32_t slot, siginfo_t *info) {
     lock_release(&ch->mutex);
     rwlock_reader_gone(&ch->s->control->lock, slot);
     places_leave(&ch->s->control->writers, slot);
+    places_leave(&ch->s->control->desks, slot);
     places_leave(&ch->s->control->readers, slot);
     places_leave(&ch->s->control->streams, slot);
     places_leave(&ch->s->control->awaiting, slot);

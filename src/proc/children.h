@@ -15,6 +15,8 @@ uint32_t children_slots(uint64_t workers);
 uint32_t children_wanted(const struct config *c);
 /* How many of them may have a connection of the socket for writes at a time: fewer than there are, where there are two or more. */
 uint32_t children_writers(const struct config *c);
+/* How many of those may have several writes in hand. */
+uint32_t children_desks(const struct config *c);
 /* How many may have a request of the main socket at a time. */
 uint32_t children_readers(const struct config *c);
 /* How many of the latter may wait for a min_lsn at a time. */

@@ -48,7 +48,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { US_PER_MS = 1000, NS_PER_US = 1000, BATCH_FIRST_ROOM = 64, QUIET_US = 10 * US_PER_MS };
+enum { US_PER_MS = 1000, NS_PER_US = 1000, BATCH_FIRST_ROOM = 64, QUIET_US = 10 * US_PER_MS, OUTBOX_MOST_BYTES = 65536, OUTBOX_KEPT_BYTES = 16384 };
 
 static uint64_t now_us(void) {
     return (uint64_t)clock_monotonic_us();
@@ -163,24 +163,59 @@ static void tell_waiter(struct committer *c, const struct submission *sub) {
     lock_release(&c->mutex);
 }
 
-static void send_results(struct committer *c, const struct submission *sub) {
-    struct buf frame = {0};
+/* The answer of one submission, as a frame. */
+static const struct buf *frame_of(const struct submission *sub, struct buf *frame) {
     static const struct uuid no_task = {{0}};
-    if (sub->wait != NULL) {
-        tell_waiter(c, sub);
-        return;
-    }
     if (sub->refused.code != STATUS_OK) {
-        channel_frame_begin(&frame, CHANNEL_ANSWER, sub->request);
-        channel_put_answer(&frame, &sub->refused, &no_task);
-        channel_frame_end(&frame);
+        channel_frame_begin(frame, CHANNEL_ANSWER, sub->request);
+        channel_put_answer(frame, &sub->refused, &no_task);
     } else if (sub->answer.len == 0) {
-        channel_frame_begin(&frame, CHANNEL_RESULTS, sub->request);
-        channel_put_results(&frame, sub->lsn, sub->results, sub->count);
-        channel_frame_end(&frame);
+        channel_frame_begin(frame, CHANNEL_RESULTS, sub->request);
+        channel_put_results(frame, sub->lsn, sub->results, sub->count);
+    } else {
+        return &sub->answer;
     }
-    channels_send(c->s->channels, sub->slot, sub->generation, frame.len > 0 || frame.failed ? &frame : &sub->answer);
-    buf_fini(&frame);
+    channel_frame_end(frame);
+    return frame;
+}
+
+static void send_outbox(struct committer *c, uint32_t slot) {
+    struct outbox *o = &c->outbox[slot];
+    channels_send(c->s->channels, slot, o->generation, &o->frames);
+    if (o->frames.cap > OUTBOX_KEPT_BYTES || o->frames.failed) {
+        buf_fini(&o->frames);
+        buf_init(&o->frames);
+    }
+    buf_reset(&o->frames);
+}
+
+/* What goes to one worker goes in one piece: it is woken once. */
+static void post_results(struct committer *c, const struct submission *sub) {
+    struct outbox *o = &c->outbox[sub->slot];
+    const struct buf *frame = frame_of(sub, &c->frame);
+    if (o->frames.len > 0 && (o->generation != sub->generation || o->frames.len + frame->len > OUTBOX_MOST_BYTES)) {
+        send_outbox(c, sub->slot);
+    }
+    o->generation = sub->generation;
+    buf_put_slice(&o->frames, buf_slice(frame));
+    o->frames.failed |= frame->failed;
+    buf_reset(&c->frame);
+}
+
+static void send_all(struct committer *c, const struct submission *decided) {
+    for (const struct submission *sub = decided; sub != NULL; sub = sub->next) {
+        if (sub->wait != NULL) {
+            tell_waiter(c, sub);
+        } else {
+            post_results(c, sub);
+        }
+    }
+    for (const struct submission *sub = decided; sub != NULL; sub = sub->next) {
+        const struct buf *frames = &c->outbox[sub->slot].frames;
+        if (sub->wait == NULL && (frames->len > 0 || frames->failed)) {
+            send_outbox(c, sub->slot);
+        }
+    }
 }
 
 static bool is_decided(const struct submission *sub) {
@@ -213,8 +248,8 @@ static void answer(struct committer *c) {
     struct submission *decided = take_decided(c);
     for (struct submission *sub = decided; sub != NULL; sub = sub->next) {
         control_histogram_time(&c->s->figures->queue_time, (c->begun_us - sub->arrived_us) * NS_PER_US);
-        send_results(c, sub);
     }
+    send_all(c, decided);
     while (decided != NULL) {
         struct submission *sub = decided;
         decided = sub->next;
@@ -727,6 +762,10 @@ void committer_free(struct committer *c) {
     op_set_free(c->touched);
     free(c->batch.items);
     free(c->batch.records);
+    for (size_t i = 0; i < CONTROL_MAX_WORKERS; i++) {
+        buf_fini(&c->outbox[i].frames);
+    }
+    buf_fini(&c->frame);
     lock_fini(&c->mutex);
     (void)pthread_cond_destroy(&c->changed);
     free(c);

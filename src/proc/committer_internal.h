@@ -41,6 +41,12 @@ struct batch {
     bool met_full_disk; /* an op of it was refused for want of space */
 };
 
+/* Answers that go to one worker. */
+struct outbox {
+    struct buf frames;
+    uint64_t generation;
+};
+
 struct committer {
     struct supervisor *s;
     struct lock mutex;
@@ -56,6 +62,8 @@ struct committer {
     struct submission *taken, **taken_end;
     struct batch batch;
     struct op_set *touched;
+    struct buf frame;
+    struct outbox outbox[CONTROL_MAX_WORKERS];
     uint64_t last_lsn;
     int64_t logged_us; /* when the last batch was */
     bool unguarded; /* the last batch may have no guard behind it in the log */

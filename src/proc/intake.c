@@ -7,12 +7,17 @@
  * writes that wait for a slow disk can occupy all of those and never all workers. Who finds no place waits in the socket's queue, which the
  * kernel keeps and bounds; being first in, first out, it gives each its turn by its own deadline, because whoever had the place before had an earlier one.
  *
+ * Of those that have a place for writes as many as there are cores have a desk, too: each takes many writes at once (worker_desk.c), so few processes are woken
+ * for many writes. Without a desk no write is taken. Whose write is long, or streams, leaves the desk to another. Should all who have one stand still, which is seen by
+ * their having taken nothing for RETRY_MS while somebody waited, others take writes without.
+ *
  * Nobody who waits may be forgotten:
  *
  *   1. Both sockets are watched with EPOLLEXCLUSIVE, so that a connection wakes one of those who sleep. The event comes once for each
  *      newcomer (EPOLLET): else all who find no place would be woken at once again and again.
  *   2. So whoever gives a place back looks at that queue after it. A worker that was turned away had seen the newcomer
  *      before it found the place taken; so the other, which looks later, sees him, too (places.c).
+ *      A worker with a desk looks at the queue at each turn, that is whenever answers have come.
  *   3. Should that other die between the two, the one that was turned away still comes back every RETRY_MS while somebody waits. Between these it does not
  *      watch that queue: under load each newcomer would wake somebody for whom there is no place. Watching again tells of who came meanwhile.
  *   4. A worker that is told to go stops watching first, and then takes one more of each queue: a wake-up may have been meant for it.
@@ -27,6 +32,7 @@
  */
 #include "proc/intake.h"
 
+#include "base/clock.h"
 #include "base/io.h"
 #include "base/log.h"
 #include "proc/http2.h"
@@ -45,9 +51,13 @@ enum {
     NS_PER_MS = 1000000,
     MS_PER_SECOND = 1000,
     LAST_MOMENT_MS = 1000, /* for who has connected and said nothing yet when the worker is told to go */
-    RETRY_MS = 100,
+    RETRY_MS = 50,
     PAUSE_MS = 50,
-    BEGIN_BYTES = 16 /* the first record: header and body */
+    BEGIN_BYTES = 16, /* the first record: header and body */
+    US_PER_SECOND = 1000000,
+    NS_PER_US = 1000,
+    DESK_SOURCES = 2,
+    LINK_TAG = INTAKE_SOCKETS
 };
 _Static_assert(sizeof HTTP2_PREFACE - 1 == BEGIN_BYTES, "what comes first is told apart by as many bytes");
 
@@ -76,7 +86,7 @@ static bool peer_allowed(const struct intake *in, int fd) {
     return true;
 }
 
-static bool set_timeouts(const struct intake *in, int fd) {
+bool intake_set_timeouts(const struct intake *in, int fd) {
     uint64_t ms = in->peer_timeout_ms;
     struct timeval limit = {.tv_sec = (time_t)(ms / MS_PER_SECOND), .tv_usec = (suseconds_t)(ms % MS_PER_SECOND * US_PER_MS)};
     return setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) == 0 &&
@@ -95,32 +105,41 @@ static bool wait_for_bytes(const struct intake *in, int fd) {
     return n == 1;
 }
 
-/* Whether the connection begins with the begin of a responder's request, or as HTTP/2. Looks without taking: nginx has mostly sent it already. */
+enum intake_begin intake_look(int fd, uint8_t *into, size_t most, size_t *ret_len) {
+    FCGI_BeginRequestRecord record;
+    ssize_t n = recv(fd, into, most, MSG_PEEK | MSG_DONTWAIT);
+    *ret_len = n > 0 ? (size_t)n : 0;
+    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) {
+        return BEGINS_NOT;
+    }
+    if (n < (ssize_t)sizeof record) {
+        return BEGINS_BADLY;
+    }
+    if (memcmp(into, HTTP2_PREFACE, BEGIN_BYTES) == 0) {
+        return BEGINS_STREAM;
+    }
+    memcpy(&record, into, sizeof record);
+    bool good = record.header.version == FCGI_VERSION_1 && record.header.type == FCGI_BEGIN_REQUEST && record.body.roleB1 == 0 &&
+                record.body.roleB0 == FCGI_RESPONDER;
+    return good ? BEGINS_REQUEST : BEGINS_BADLY;
+}
+
+/* Whether the connection begins with the begin of a responder's request, or as HTTP/2. nginx has mostly sent it already. */
 static bool begins_well(struct intake *in, int fd) {
-    union {
-        FCGI_BeginRequestRecord record;
-        uint8_t bytes[BEGIN_BYTES];
-    } first;
-    ssize_t n = recv(fd, first.bytes, sizeof first.bytes, MSG_PEEK | MSG_DONTWAIT);
-    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
-        if (!wait_for_bytes(in, fd)) {
-            return false;
-        }
-        n = recv(fd, first.bytes, sizeof first.bytes, MSG_PEEK | MSG_DONTWAIT);
+    uint8_t first[BEGIN_BYTES];
+    size_t len = 0;
+    enum intake_begin begin = intake_look(fd, first, sizeof first, &len);
+    if (begin == BEGINS_NOT && wait_for_bytes(in, fd)) {
+        begin = intake_look(fd, first, sizeof first, &len);
     }
-    in->http2 = n == (ssize_t)sizeof first.bytes && memcmp(first.bytes, HTTP2_PREFACE, sizeof first.bytes) == 0;
-    if (in->http2) {
-        return true;
-    }
-    return n == (ssize_t)sizeof first.bytes && first.record.header.version == FCGI_VERSION_1 &&
-           first.record.header.type == FCGI_BEGIN_REQUEST && first.record.body.roleB1 == 0 &&
-           first.record.body.roleB0 == FCGI_RESPONDER;
+    in->http2 = begin == BEGINS_STREAM;
+    return begin == BEGINS_STREAM || begin == BEGINS_REQUEST;
 }
 
 /* Takes one out of the queue. Passes over those that a worker does not talk to. -1: the queue is empty, or in->exhausted. */
-static int take_connection(struct intake *in, int socket) {
+static int take_connection(struct intake *in, enum intake_socket which) {
     for (;;) {
-        int fd = accept4(socket, NULL, NULL, SOCK_CLOEXEC);
+        int fd = accept4(in->socket[which], NULL, NULL, SOCK_CLOEXEC);
         if (fd < 0) {
             if (errno == ECONNABORTED || errno == EINTR) {
                 continue;
@@ -128,7 +147,7 @@ static int take_connection(struct intake *in, int socket) {
             in->exhausted = errno != EAGAIN && errno != EWOULDBLOCK;
             return -1;
         }
-        if (peer_allowed(in, fd) && set_timeouts(in, fd) && begins_well(in, fd)) {
+        if (peer_allowed(in, fd) && (which == INTAKE_WRITES || (intake_set_timeouts(in, fd) && begins_well(in, fd)))) {
             return fd;
         }
         (void)close(fd);
@@ -146,20 +165,55 @@ static bool somebody_waits(const struct intake *in, enum intake_socket which) {
     return poll(&p, 1, 0) == 1;
 }
 
+/* All desks are taken: whether those who have them go on. */
+static bool desks_go_on(struct intake *in) {
+    int64_t now = clock_monotonic_us();
+    uint64_t took = load_relaxed_u64(&in->control->desks_took);
+    if (in->seen_us == 0 || took != in->seen_took) {
+        in->seen_us = now;
+        in->seen_took = took;
+        return true;
+    }
+    return now - in->seen_us < RETRY_MS * US_PER_MS;
+}
+
+static bool take_place(struct intake *in, enum intake_socket which) {
+    if (!places_take(places_of(in, which), in->slot)) {
+        return false;
+    }
+    if (which == INTAKE_WRITES && !places_take(&in->control->desks, in->slot) && desks_go_on(in)) {
+        places_leave(places_of(in, which), in->slot);
+        return false;
+    }
+    return true;
+}
+
+static void leave_place(struct intake *in, enum intake_socket which) {
+    if (which == INTAKE_WRITES) {
+        places_leave(&in->control->desks, in->slot);
+    }
+    places_leave(places_of(in, which), in->slot);
+}
+
+void intake_leave_desk(struct intake *in) {
+    places_leave(&in->control->desks, in->slot);
+}
+
 /* Looks once more after each place that it gives back without having used it. */
 static int take_from(struct intake *in, enum intake_socket which) {
     in->turned_away[which] = false;
     while (!in->exhausted && somebody_waits(in, which)) {
-        if (!places_take(places_of(in, which), in->slot)) {
+        if (!take_place(in, which)) {
             in->turned_away[which] = true;
             break;
         }
-        int fd = take_connection(in, in->socket[which]);
+        int fd = take_connection(in, which);
         if (fd >= 0) {
             in->has_place[which] = true;
+            (void)add_relaxed_u64(&in->control->desks_took, which == INTAKE_WRITES ? 1 : 0);
             return fd;
         }
-        places_leave(places_of(in, which), in->slot);
+        leave_place(in, which);
     }
     in->news[which] = false;
     return -1;
@@ -179,7 +233,7 @@ static int take_any(struct intake *in) {
 void intake_done(struct intake *in) {
     for (enum intake_socket i = 0; i < INTAKE_SOCKETS; i++) {
         if (in->has_place[i]) {
-            places_leave(places_of(in, i), in->slot);
+            leave_place(in, i);
             in->has_place[i] = false;
             in->news[i] = in->epoll_fd >= 0; /* who was turned away meanwhile; of one that goes, the others take care by rule 3 */
         }
@@ -265,6 +319,50 @@ int intake_next(struct intake *in) {
     return take_last(in);
 }
 
+/* --- with writes in hand ------------------------------------------------------------------------------------------------ */
+
+int intake_another(struct intake *in) {
+    if (!in->news[INTAKE_WRITES] || in->exhausted) {
+        return -1;
+    }
+    int fd = take_connection(in, INTAKE_WRITES);
+    in->news[INTAKE_WRITES] = fd >= 0 || in->exhausted;
+    (void)add_relaxed_u64(&in->control->desks_took, fd >= 0 ? 1 : 0);
+    return fd;
+}
+
+void intake_wait(struct intake *in, bool another, int coming_fd, int64_t until_us) {
+    in->news[INTAKE_WRITES] = true; /* whoever found all desks taken relies on this look */
+    int64_t left_us = until_us - clock_monotonic_us();
+    int64_t most_us = (int64_t)(in->exhausted ? PAUSE_MS : MS_PER_SECOND) * US_PER_MS; /* then it is asked again */
+    left_us = left_us < 0 ? 0 : left_us < most_us ? left_us : most_us;
+    if (another && told_to_go == 0 && !in->exhausted) {
+        struct epoll_event event[DESK_SOURCES];
+        int n = epoll_pwait(in->desk_epoll_fd, event, DESK_SOURCES, (int)((left_us + US_PER_MS - 1) / US_PER_MS), &in->sleeping);
+        for (int i = 0; i < n; i++) {
+            in->link_news |= event[i].data.u32 == LINK_TAG;
+        }
+        return;
+    }
+    struct pollfd p[] = {{.fd = in->link_fd, .events = POLLIN}, {.fd = coming_fd, .events = POLLIN}};
+    const struct timespec limit = {.tv_sec = (time_t)(left_us / US_PER_SECOND), .tv_nsec = (long)(left_us % US_PER_SECOND) * NS_PER_US};
+    int n = ppoll(p, sizeof p / sizeof p[0], &limit, &in->sleeping);
+    in->link_news |= n > 0 && p[0].revents != 0;
+    in->exhausted = false;
+}
+
+bool intake_watch_link(struct intake *in, int link_fd, struct status *st) {
+    struct epoll_event newcomers = {.events = EPOLLIN | EPOLLEXCLUSIVE | EPOLLET, .data.u32 = INTAKE_WRITES};
+    struct epoll_event answers = {.events = EPOLLIN | EPOLLET, .data.u32 = LINK_TAG};
+    in->link_fd = link_fd;
+    in->desk_epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (in->desk_epoll_fd < 0 || epoll_ctl(in->desk_epoll_fd, EPOLL_CTL_ADD, in->socket[INTAKE_WRITES], &newcomers) != 0 ||
+        epoll_ctl(in->desk_epoll_fd, EPOLL_CTL_ADD, link_fd, &answers) != 0) {
+        return status_set_errno(st, errno, "cannot watch the channel");
+    }
+    return true;
+}
+
 /* --- birth --------------------------------------------------------------------------------------------------------------- */
 
 static void catch_signal(struct intake *in) {
@@ -281,6 +379,7 @@ static void catch_signal(struct intake *in) {
 bool intake_begin(struct intake *in, struct control *control, uint32_t slot, const int sockets[INTAKE_SOCKETS], struct status *st) {
     in->control = control;
     in->slot = slot;
+    in->desk_epoll_fd = -1;
     in->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     if (in->epoll_fd < 0) {
         return status_set_errno(st, errno, "cannot watch the sockets");
@@ -299,4 +398,5 @@ bool intake_begin(struct intake *in, struct control *control, uint32_t slot, con
 
 void intake_end(struct intake *in) {
     io_close(&in->epoll_fd);
+    io_close(&in->desk_epoll_fd);
 }

@@ -411,6 +411,7 @@ static bool make_control(struct supervisor *s, struct status *st) {
     struct service_figures *f = (struct service_figures *)control_figures(s->control);
     s->figures = f;
     places_init(&s->control->writers, children_writers(&s->config));
+    places_init(&s->control->desks, children_desks(&s->config));
     places_init(&s->control->readers, children_readers(&s->config));
     places_init(&s->control->streams, children_streams(&s->config));
     places_init(&s->control->awaiting, children_awaiting(&s->config));

@@ -1,9 +1,10 @@
 /*
  * worker_link.c - the worker's end of its channel (worker_link.h).
  *
- * One frame at a time: it is written, then the answer of the same request number is awaited, all frames of a request within the write deadline. What
+ * One frame of a request at a time: it is written, then the answer of the same number is awaited, all frames of a request within the write deadline. What
  * does not come in time is unknown (the write may still be done), and its answer, when it comes after all, is recognised by its
- * number and dropped before the next one is looked for.
+ * number and dropped. A request that shares the link with others is put aside meanwhile (worker_desk.c); whoever goes on with it has the frame in front that it
+ * waits for, and it takes that before it pauses again.
  *
  * Ops that together exceed a frame go in several, one after the other; each op has its own result anyway. But those of a request
  * with an Idempotency-Key go in one, because they become one record: without their vectors where those do not fit.
@@ -33,14 +34,18 @@ void worker_link_init(struct worker_link *l, int fd, const struct control *contr
                               .query_ms = (int64_t)query_ms};
 }
 
-void worker_link_begin(struct worker_link *l, int64_t waited_ms) {
-    l->waited_ms = waited_ms;
-    l->deadline_us = 0;
+void worker_link_begin(struct worker_call *c, int64_t waited_ms) {
+    c->waited_ms = waited_ms;
+    c->deadline_us = 0;
 }
 
 void worker_link_fini(struct worker_link *l) {
     buf_fini(&l->out);
     buf_fini(&l->in);
+}
+
+static bool lost(struct status *st) {
+    return status_set(st, STATUS_NOT_READY, "this worker has lost the supervisor");
 }
 
 static bool unanswered(const struct worker_link *l, struct status *st) {
@@ -69,7 +74,7 @@ static bool wait_for(const struct worker_link *l, short events, int64_t deadline
 static bool send_frame(struct worker_link *l, int64_t deadline_us, struct status *st) {
     size_t sent = 0;
     if (l->broken) {
-        return status_set(st, STATUS_NOT_READY, "this worker has lost the supervisor");
+        return lost(st);
     }
     while (sent < l->out.len) {
         ssize_t n = send(l->fd, l->out.data + sent, l->out.len - sent, MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -83,7 +88,7 @@ static bool send_frame(struct worker_link *l, int64_t deadline_us, struct status
             }
         } else if (errno != EINTR) {
             l->broken = true;
-            return status_set(st, STATUS_NOT_READY, "this worker has lost the supervisor");
+            return lost(st);
         }
     }
     return true;
@@ -100,7 +105,7 @@ static bool receive_some(struct worker_link *l, struct status *st) {
         l->in.len += (size_t)n;
     } else if (n == 0 || (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)) {
         l->broken = true;
-        return status_set(st, STATUS_NOT_READY, "this worker has lost the supervisor");
+        return lost(st);
     }
     return true;
 }
@@ -110,30 +115,74 @@ static void drop_received(struct worker_link *l, size_t used) {
     l->in.len -= used;
 }
 
-/* Waits for the frame that answers the last request. It lies in l->in until drop_received(*ret_used). */
-static bool await_answer(struct worker_link *l, int64_t deadline_us, struct channel_frame *ret, size_t *ret_used,
-                         struct status *st) {
-    uint64_t most = l->max_bytes < ANSWER_LEAST_BYTES ? ANSWER_LEAST_BYTES : l->max_bytes;
+static uint64_t longest_answer(const struct worker_link *l) {
+    return l->max_bytes < ANSWER_LEAST_BYTES ? ANSWER_LEAST_BYTES : l->max_bytes;
+}
+
+/* Until the channel has news, with others having their turn meanwhile where there are any. False: the deadline has passed, or the link is broken. */
+static bool await_news(struct worker_call *c, int64_t deadline_us, struct status *st) {
+    struct worker_link *l = c->link;
+    if (c->park != NULL) {
+        bool in_time = c->park(c->ctx, deadline_us);
+        return l->broken ? lost(st) : in_time || unanswered(l, st);
+    }
+    return wait_for(l, POLLIN, deadline_us) ? receive_some(l, st) : unanswered(l, st);
+}
+
+/* Waits for the frame that answers the call's last request. It lies in the link's `in` until drop_received(*ret_used). */
+static bool await_answer(struct worker_call *c, int64_t deadline_us, struct channel_frame *ret, size_t *ret_used, struct status *st) {
+    struct worker_link *l = c->link;
     for (;;) {
         size_t used = 0;
-        if (channel_frame_parse(buf_slice(&l->in), most, ret, &used, st)) {
-            if (ret->request == l->request) {
+        if (channel_frame_parse(buf_slice(&l->in), longest_answer(l), ret, &used, st)) {
+            if (ret->request == c->request) {
                 *ret_used = used;
                 return true;
             }
-            drop_received(l, used); /* of a request that was given up */
-            continue;
-        }
-        if (st->code != STATUS_OK) {
+            if (c->park == NULL) { /* of a request that was given up; else another's that is put aside */
+                drop_received(l, used);
+                continue;
+            }
+        } else if (st->code != STATUS_OK) {
             l->broken = true;
             return false;
         }
-        if (!wait_for(l, POLLIN, deadline_us)) {
-            return unanswered(l, st);
-        }
-        if (!receive_some(l, st)) {
+        if (!await_news(c, deadline_us, st)) {
             return false;
         }
+    }
+}
+
+bool worker_link_receive(struct worker_link *l) {
+    struct status st;
+    size_t before = 0;
+    do { /* less than asked for is all there is */
+        before = l->in.len;
+        if (l->broken || !receive_some(l, &st)) {
+            return false;
+        }
+    } while (l->in.len - before == READ_BYTES);
+    return true;
+}
+
+bool worker_link_front(struct worker_link *l, uint64_t *ret_request) {
+    struct channel_frame frame;
+    struct status st = {0};
+    size_t used = 0;
+    if (channel_frame_parse(buf_slice(&l->in), longest_answer(l), &frame, &used, &st)) {
+        *ret_request = frame.request;
+        return true;
+    }
+    l->broken |= st.code != STATUS_OK;
+    return false;
+}
+
+void worker_link_skip(struct worker_link *l) {
+    struct channel_frame frame;
+    struct status st;
+    size_t used = 0;
+    if (channel_frame_parse(buf_slice(&l->in), longest_answer(l), &frame, &used, &st)) {
+        drop_received(l, used);
     }
 }
 
@@ -145,24 +194,32 @@ static void slim(struct buf *b) {
     }
 }
 
-static bool exchange_until(struct worker_link *l, int64_t deadline_us, struct channel_frame *ret, size_t *ret_used, struct status *st) {
+/* Begins a frame of the call. */
+static void begin_frame(struct worker_call *c, enum channel_kind kind) {
+    c->request = ++c->link->request;
+    channel_frame_begin(&c->link->out, kind, c->request);
+}
+
+static bool exchange_until(struct worker_call *c, int64_t deadline_us, struct channel_frame *ret, size_t *ret_used, struct status *st) {
+    struct worker_link *l = c->link;
     channel_frame_end(&l->out);
+    c->sent_bytes = l->out.len;
     bool ok = buf_check(&l->out, st) && send_frame(l, deadline_us, st);
     buf_reset(&l->out);
     slim(&l->out);
-    return ok && await_answer(l, deadline_us, ret, ret_used, st);
+    return ok && await_answer(c, deadline_us, ret, ret_used, st);
 }
 
 /* The deadline begins with what a request sends first. */
-static int64_t write_deadline(struct worker_link *l) {
-    if (l->deadline_us == 0) {
-        l->deadline_us = clock_monotonic_us() + (l->deadline_ms - l->waited_ms) * US_PER_MS;
+static int64_t write_deadline(struct worker_call *c) {
+    if (c->deadline_us == 0) {
+        c->deadline_us = clock_monotonic_us() + (c->link->deadline_ms - c->waited_ms) * US_PER_MS;
     }
-    return l->deadline_us;
+    return c->deadline_us;
 }
 
-static bool exchange(struct worker_link *l, struct channel_frame *ret, size_t *ret_used, struct status *st) {
-    return exchange_until(l, write_deadline(l), ret, ret_used, st);
+static bool exchange(struct worker_call *c, struct channel_frame *ret, size_t *ret_used, struct status *st) {
+    return exchange_until(c, write_deadline(c), ret, ret_used, st);
 }
 
 /* The supervisor refused the frame as a whole: each op has that reason. */
@@ -219,10 +276,11 @@ static bool take_results(struct slice payload, struct api_keyed *key, struct api
 }
 
 /* Sends the SUBMIT that was put into l->out. */
-static bool submit_put(struct worker_link *l, struct api_keyed *key, size_t count, struct api_op_result *results, struct status *st) {
+static bool submit_put(struct worker_call *c, struct api_keyed *key, size_t count, struct api_op_result *results, struct status *st) {
+    struct worker_link *l = c->link;
     struct channel_frame answer;
     size_t used = 0;
-    if (!exchange(l, &answer, &used, st)) {
+    if (!exchange(c, &answer, &used, st)) {
         return false;
     }
     bool ok = false;
@@ -246,22 +304,24 @@ static bool submit_put(struct worker_link *l, struct api_keyed *key, size_t coun
     return ok;
 }
 
-static bool submit_frame(struct worker_link *l, struct api_keyed *key, const struct api_submission *ops, size_t count,
+static bool submit_frame(struct worker_call *c, struct api_keyed *key, const struct api_submission *ops, size_t count,
                          struct api_op_result *results, struct status *st) {
-    channel_frame_begin(&l->out, CHANNEL_SUBMIT, ++l->request);
+    struct worker_link *l = c->link;
+    begin_frame(c, CHANNEL_SUBMIT);
     channel_put_submission(&l->out, key, ops, count);
-    return submit_put(l, key, count, results, st);
+    return submit_put(c, key, count, results, st);
 }
 
 /* All of a keyed request in one frame, without any vectors where they do not fit. */
-static bool submit_keyed(struct worker_link *l, struct api_keyed *key, const struct api_submission *ops, size_t count,
+static bool submit_keyed(struct worker_call *c, struct api_keyed *key, const struct api_submission *ops, size_t count,
                          struct api_op_result *results, struct status *st) {
+    struct worker_link *l = c->link;
     uint64_t bytes = FRAME_OVERHEAD;
     for (size_t i = 0; i < count; i++) {
         bytes += channel_submission_bytes(&ops[i]);
     }
     if (bytes <= l->max_bytes) {
-        return submit_frame(l, key, ops, count, results, st);
+        return submit_frame(c, key, ops, count, results, st);
     }
     struct api_submission *lean = (struct api_submission *)calloc(count, sizeof *lean);
     if (lean == NULL) {
@@ -270,21 +330,22 @@ static bool submit_keyed(struct worker_link *l, struct api_keyed *key, const str
     for (size_t i = 0; i < count; i++) {
         lean[i].op = ops[i].op;
     }
-    bool ok = submit_frame(l, key, lean, count, results, st);
+    bool ok = submit_frame(c, key, lean, count, results, st);
     free(lean);
     return ok;
 }
 
 /* One op alone in a frame, without its vectors where they do not fit. */
-static bool submit_alone(struct worker_link *l, const struct api_submission *op, struct api_op_result *result,
+static bool submit_alone(struct worker_call *c, const struct api_submission *op, struct api_op_result *result,
                          struct status *st) {
+    struct worker_link *l = c->link;
     struct api_submission lean = *op;
     if (channel_submission_bytes(op) + FRAME_OVERHEAD > l->max_bytes) {
         lean.vectors = NULL;
         lean.vector_count = 0;
         lean.dimension = 0;
     }
-    return submit_frame(l, NULL, &lean, 1, result, st);
+    return submit_frame(c, NULL, &lean, 1, result, st);
 }
 
 /* How many of the ops fit into one frame together; at least 1. */
@@ -303,18 +364,19 @@ static size_t fitting(const struct worker_link *l, const struct api_submission *
 
 bool worker_link_submit(void *ctx, struct api_keyed *key, const struct api_submission *ops, size_t count,
                         struct api_op_result *results, struct status *st) {
-    struct worker_link *l = (struct worker_link *)ctx;
+    struct worker_call *c = (struct worker_call *)ctx;
+    struct worker_link *l = c->link;
     size_t done = 0;
     if (load_acquire_u32(&l->control->accepting) ==
         0) { /* pairs with: CONTROL_STATE; else a write begins that nobody waits for */
         return status_set(st, STATUS_NOT_READY, "the server is stopping");
     }
     if (key != NULL) {
-        return submit_keyed(l, key, ops, count, results, st);
+        return submit_keyed(c, key, ops, count, results, st);
     }
     while (done < count) {
         size_t n = fitting(l, ops + done, count - done);
-        bool ok = n == 1 ? submit_alone(l, &ops[done], &results[done], st) : submit_frame(l, NULL, ops + done, n, results + done, st);
+        bool ok = n == 1 ? submit_alone(c, &ops[done], &results[done], st) : submit_frame(c, NULL, ops + done, n, results + done, st);
         if (!ok) {
             break;
         }
@@ -330,11 +392,12 @@ bool worker_link_submit(void *ctx, struct api_keyed *key, const struct api_submi
 }
 
 bool worker_link_change_keys(void *ctx, struct slice credential, struct slice op, uint64_t *ret_lsn, struct status *st) {
-    struct worker_link *l = (struct worker_link *)ctx;
+    struct worker_call *c = (struct worker_call *)ctx;
+    struct worker_link *l = c->link;
     struct api_op_result result = {0};
-    channel_frame_begin(&l->out, CHANNEL_SUBMIT, ++l->request);
+    begin_frame(c, CHANNEL_SUBMIT);
     channel_put_key_change(&l->out, credential, op);
-    if (!submit_put(l, NULL, 1, &result, st)) {
+    if (!submit_put(c, NULL, 1, &result, st)) {
         return false;
     }
     if (result.status.code != STATUS_OK) {
@@ -361,13 +424,14 @@ static bool take_answer(const struct channel_frame *answer, struct uuid *ret_tas
 }
 
 bool worker_link_recall(void *ctx, struct api_keyed *key, struct status *st) {
-    struct worker_link *l = (struct worker_link *)ctx;
+    struct worker_call *c = (struct worker_call *)ctx;
+    struct worker_link *l = c->link;
     struct channel_frame answer;
     struct uuid nothing;
     size_t used = 0;
-    channel_frame_begin(&l->out, CHANNEL_RECALL, ++l->request);
+    begin_frame(c, CHANNEL_RECALL);
     channel_put_recall(&l->out, &key->id);
-    if (!exchange(l, &answer, &used, st)) {
+    if (!exchange(c, &answer, &used, st)) {
         return false;
     }
     bool ok = answer.kind == CHANNEL_RESULTS ? take_results(answer.payload, key, NULL, 0, st) : take_answer(&answer, &nothing, st);
@@ -378,18 +442,19 @@ bool worker_link_recall(void *ctx, struct api_keyed *key, struct status *st) {
 
 bool worker_link_command(void *ctx, struct api_keyed *key, enum api_command command, const struct uuid *argument,
                          struct uuid *ret_task, struct status *st) {
-    struct channel_command c = {.command = command, .argument = *argument, .keyed = key != NULL};
-    struct worker_link *l = (struct worker_link *)ctx;
+    struct channel_command asked = {.command = command, .argument = *argument, .keyed = key != NULL};
+    struct worker_call *c = (struct worker_call *)ctx;
+    struct worker_link *l = c->link;
     struct channel_frame answer;
     size_t used = 0;
     if (key != NULL) {
-        c.id = key->id;
-        c.origin = key->origin;
-        c.task = *ret_task;
+        asked.id = key->id;
+        asked.origin = key->origin;
+        asked.task = *ret_task;
     }
-    channel_frame_begin(&l->out, CHANNEL_COMMAND, ++l->request);
-    channel_put_command(&l->out, &c);
-    if (!exchange(l, &answer, &used, st)) {
+    begin_frame(c, CHANNEL_COMMAND);
+    channel_put_command(&l->out, &asked);
+    if (!exchange(c, &answer, &used, st)) {
         return false;
     }
     bool done = key != NULL && answer.kind == CHANNEL_RESULTS;
@@ -436,13 +501,14 @@ static bool take_embedded(struct slice payload, size_t count, struct buf *values
 }
 
 /* Some of the texts. */
-static bool embed_frame(struct worker_link *l, const struct provider_ask *ask, const struct slice *texts, int64_t deadline_us, struct buf *values,
+static bool embed_frame(struct worker_call *c, const struct provider_ask *ask, const struct slice *texts, int64_t deadline_us, struct buf *values,
                         struct api_embedded *ret, struct status *st) {
+    struct worker_link *l = c->link;
     struct channel_frame answer;
     size_t used = 0;
-    channel_frame_begin(&l->out, CHANNEL_EMBED, ++l->request);
+    begin_frame(c, CHANNEL_EMBED);
     provider_put_ask(&l->out, ask, texts);
-    if (!exchange_until(l, deadline_us + ANSWER_GRACE_US, &answer, &used, st)) {
+    if (!exchange_until(c, deadline_us + ANSWER_GRACE_US, &answer, &used, st)) {
         return st->code != STATUS_BUSY ? false : status_set(st, STATUS_NO_EMBEDDING, "the provider did not answer in time");
     }
     bool ok = answer.kind == CHANNEL_EMBEDDED ? take_embedded(answer.payload, ask->count, values, ret, st)
@@ -454,11 +520,11 @@ static bool embed_frame(struct worker_link *l, const struct provider_ask *ask, c
 
 bool worker_link_embed(void *ctx, const struct embedder *model, enum embed_role role, const struct slice *texts, size_t count, struct buf *values,
                        struct api_embedded *ret, struct status *st) {
-    struct worker_link *l = (struct worker_link *)ctx;
+    struct worker_call *c = (struct worker_call *)ctx;
     struct slice some[TEXTS_AT_ONCE];
     int64_t now_us = clock_monotonic_us();
     /* of a write's time a third is left to the write itself */
-    int64_t patience_us = role == EMBED_QUERY ? l->query_ms * US_PER_MS : (write_deadline(l) - now_us) / 3 * 2;
+    int64_t patience_us = role == EMBED_QUERY ? c->link->query_ms * US_PER_MS : (write_deadline(c) - now_us) / 3 * 2;
     int64_t deadline_us = now_us + patience_us;
     *ret = (struct api_embedded){0};
     buf_reset(values);
@@ -470,7 +536,7 @@ bool worker_link_embed(void *ctx, const struct embedder *model, enum embed_role 
                                          .hurry = true,
                                          .patience_ms = left_us > 0 ? (uint32_t)(left_us / US_PER_MS) : 0,
                                          .count = (uint32_t)n};
-        if (!embed_frame(l, &ask, some, deadline_us, values, ret, st)) {
+        if (!embed_frame(c, &ask, some, deadline_us, values, ret, st)) {
             return false;
         }
         done += n;

@@ -88,7 +88,7 @@ static bool stream_write(void *ctx, struct api_response *r, struct status *st) {
     ok = ok && (s->head_only || http2_write(s->connection, buf_slice(&r->body), false, st));
     count_work(r, s->w->page);
     buf_reset(&r->body);
-    worker_link_begin(s->w->link, 0); /* what comes next is submitted by a deadline of its own */
+    worker_link_begin(s->w->call, 0); /* what comes next is submitted by a deadline of its own */
     return ok;
 }
 
@@ -123,7 +123,7 @@ static void answer(struct serving *s) {
     struct status st = {0};
     uint64_t body_max = 0;
     api_response_reset(r);
-    worker_link_begin(s->w->link, 0);
+    worker_link_begin(s->w->call, 0);
     if (!api_begin(s->w->api, &s->request, r, &body_max)) {
         if (r->streams) {
             api_stream(s->w->api, &s->request, &stream, r);

@@ -12,7 +12,7 @@ struct worker_stream {
     struct api *api;
     struct api_response *response;
     struct control_worker *page;
-    struct worker_link *link;
+    struct worker_call *call;
     struct intake *intake;
     const struct config *config;
 };

@@ -83,6 +83,9 @@ struct control {
     uint32_t ready;               /* text is back: workers may answer */
     /* workers that have a connection of the socket for writes, and of the main one; what a dead one had, main gives back */
     struct places writers, readers;
+    /* those of the writers that take more writes while they have some in hand */
+    struct places desks;
+    uint64_t desks_took;          /* how many those have taken; written by: workers, relaxed */
     /* those of them whose request is a stream or an export */
     struct places streams;
     /* those whose search waits for its min_lsn */

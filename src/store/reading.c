@@ -287,6 +287,10 @@ void reading_end(struct reading *rd) {
     rd->reader = NULL;
 }
 
+bool store_reader_reads(const struct store_reader *r) {
+    return r->current != NULL;
+}
+
 bool store_reader_follow_growth(struct store_reader *r, struct status *st) {
     if (r->current == NULL) {
         return status_set(st, STATUS_INTERNAL, "no reading is under way");

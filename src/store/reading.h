@@ -29,6 +29,8 @@ void store_reader_free(struct store_reader *r);
 /* STATUS_NOT_FOUND (SUBJECT_LIBRARY) when there is no such library. One reading at a time per reader. */
 MUST_CHECK bool reading_begin(struct store_reader *r, const struct uuid *library, struct reading *ret, struct status *st);
 void reading_end(struct reading *rd);
+/* A reading is under way. */
+bool store_reader_reads(const struct store_reader *r);
 
 /* Copies the views of all live libraries, ascending by id, malloc'd. Their records are not mapped. */
 MUST_CHECK bool store_list_libraries(struct store_reader *r, struct library_view **ret, size_t *ret_count, struct status *st);

@@ -36,6 +36,8 @@ one() {
 @test "processes: workers that cannot start are tried again" { one worker_that_cannot_start; }
 @test "processes: a late acknowledgement is not mistaken" { one write_deadline; }
 @test "processes: more writes than places leave workers to searches" { one writes_wait_apart; }
+@test "processes: several writes in one worker's hand" { one writes_in_one_hand; }
+@test "processes: a worker with writes in hand is told to go, or killed" { one in_hand_when_told_to_go; }
 @test "processes: the supervisor without descriptors tries again" { one supervisor_without_descriptors; }
 @test "processes: a stop while workers start" { one stop_while_workers_start; }
 @test "processes: a worker without descriptors pauses" { one worker_without_descriptors; }

@@ -324,20 +324,23 @@ teardown() { remove_instance; }
     start_instance --set workers=4 --set peer_timeout_ms=600000
     api POST /v1/libraries '{"name":"full"}'
     expect 201
-    # Clients that connect and say nothing, until the queue takes no more.
+    # Clients that connect and say nothing, until the queue takes no more, and no worker takes one out of it.
     python3 -c '
 import resource, socket, sys, time
 most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, 8192), most))
-held = []
-while True:
+held, last = [], time.monotonic()
+while time.monotonic() - last < 1:
     s = socket.socket(socket.AF_UNIX)
     s.setblocking(False)
     try:
         s.connect(sys.argv[1])
     except BlockingIOError:
-        break
+        s.close()
+        time.sleep(0.01)
+        continue
     held.append(s)
+    last = time.monotonic()
 open(sys.argv[2], "w").close()
 time.sleep(600)' "$instance/run/quired-writes.sock" "$BATS_TEST_TMPDIR/full" 3>&- &
     local clients=$!

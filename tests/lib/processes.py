@@ -24,6 +24,7 @@ import server
 from fcgi_client import Gone, request
 from server import WAIT, Failure, Server, check, kill, sanitized, state_of, until
 from successions import *  # noqa: F401,F403 - its tests
+from writing import *  # noqa: F401,F403 - its tests
 
 # --- the tests ---
 
@@ -385,50 +386,6 @@ def test_full_queue():
             t.join()
         check(set(statuses) == {201, 503}, set(statuses))
         check(s.request("GET", "/v1/libraries").json()[0]["num_documents"] == statuses.count(201))
-        check(s.stop() == 0)
-
-
-def test_writes_wait_apart():
-    """more writes than places while the disk is slow: every search is answered, every write has its answer, those without a turn in time a 503"""
-    with Server("workers = 3", "write_workers = 2", "write_deadline_ms = 1500", "watchdog_request_ms = 60000", start=False) as s:
-        flag = s.dir + "/fault"
-        s.environment["QUIRE_IO_FAULT"] = "fdatasync:delay=1000,file=" + flag
-        s.start()
-        library = s.library()
-        check(s.put(library).status == 201)
-        open(flag, "w").close()
-        replies, searched = [], []
-        stop = threading.Event()
-
-        def write(number):
-            replies.append((number, request(s.write_socket, "POST", "/v1/libraries/%s/documents" % library, {"id": "w%d" % number, "title": "t", "texts": ["x"]},
-                                            {"QUIRE_SENT_AT": "%.3f" % time.time()})))
-
-        def search():
-            while not stop.is_set():
-                searched.append(s.search(library).status)
-
-        threads = [threading.Thread(target=write, args=(i,)) for i in range(12)]
-        searcher = threading.Thread(target=search)
-        for t in threads + [searcher]:
-            t.start()
-        until(lambda: s.metric("quire_workers_writing") == 2, "both places are taken")
-        for t in threads:
-            t.join()
-        stop.set()
-        searcher.join()
-        os.unlink(flag)
-        statuses = [r.status for _, r in replies]
-        check(set(statuses) == {201, 503} and set(searched) == {200}, statuses, set(searched))
-        for _, r in replies:
-            check(r.status == 201 or (r.json()["error_type"] == "OverloadedError" and "retry-after" in r.headers), r.body)
-        overdue = [n for n, r in replies if r.status == 503 and "it was not done" in r.json()["detail"]]
-        check(overdue and s.metric("quire_writes_overdue_total") == len(overdue), overdue, s.metric("quire_writes_overdue_total"))
-        check(s.request("PUT", "/v1/libraries/%s/documents/last" % library, {"title": "t", "texts": ["x"]}).status in (200, 201))
-        documents = {d["id"] for d in s.request("GET", "/v1/libraries/%s/documents?limit=1000" % library).json()}
-        check(not [n for n in overdue if "w%d" % n in documents], "a write that was said not to be done is there")
-        check(all("w%d" % n in documents for n, r in replies if r.status == 201), "an acknowledged one is not")
-        check(s.metric("quire_workers_writing") == 0)
         check(s.stop() == 0)
 
 

@@ -50,6 +50,7 @@ static int set_up(void **state) {
     io_close(&control_fd);
     f->control->accepting = 1;
     places_init(&f->control->writers, PLACES);
+    places_init(&f->control->desks, PLACES);
     places_init(&f->control->readers, WORKERS);
     for (int i = 0; i < INTAKE_SOCKETS; i++) {
         f->socket[i] = listening(&f->address[i], &f->address_len[i]);
