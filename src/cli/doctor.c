@@ -37,6 +37,7 @@ static void look(struct doctor *d) {
     if (d->data_dir[0] != '\0')
         doctor_look_at_disk(d, d->data_dir);
     doctor_look_at_log(d);
+    doctor_look_at_backup(d);
     if (d->has_config) {
         doctor_look_at_machine(d);
         doctor_look_at_nginx(d);

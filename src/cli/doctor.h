@@ -91,6 +91,7 @@ void doctor_look_at_secrets(struct doctor *d);     /* doctor_config.c: what the 
 void doctor_look_at_data(struct doctor *d);        /* doctor_data.c: rights, owners, names */
 void doctor_look_at_disk(struct doctor *d, const char *path); /* doctor_disk.c: room, inodes, file system */
 void doctor_look_at_log(struct doctor *d);         /* doctor_log.c: formats, log, snapshots, archive */
+void doctor_look_at_backup(struct doctor *d);      /* doctor_backup.c: backup.conf, its keys, what came of the last one */
 void doctor_look_at_machine(struct doctor *d);     /* doctor_machine.c: limits, memory, clock */
 void doctor_look_at_nginx(struct doctor *d);       /* doctor_nginx.c */
 void doctor_look_at_sockets(struct doctor *d);     /* doctor_sockets.c; behind nginx, whose user it asks for */
@@ -103,6 +104,10 @@ pid_t doctor_read_pid(const char *path);
 bool doctor_is_alive(pid_t pid, const char *name);
 
 /* --- judgements on texts and facts --- */
+
+struct s3_state;
+/* state NULL: no backup has left one. */
+void doctor_judge_backup(struct doctor *d, const char *path, const struct s3_state *state);
 
 struct doctor_room {
     uint64_t total_bytes, free_bytes; /* free: for others than root */
@@ -128,6 +133,8 @@ bool doctor_may(uid_t user, const gid_t *groups, size_t group_count, uid_t owner
 void doctor_judge_certificate(struct doctor *d, const char *path, struct slice text, const char *key_path, struct slice key_text, const char *name);
 
 void doctor_judge_metrics(struct doctor *d, const struct metrics_text *m);
+/* Two readings, some seconds apart. */
+void doctor_judge_pending(struct doctor *d, const struct metrics_text *before, const struct metrics_text *now);
 void doctor_judge_health(struct doctor *d, struct json_object *health);
 void doctor_judge_libraries(struct doctor *d, struct json_object *libraries, struct json_object *models);
 void doctor_judge_tasks(struct doctor *d, struct json_object *tasks);

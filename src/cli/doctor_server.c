@@ -16,7 +16,7 @@
 enum { ASK_MS = 5000, PAGES_MOST = 100 };
 #define US_PER_SECOND INT64_C(1000000)
 #define DAY_US (INT64_C(86400) * US_PER_SECOND)
-#define LONG_SECONDS 600.0 /* that vectors may be made in */
+#define PENDING_MS 2000 /* in which some of the vectors that wait are made, where any are */
 
 static int64_t time_of(struct json_object *object, const char *key) {
     int64_t us = 0;
@@ -49,18 +49,22 @@ static void judge_saving(struct doctor *d, const struct metrics_text *m) {
 }
 
 void doctor_judge_metrics(struct doctor *d, const struct metrics_text *m) {
-    double started = figure(m, "quire_start_time_seconds"), keys;
+    double keys;
     if (figure(m, "quire_write_path_failed") > 0)
         doctor_find(d, TROUBLE_WRITES_FAILED, "quire_write_path_failed", "%s", "");
     if (figure(m, "quire_disk_full") > 0 && !doctor_found(d, TROUBLE_DISK_FULL))
         doctor_find(d, TROUBLE_DISK_FULL, d->data_dir, "the last write met it");
     if (figure(m, "quire_watchdog_kills_total") > 0)
         doctor_find(d, TROUBLE_WORKERS_KILLED, "quire_watchdog_kills_total", "%.0f", figure(m, "quire_watchdog_kills_total"));
-    if (figure(m, "quire_pending_vectors") > 0 && started > 0 && (double)d->now_us / 1e6 - started > LONG_SECONDS)
-        doctor_find(d, TROUBLE_VECTORS_PENDING, "quire_pending_vectors", "%.0f chunks wait", figure(m, "quire_pending_vectors"));
     if (figure(m, "quire_authentication_on") > 0 && metrics_value(m, "quire_api_keys", &keys) && keys < 1 && d->config.admin_key_file[0] == '\0')
         doctor_find(d, TROUBLE_NO_KEY, "quire_api_keys", "%s", "");
     judge_saving(d, m);
+}
+
+void doctor_judge_pending(struct doctor *d, const struct metrics_text *before, const struct metrics_text *now) {
+    double waited = figure(before, "quire_pending_vectors"), wait = figure(now, "quire_pending_vectors");
+    if (waited > 0 && wait >= waited)
+        doctor_find(d, TROUBLE_VECTORS_PENDING, "quire_pending_vectors", "%.0f chunks wait", wait);
 }
 
 void doctor_judge_health(struct doctor *d, struct json_object *health) {
@@ -142,17 +146,31 @@ static bool ask(struct doctor *d, struct client *c, const char *path, struct cli
     return false;
 }
 
-static void ask_metrics(struct doctor *d, struct client *c) {
+static bool read_metrics(struct doctor *d, struct client *c, struct metrics_text *ret) {
     struct client_reply reply;
-    struct metrics_text metrics;
     struct status st;
     if (!ask(d, c, "/metrics", &reply))
-        return;
-    if (metrics_parse(buf_slice(&reply.body), &metrics, &st)) {
-        doctor_judge_metrics(d, &metrics);
-        metrics_fini(&metrics);
-    }
+        return false;
+    bool ok = metrics_parse(buf_slice(&reply.body), ret, &st);
+    d->no_memory = d->no_memory || !ok;
     client_reply_fini(&reply);
+    return ok;
+}
+
+/* Vectors that wait are nothing unusual; that they do not become fewer is seen by looking twice. */
+static void ask_metrics(struct doctor *d, struct client *c) {
+    struct metrics_text first, second;
+    if (!read_metrics(d, c, &first))
+        return;
+    doctor_judge_metrics(d, &first);
+    if (figure(&first, "quire_pending_vectors") > 0) {
+        client_pause_ms(PENDING_MS);
+        if (read_metrics(d, c, &second)) {
+            doctor_judge_pending(d, &first, &second);
+            metrics_fini(&second);
+        }
+    }
+    metrics_fini(&first);
 }
 
 static void ask_json(struct doctor *d, struct client *c, const char *path, void (*judge)(struct doctor *d, struct json_object *json)) {

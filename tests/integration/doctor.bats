@@ -209,6 +209,25 @@ PYTHON
     found format-newer
 }
 
+@test "backups off the machine: a wrong line, keys that are gone or open to all, none made, an old one" {
+    with_copy
+    local backup=$BATS_TEST_TMPDIR/backup.conf keys=$BATS_TEST_TMPDIR/s3.keys
+    printf 'tto = s3://bucket\n' >"$backup"
+    found backup-invalid
+    printf 'to = s3://bucket\nendpoint = https://storage.example.org\ncredentials = %s\n' "$keys" >"$backup"
+    found backup-keys
+    printf 'aws_access_key_id = a\naws_secret_access_key = b\n' >"$keys"
+    chmod 644 "$keys"
+    found secret-exposed
+    chmod 600 "$keys"
+    absent backup-keys
+    found backup-none
+    mkdir "$copy/backup"
+    printf 'quire backup 1\nsucceeded_at 1767225600000000\nlsn 1\nsnapshot_lsn 1\nobjects 1\nbytes 1\nfailures 3\n' >"$copy/backup/state"
+    found backup-old
+    absent file-unknown
+}
+
 @test "who owns what: another user's file, another user's directory, an archive that cannot be written" {
     as_root
     with_copy

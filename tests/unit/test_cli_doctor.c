@@ -2,6 +2,8 @@
  * files and processes is planted in tests/integration/doctor.bats. */
 #include "cli/doctor.h"
 
+#include "s3/backup.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -233,17 +235,57 @@ static void figures(void **state) {
     struct doctor d;
     (void)state;
     begin(&d);
-    judge_metrics(&d, "quire_pending_vectors 10\nquire_start_time_seconds 86399900\nquire_authentication_on 1\nquire_api_keys 1\nquire_snapshots_taken_total 5\n"
+    judge_metrics(&d, "quire_pending_vectors 10\nquire_authentication_on 1\nquire_api_keys 1\nquire_snapshots_taken_total 5\n"
                       "quire_snapshot_failures_total 1\n");
     expect_only(&d, "");
     begin(&d);
-    judge_metrics(&d, "quire_write_path_failed 1\nquire_disk_full 1\nquire_watchdog_kills_total 2\nquire_pending_vectors 10\nquire_start_time_seconds 86000000\n"
+    judge_metrics(&d, "quire_write_path_failed 1\nquire_disk_full 1\nquire_watchdog_kills_total 2\n"
                       "quire_authentication_on 1\nquire_api_keys 0\n");
-    expect_only(&d, "writes-failed disk-full workers-killed vectors-pending no-key");
+    expect_only(&d, "writes-failed disk-full workers-killed no-key");
     begin(&d);
     judge_metrics(&d, "quire_snapshot_failures_total 3\nquire_snapshots_taken_total 0\nquire_snapshot_verification_failures_total 1\nquire_snapshot_verified_good 0\n"
                       "quire_checkpoint_failures_total 1\nquire_wal_archive_failures_total 9\nquire_wal_archive_lag_segments 4\n");
     expect_only(&d, "snapshot-failed verify-failed checkpoint-failed archive-lag");
+}
+
+/* Nothing but a number that stays where it is, or grows. */
+static void vectors_that_wait(void **state) {
+    static const struct {
+        const char *before, *now, *found;
+    } cases[] = {{"quire_pending_vectors 10\n", "quire_pending_vectors 9\n", ""},
+                 {"quire_pending_vectors 10\n", "quire_pending_vectors 10\n", "vectors-pending"},
+                 {"quire_pending_vectors 10\n", "quire_pending_vectors 12\n", "vectors-pending"},
+                 {"quire_pending_vectors 0\n", "quire_pending_vectors 12\n", ""}};
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct metrics_text before, now;
+        struct doctor d;
+        struct status st;
+        begin(&d);
+        assert_true(metrics_parse(slice_str(cases[i].before), &before, &st) && metrics_parse(slice_str(cases[i].now), &now, &st));
+        doctor_judge_pending(&d, &before, &now);
+        metrics_fini(&before);
+        metrics_fini(&now);
+        expect_only(&d, cases[i].found);
+    }
+}
+
+static void backups(void **state) {
+    struct s3_state s = {.succeeded_at = 999 * DAY_US + DAY_US / 2};
+    struct doctor d;
+    (void)state;
+    begin(&d);
+    doctor_judge_backup(&d, "backup.conf", &s);
+    expect_only(&d, "");
+    begin(&d);
+    doctor_judge_backup(&d, "backup.conf", NULL);
+    s.failures = 2;
+    doctor_judge_backup(&d, "backup.conf", &s);
+    s.succeeded_at = 998 * DAY_US;
+    doctor_judge_backup(&d, "backup.conf", &s);
+    s.succeeded_at = 0;
+    doctor_judge_backup(&d, "backup.conf", &s);
+    expect_only(&d, "backup-none backup-failing backup-old backup-none");
 }
 
 static void judge_json(struct doctor *d, void (*judge)(struct doctor *d, struct json_object *json), const char *text) {
@@ -319,6 +361,7 @@ int main(void) {
         cmocka_unit_test(nginx_directives),       cmocka_unit_test(nginx_errors_name_their_line), cmocka_unit_test(nginx_includes),   cmocka_unit_test(nginx_sizes_and_times),
         cmocka_unit_test(who_holds_the_lock),     cmocka_unit_test(who_may),                      cmocka_unit_test(rooms_and_file_systems),
         cmocka_unit_test(options_of_mounts),      cmocka_unit_test(limits_and_memory),            cmocka_unit_test(units_of_systemd), cmocka_unit_test(figures),
+        cmocka_unit_test(vectors_that_wait),      cmocka_unit_test(backups),
         cmocka_unit_test(replies),                cmocka_unit_test(commands_are_safe_to_copy),    cmocka_unit_test(the_table)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
