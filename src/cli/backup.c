@@ -7,6 +7,8 @@
 #include "cli/backup.h"
 #include "cli/storage.h"
 
+#include "base/clock.h"
+#include "base/io.h"
 #include "base/json_out.h"
 #include "s3/backup.h"
 
@@ -82,7 +84,12 @@ static int to_storage(const struct cli *cli, const char *url) {
     struct storage storage;
     struct s3_backup *b = NULL;
     struct status st = {0};
+    bool shifted = false, failing = false;
     int rc;
+    if (!clock_shift_from_environment(&shifted, &st) || !io_fault_from_environment(&failing, &st))
+        return cli_fail(&st);
+    if (shifted || failing)
+        fputs("QUIRE_CLOCK_SHIFT or QUIRE_IO_FAULT is set: this is for tests\n", stderr);
     if (!storage_open(cli, url, &storage, &st) || !s3_backup_open(storage.client, &storage.sealing, tell, NULL, &b, &st))
         rc = cli_fail(&st);
     else

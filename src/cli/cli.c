@@ -19,11 +19,14 @@ const struct cli_exit cli_exits[] = {{EX_OK, "It is done."},
                                      {EX_IOERR, "Reading or writing failed."},
                                      {EX_TEMPFAIL, "Something else holds it now; try again later."},
                                      {EX_NOPERM, "The key is missing, or may not do this."},
+                                     {EX_CONFIG, "A configuration file is wrong, or lacks something."},
                                      {0, NULL}};
 
 const struct cli_variable cli_variables[] = {{"QUIRE_URL", "Where the server is."},
                                              {"QUIRE_KEY", "The API key."},
                                              {"QUIRE_CACERT", "A file with the certificate of a server that signs its own, or of who signed it."},
+                                             {"AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN", "Keys of the storage, for backup and restore s3://, where backup.conf names no file."},
+                                             {"AWS_REGION, AWS_ENDPOINT_URL", "Where that storage is, where backup.conf does not say."},
                                              {"NO_COLOR", "Where it is set, nothing is shown in bold. What goes to a file or a pipe never is."},
                                              {NULL, NULL}};
 
@@ -82,6 +85,8 @@ int cli_exit_code(const struct status *st) {
         return EX_NOPERM;
     case STATUS_INTERNAL:
         return EX_SOFTWARE;
+    case STATUS_CONFIG:
+        return EX_CONFIG;
     default:
         return EX_DATAERR;
     }

@@ -346,18 +346,35 @@ static bool is_private(int fd, const char *what, struct status *st) {
            status_set(st, STATUS_CONFIG, "the file of %s may be read by others, or written by its group: chmod 600", what);
 }
 
-/* `value` is a path, or the name of a credential. */
-static bool read_secret(const char *value, const char *what, struct buf *out, struct status *st) {
+/* `value` is a path, or the name of a credential. Of a path, too, a credential of the file's name is taken where there is one: so the same setting serves the unit, whose
+ * user cannot read root's file, and root at the keyboard. */
+static bool open_secret(const char *value, const char *what, int *ret_fd, struct status *st) {
     char path[2 * S3_TEXT_MAX];
     const char *directory = getenv("CREDENTIALS_DIRECTORY");
-    off_t size = 0;
-    int fd = -1;
-    if (value[0] != '/' && directory == NULL) {
+    const char *slash = strrchr(value, '/');
+    struct status failed = {0};
+    if (slash == NULL && directory == NULL) {
         return status_set(st, STATUS_CONFIG, "%s names the systemd credential '%.60s', and there are none here: give an absolute path", what, value);
     }
-    (void)snprintf(path, sizeof path, "%s%s%s", value[0] == '/' ? "" : directory, value[0] == '/' ? "" : "/", value);
-    if (!io_open_at(AT_FDCWD, path, O_RDONLY | O_NOCTTY | O_NONBLOCK, 0, &fd, st)) {
-        return false;
+    if (directory != NULL) {
+        (void)snprintf(path, sizeof path, "%.512s/%s", directory, slash != NULL ? slash + 1 : value);
+        if (io_open_at(AT_FDCWD, path, O_RDONLY | O_NOCTTY | O_NONBLOCK, 0, ret_fd, &failed)) {
+            return true;
+        }
+        if (slash == NULL || failed.sys_errno != ENOENT) {
+            *st = failed;
+            return false;
+        }
+    }
+    return io_open_at(AT_FDCWD, value, O_RDONLY | O_NOCTTY | O_NONBLOCK, 0, ret_fd, st);
+}
+
+static bool read_secret(const char *value, const char *what, struct buf *out, struct status *st) {
+    off_t size = 0;
+    int fd = -1;
+    struct status failed = {0};
+    if (!open_secret(value, what, &fd, &failed)) {
+        return failed.code == STATUS_CONFIG ? status_set(st, STATUS_CONFIG, "%s", failed.detail) : status_set(st, STATUS_CONFIG, "%s: %.250s", what, failed.detail);
     }
     bool ok = is_private(fd, what, st) && io_size(fd, &size, st);
     if (ok && size > SECRET_MAX_BYTES) {
