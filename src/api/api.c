@@ -185,6 +185,7 @@ static void exchange_end(struct exchange *x) {
     x->open = false;
     x->who = (struct access){0};
     x->has_library = false;
+    x->has_about_key = false;
     x->problem_type = NULL;
     x->problem_subject = SUBJECT_NONE;
 }
@@ -279,6 +280,13 @@ static bool reply_options(struct exchange *x, unsigned methods) {
     return true;
 }
 
+/* For the audit log, which names the library of a call that is refused for its scope, too. */
+static void note_library(struct exchange *x, const struct route_match *match) {
+    struct status ignored;
+    struct slice id;
+    x->has_library = match->route->reach == REACH_PATH && percent_decode(x, match->param[0], false, &id, &ignored) && uuid_parse(id, &x->library);
+}
+
 /* What the path has to say. True: x->route is set, or the request is answered (*ret_answered). */
 static bool choose_route(struct exchange *x, bool *ret_answered, struct status *st) {
     const struct api_request *request = x->request;
@@ -311,6 +319,7 @@ static bool choose_route(struct exchange *x, bool *ret_answered, struct status *
         return true;
     }
     x->route = match.route;
+    note_library(x, &match);
     if (!access_check(x, st)) {
         return false;
     }
@@ -319,7 +328,6 @@ static bool choose_route(struct exchange *x, bool *ret_answered, struct status *
             return false;
         }
     }
-    x->has_library = match.route->reach == REACH_PATH && uuid_parse(x->param[0], &x->library);
     return true;
 }
 

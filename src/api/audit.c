@@ -63,6 +63,7 @@ static void put_line(const struct exchange *x, struct buf *out) {
     json_member_cstring(&j, "method", method_name(method_of(x->request->method)));
     json_member_cstring(&j, "route", api_route_name(x->response->route));
     put_uuid_or_null(&j, "library", x->has_library, &x->library);
+    put_uuid_or_null(&j, "about_key", x->has_about_key, &x->about_key);
     json_member_int(&j, "status", x->response->status);
     json_member_cstring(&j, "error_type", x->problem_type);
     put_address(&j, x->request->remote_address);

@@ -148,6 +148,8 @@ struct exchange {
     uint16_t problem_subject;
     bool has_library;      /* for the audit log: the library of the path, as it was asked for */
     struct uuid library;
+    bool has_about_key;    /* likewise: the API key that the call makes or revokes */
+    struct uuid about_key;
     char request_id[REQUEST_ID_MAX + 1];
     int64_t begun_ns; /* monotonic */
     struct pool pool;

@@ -204,6 +204,8 @@ bool handle_key_create(struct exchange *x, struct status *st) {
     if (!read_key(x, &e, st) || !secret_make(secret, st)) {
         return false;
     }
+    x->has_about_key = true;
+    x->about_key = e.id;
     bool good = submit_key(x, &e, secret, &lsn, st);
     if (good) {
         struct json_out j = reply_json(x, 201);
@@ -259,6 +261,8 @@ bool handle_key_delete(struct exchange *x, struct status *st) {
     if (!uuid_parse(x->param[0], &id)) {
         return status_set_subject(st, STATUS_NOT_FOUND, SUBJECT_KEY, "there is no key with this id");
     }
+    x->has_about_key = true;
+    x->about_key = id;
     op_encode_key_remove(&op, &id);
     bool good = buf_check(&op, st) && x->api->host.change_keys(x->api->host.ctx, auth_key(x->request), buf_slice(&op), &lsn, st);
     buf_fini(&op);

@@ -2,7 +2,7 @@
  * main.c - the program `quired`: its command line.
  *
  * Exit codes are those of sysexits.h: 0 stopped in order, 64 wrong command line, 65 damaged data, or a newer program's, 70 a bug, 71 the system
- * refused, 73 a directory cannot be made, 74 input or output failed, 75 somebody else holds the data directory, 78 wrong
+ * refused, 73 a directory cannot be made, or --init finds something in it, 74 input or output failed, 75 somebody else holds the data directory, 78 wrong
  * configuration.
  */
 #include <config.h> /* in angle brackets: beside this file lies another config.h */
@@ -10,6 +10,7 @@
 #include "base/io.h"
 #include "durable/formats.h"
 #include "proc/children.h"
+#include "proc/init.h"
 #include "proc/provider.h"
 #include "proc/supervisor.h"
 #include "proc/worker.h"
@@ -24,11 +25,12 @@
 
 #define PRESET_PATH QUIRE_SYSCONFDIR "/quire/quire.conf"
 
-enum { OPTION_SET = 256, OPTION_REPAIR, OPTION_WORKER, OPTION_FOREGROUND, WORKER_ARGUMENTS = 4, PROVIDER_ARGUMENTS = 3 };
+enum { OPTION_SET = 256, OPTION_INIT, OPTION_REPAIR, OPTION_WORKER, OPTION_FOREGROUND, WORKER_ARGUMENTS = 4, PROVIDER_ARGUMENTS = 3 };
 
 static const struct option long_options[] = {{"config", required_argument, NULL, 'c'},
                                              {"set", required_argument, NULL, OPTION_SET},
                                              {"test", no_argument, NULL, 't'},
+                                             {"init", no_argument, NULL, OPTION_INIT},
                                              {"repair", no_argument, NULL, OPTION_REPAIR},
                                              {"foreground", no_argument, NULL, OPTION_FOREGROUND},
                                              {"version", no_argument, NULL, 'V'},
@@ -36,13 +38,14 @@ static const struct option long_options[] = {{"config", required_argument, NULL,
                                              {NULL, 0, NULL, 0}};
 
 static void print_help(void) {
-    (void)printf("usage: quired [-c FILE] [--set KEY=VALUE]... [-t] [--repair]\n"
+    (void)printf("usage: quired [-c FILE] [--set KEY=VALUE]... [-t] [--init] [--repair]\n"
                  "\n"
                  "The server of Quire. It stays in the foreground; nginx speaks FastCGI to its socket.\n"
                  "\n"
                  "  -c, --config FILE    the configuration (%s)\n"
                  "      --set KEY=VALUE  sets a key over the configuration; may be given several times\n"
                  "  -t, --test           tests the configuration, and whether this program can read the data, and ends\n"
+                 "      --init           makes the data directory and the first key, which it prints, and ends\n"
                  "      --repair         gives up what is damaged in the log instead of refusing to start\n"
                  "      --foreground     taken for the sake of unit files; it is the only way\n"
                  "  -V, --version        shows the version\n"
@@ -69,6 +72,7 @@ static bool fill_standard_descriptors(void) {
 struct arguments {
     struct supervisor_options options;
     bool test;
+    bool init;
 };
 
 /* Returns an exit code, or -1: go on. */
@@ -85,6 +89,9 @@ static int parse_arguments(int argc, char **argv, const char **sets, struct argu
             break;
         case 't':
             a.test = true;
+            break;
+        case OPTION_INIT:
+            a.init = true;
             break;
         case OPTION_REPAIR:
             a.options.repair = true;
@@ -146,6 +153,15 @@ static int test_data(const struct config *config) {
     return EX_OK;
 }
 
+static int init(const struct config *config) {
+    struct status st;
+    if (!init_data(config, &st)) {
+        (void)fprintf(stderr, "quired: %s\n", st.detail);
+        return EX_CANTCREAT;
+    }
+    return EX_OK;
+}
+
 static int run(const struct arguments *a) {
     static struct config config;
     struct supervisor_options options = a->options;
@@ -160,6 +176,9 @@ static int run(const struct arguments *a) {
     }
     if (a->test) {
         return test_data(&config);
+    }
+    if (a->init) {
+        return init(&config);
     }
     return supervisor_run(&options, &config);
 }

@@ -156,7 +156,8 @@ line() {
         (.route == \"POST /v1/libraries/{id}/documents\") and (.library == \"$library\") and (.status == 201) and (.error_type == null) and
         (.remote == \"127.0.0.1\") and (.time | length > 20)"
     as "$secret" GET "/v1/libraries/$library" '' -H 'X-Request-Id: audited-2'
-    line '.request_id == "audited-2"' | jq -e "(.status == 403) and (.error_type == \"PermissionDeniedError\") and (.key_id == \"$id\")"
+    line '.request_id == "audited-2"' | jq -e "(.status == 403) and (.error_type == \"PermissionDeniedError\") and (.key_id == \"$id\") and
+        (.library == \"$library\") and (.about_key == null)"
     as qk_wrong GET "/v1/libraries/$library" '' -H 'X-Request-Id: audited-3'
     line '.request_id == "audited-3"' | jq -e '(.status == 401) and (.key_id == null) and (.key_name == null)'
     as "$admin" GET /v1/keys '' -H 'X-Request-Id: audited-4'
@@ -165,6 +166,9 @@ line() {
     as "$admin" GET /v1/keys '' -H 'X-Request-Id: audited-6'
     line '.request_id == "audited-6"' >/dev/null
     run ! grep -q audited-5 "$instance/logs/audit.log"
+    as "$admin" DELETE "/v1/keys/$id" '' -H 'X-Request-Id: audited-7'
+    expect 204
+    line '.request_id == "audited-7"' | jq -e "(.status == 204) and (.about_key == \"$id\") and (.library == null)"
 }
 
 @test "audit: what a request carries forges no line" {
@@ -237,6 +241,34 @@ line() {
     run -0 "$quire" key create "first" --scope admin --data "$BATS_TEST_TMPDIR/fresh"
     [[ $output == *"is empty"* ]]
     [ -e "$BATS_TEST_TMPDIR/fresh/key.new" ]
+}
+
+@test "quired --init: the directory and its first key, once" {
+    local quired=${QUIRE_BUILD_DIR:-$root}/src/quired first was=$instance
+    local init=("$quired" --set "data_dir=$BATS_TEST_TMPDIR/new/data" --set "model_dir=$root/data/models" --init)
+    run -73 "${init[@]}" # nor what is above it
+    mkdir "$BATS_TEST_TMPDIR/new"
+    first=$("${init[@]}" 2>/dev/null)
+    [[ $first =~ ^qk_[0-9A-Za-z]{36}$ ]]
+    [ "$(stat -c %a "$BATS_TEST_TMPDIR/new/data")" = 700 ]
+    run ! grep -rqs "$first" "$BATS_TEST_TMPDIR/new/data"
+    run -73 --separate-stderr "${init[@]}"
+    [ -z "$output" ]
+    [[ $stderr == *"has its first key already"* ]]
+    instance=$BATS_TEST_TMPDIR/new
+    start_instance --set workers=2 --set auth=on
+    taken() { [ ! -e "$instance/data/key.new" ]; }
+    until_true 20 taken
+    as "$first" GET /v1/keys
+    expect 200
+    [ "$(field 'map(.name + " " + (.scopes | join(","))) | join(";")')" = "first admin" ]
+    stop_instance
+    run -73 --separate-stderr "${init[@]}"
+    [[ $stderr == *"is not empty: nothing was changed"*"quire key create"* ]]
+    run -73 --separate-stderr "${init[@]}" --set "data_dir=$BATS_TEST_TMPDIR/other" --set "admin_key_file=$instance/admin_key.sha256"
+    [[ $stderr == *"admin_key_file names a key"* ]]
+    [ ! -e "$BATS_TEST_TMPDIR/other" ]
+    instance=$was
 }
 
 # A server of its own on what is restored: the key opens it where all was restored.

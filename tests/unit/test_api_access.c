@@ -590,6 +590,14 @@ static void test_audit_lines(void **state) {
     line = audited(s, "/v1/keys", CONFIGURED, "::1", 200);
     assert_false(s->response.is_refusal);
     assert_string_equal(text_at(line, "/key_name"), "admin_key_file");
+    assert_null(at(line, "/about_key"));
+    json_object_put(line);
+    line = audited(s, join("/v1/libraries/", join(w.library, "/documents")), k.secret, NULL, 200); /* a read leaves none, one that its scope does not allow does */
+    assert_null(line);
+    struct key writes;
+    make_key(s, KEY_WRITE, w.library, &writes);
+    line = audited(s, join("/v1/libraries/", w.library), writes.secret, NULL, 403);
+    assert_string_equal(text_at(line, "/library"), w.library);
     json_object_put(line);
     s->host.auth_on = false;
     server_renew_api(s);
