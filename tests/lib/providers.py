@@ -261,6 +261,11 @@ def case_process():
         put(s, library, "a", "text one")
         s.complete(library)
         first = until(s.provider_pid, "the process")
+        for i in range(6):
+            check(s.ask(library, "text query %d" % i, mode="dense").status == 200, "searched")
+        counted = 'quire_provider_texts_total{model="far"}'
+        until(lambda: s.metric(counted) >= 7, "texts counted")
+        before = s.metric(counted)
         os.kill(first, signal.SIGKILL)
         put(s, library, "b", "text two")
         s.complete(library)
@@ -276,6 +281,7 @@ def case_process():
         check_vectors(s, library, "c")
         check(s.ask(library, "text one", mode="dense").status == 200, "searched again")
         check(s.metric("quire_provider_process_restarts_total") >= 2, "counted")
+        until(lambda: s.metric(counted) > before, "counters go on over the death of a process")
         begun = time.monotonic()
         p.state.control({"behave": "hang"})
         put(s, library, "d", "text four")
