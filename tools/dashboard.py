@@ -202,7 +202,7 @@ def processes(b):
     b.lines("Restarts", "none", (f"increase({of('quire_worker_restarts_total')}[$__rate_interval])", "workers {{instance}}"),
             (f"increase({of('quire_watchdog_kills_total')}[$__rate_interval])", "ended by the watchdog {{instance}}"),
             (f"increase({of('quire_provider_process_restarts_total')}[$__rate_interval])", "provider process {{instance}}"),
-            (f"changes({of('process_start_time_seconds')}[$__rate_interval])", "the server {{instance}}"), width=6)
+            (f"changes({of('quire_start_time_seconds')}[$__rate_interval])", "the server {{instance}}"), width=6)
     b.lines("Processors", "none", (rate("quire_workers_cpu_seconds_total", "instance"), "workers {{instance}}"),
             (rate("process_cpu_seconds_total", "instance"), "supervisor {{instance}}"), width=6, text="One is one processor.")
     b.lines("Memory of the supervisor", "bytes", (of("process_resident_memory_bytes"), "{{instance}}"), width=6)
