@@ -176,6 +176,8 @@ static void exchange_end(struct exchange *x) {
     x->document = (struct json_document){0};
     problems_clear(&x->problems);
     pool_reset(&x->pool);
+    x->asked = NULL; /* they lay in the pool */
+    x->asked_count = 0;
     x->begun = false;
     x->keyed = false;
     x->min_lsn = 0;

@@ -203,6 +203,26 @@ def case_cache():
         until(lambda: s.metric('quire_query_cache_hits_total{model="far"}') == 5, "hits")
 
 
+def case_batch():
+    """Many queries in one call, call after call to one worker: each has the vector of its own text, not of one before, and the worker lives."""
+    p = provider()
+    with Far(p.port, "workers = 1") as s:
+        s.start()
+        library = s.library(embedding_model="far")
+        fill(s, library, "heron", 100)
+        s.complete(library)
+        workers = s.workers()
+        texts = ["text heron %d %s" % (i, time_of_day) for i in range(100) for time_of_day in ("dawn", "dusk")]
+        for size in (100, 7, 64, 1, 99, 31, 32, 75):
+            searches = [{"query": text, "k": 1, "mode": "dense", "exact": True} for text in texts[:size]]
+            r = s.request("POST", "/v1/libraries/%s/search/batch" % library, {"searches": searches})
+            check(r.status == 200, r.status, r.body)
+            found = [answer["results"][0]["chunk"]["text"] for answer in r.json()["results"]]
+            check(found == texts[:size], size, [f for f, t in zip(found, texts) if f != t])
+            texts = texts[size // 2:] + texts[:size // 2]
+        check(s.workers() == workers, "the worker died")
+
+
 def case_secrets():
     """The key is nowhere but in the provider process and at the provider: not in logs, errors, figures, command lines, environments, other processes' memory."""
     p = provider()
