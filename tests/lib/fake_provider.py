@@ -85,6 +85,7 @@ class State:
         self.plan = collections.deque()
         self.calls = self.asked = self.largest = self.at_once = self.most_at_once = 0
         self.answered = collections.Counter()
+        self.documents = collections.Counter()  # likewise, without queries where the dialect tells
         self.by_path, self.input_types, self.keys, self.behaviours = (collections.Counter() for _ in range(4))
 
     def next_behaviour(self):
@@ -266,6 +267,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         reply = call.reply()
         with self.server.state.lock:
             self.server.state.answered.update(call.texts)
+            if call.body.get("input_type") != "search_query":
+                self.server.state.documents.update(call.texts)
         self.send(200, reply)
 
     def do_slow(self, call):
