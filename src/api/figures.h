@@ -129,6 +129,8 @@ struct service_figures {
     int64_t verified_at;
     uint32_t verified_good, unused_verified; /* how the last verification ended */
     uint64_t archive_lsn, archive_lag_segments, archive_lag_bytes, archived_segments, archive_failures;
+    int64_t backup_at; /* of quire backup, as its state file says: the last one that did all it had to */
+    uint64_t backup_lsn, backup_snapshot_lsn, backup_objects, backup_bytes, backup_failures; /* the last: in a row */
     /* exchanges of models */
     uint64_t exchanges, exchanges_returned, exchanges_failed, exchanges_kept; /* done; went back; failed; kept now */
     uint64_t exchange_chunks; /* of the last one that was done, and how long it took: */

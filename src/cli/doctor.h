@@ -105,9 +105,9 @@ bool doctor_is_alive(pid_t pid, const char *name);
 
 /* --- judgements on texts and facts --- */
 
-struct s3_state;
+struct backup_state;
 /* state NULL: no backup has left one. */
-void doctor_judge_backup(struct doctor *d, const char *path, const struct s3_state *state);
+void doctor_judge_backup(struct doctor *d, const char *path, const struct backup_state *state);
 
 struct doctor_room {
     uint64_t total_bytes, free_bytes; /* free: for others than root */

@@ -17,7 +17,7 @@
 
 #define DAY_US INT64_C(86400000000)
 
-void doctor_judge_backup(struct doctor *d, const char *path, const struct s3_state *state) {
+void doctor_judge_backup(struct doctor *d, const char *path, const struct backup_state *state) {
     if (state == NULL || state->succeeded_at == 0) {
         doctor_find(d, TROUBLE_BACKUP_NONE, path, "%s", state == NULL ? "" : "it was tried, and failed");
         return;
@@ -65,14 +65,14 @@ static void look_at_keys(struct doctor *d, const struct s3_settings *settings) {
 
 static void look_at_state(struct doctor *d, const char *path) {
     struct buf text = {0};
-    struct s3_state state;
+    struct backup_state state;
     struct status st = {0};
     if (d->data_fd < 0)
         return;
-    if (!io_read_file(d->data_fd, S3_STATE_DIRECTORY "/" S3_STATE_FILE, S3_STATE_MAX, &text, &st) && st.sys_errno != ENOENT)
-        doctor_skip(d, S3_STATE_DIRECTORY "/" S3_STATE_FILE, "%s", st.detail);
+    if (!io_read_file(d->data_fd, BACKUP_STATE_DIRECTORY "/" BACKUP_STATE_FILE, BACKUP_STATE_MAX, &text, &st) && st.sys_errno != ENOENT)
+        doctor_skip(d, BACKUP_STATE_DIRECTORY "/" BACKUP_STATE_FILE, "%s", st.detail);
     else
-        doctor_judge_backup(d, path, s3_state_parse(buf_slice(&text), &state) ? &state : NULL);
+        doctor_judge_backup(d, path, backup_state_parse(buf_slice(&text), &state) ? &state : NULL);
     buf_fini(&text);
 }
 

@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/io.h"
+#include "durable/backup_state.h"
 #include "proc/children.h"
 #include "shm/atomics.h"
 #include "store/backlog.h"
@@ -117,6 +118,20 @@ static void look_at_disks(struct gauges *g) {
     }
 }
 
+/* quire backup is a process of its own; what it leaves is a file. */
+static void look_at_backup(struct supervisor *s) {
+    struct service_figures *f = s->figures;
+    struct backup_state b;
+    if (backup_state_read(s->data_dir_fd, &b)) {
+        __atomic_store_n(&f->backup_at, b.succeeded_at, __ATOMIC_RELAXED);
+        store_relaxed_u64(&f->backup_lsn, b.lsn);
+        store_relaxed_u64(&f->backup_snapshot_lsn, b.snapshot_lsn);
+        store_relaxed_u64(&f->backup_objects, b.objects);
+        store_relaxed_u64(&f->backup_bytes, b.bytes);
+        store_relaxed_u64(&f->backup_failures, b.failures);
+    }
+}
+
 /* Those of the look itself are not counted. */
 static void count_descriptors(struct service_figures *f) {
     struct rlimit most;
@@ -176,6 +191,7 @@ void gauges_look(struct gauges *g, int64_t now_us) {
     if (now_us - g->system_us >= SYSTEM_US) {
         g->system_us = now_us;
         look_at_disks(g);
+        look_at_backup(g->s);
         count_descriptors(g->s->figures);
         look_at_memory(g->s->figures);
         look_at_processors(g->s);

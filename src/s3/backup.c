@@ -50,7 +50,7 @@ struct s3_backup {
     int data_fd;
     int state_fd; /* the directory <data>/backup */
     int lock_fd;
-    struct s3_state state;
+    struct backup_state state;
     bool cleared; /* what earlier runs left was aborted */
     /* of a pass */
     struct uuid instance;
@@ -72,42 +72,19 @@ static void tell(struct s3_backup *b, const char *fmt, ...) {
 
 /* --- the state file --------------------------------------------------------------------------------------------------------- */
 
-void s3_state_format(const struct s3_state *s, char out[S3_STATE_MAX]) {
-    (void)snprintf(out, S3_STATE_MAX,
-                   S3_STATE_MAGIC "\nsucceeded_at %" PRId64 "\nlsn %" PRIu64 "\nsnapshot_lsn %" PRIu64 "\nobjects %" PRIu64 "\nbytes %" PRIu64 "\nfailures %" PRIu64 "\n",
-                   s->succeeded_at, s->lsn, s->snapshot_lsn, s->objects, s->bytes, s->failures);
-}
-
-bool s3_state_parse(struct slice text, struct s3_state *ret) {
-    char copy[S3_STATE_MAX];
-    struct s3_state s = {0};
-    int end = 0;
-    if (text.len >= sizeof copy) {
-        return false;
-    }
-    (void)snprintf(copy, sizeof copy, "%.*s", (int)text.len, text.len > 0 ? (const char *)text.data : "");
-    int count = sscanf(copy, S3_STATE_MAGIC " succeeded_at %" SCNd64 " lsn %" SCNu64 " snapshot_lsn %" SCNu64 " objects %" SCNu64 " bytes %" SCNu64 " failures %" SCNu64 " %n",
-                       &s.succeeded_at, &s.lsn, &s.snapshot_lsn, &s.objects, &s.bytes, &s.failures, &end);
-    if (count != 6 || copy[end] != '\0') {
-        return false;
-    }
-    *ret = s;
-    return true;
-}
-
 static void read_state(struct s3_backup *b) {
     struct buf text = {0};
     struct status ignored;
-    if (!io_read_file(b->state_fd, S3_STATE_FILE, S3_STATE_MAX, &text, &ignored) || !s3_state_parse(buf_slice(&text), &b->state)) {
-        b->state = (struct s3_state){0};
+    if (!io_read_file(b->state_fd, BACKUP_STATE_FILE, BACKUP_STATE_MAX, &text, &ignored) || !backup_state_parse(buf_slice(&text), &b->state)) {
+        b->state = (struct backup_state){0};
     }
     buf_fini(&text);
 }
 
 static bool write_state(struct s3_backup *b, struct status *st) {
-    char text[S3_STATE_MAX];
-    s3_state_format(&b->state, text);
-    return io_replace_file(b->state_fd, S3_STATE_FILE, slice_str(text), FILE_MODE, st);
+    char text[BACKUP_STATE_MAX];
+    backup_state_format(&b->state, text);
+    return io_replace_file(b->state_fd, BACKUP_STATE_FILE, slice_str(text), FILE_MODE, st);
 }
 
 /* --- opening ---------------------------------------------------------------------------------------------------------------- */
@@ -141,8 +118,8 @@ bool s3_backup_open(struct s3_client *client, const struct s3_sealing *sealing, 
     *b = (struct s3_backup){.client = client, .sealing = *sealing, .settings = s3_client_settings(client), .tell = tell_fn, .ctx = ctx, .data_fd = -1, .state_fd = -1,
                             .lock_fd = -1};
     bool ok = io_open_at(AT_FDCWD, b->settings->data_dir, O_RDONLY | O_DIRECTORY, 0, &b->data_fd, st) &&
-              io_mkdir_at(b->data_fd, S3_STATE_DIRECTORY, DIRECTORY_MODE, st) &&
-              io_open_at(b->data_fd, S3_STATE_DIRECTORY, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, &b->state_fd, st) && take_lock(b, st) && become_owner(b, st);
+              io_mkdir_at(b->data_fd, BACKUP_STATE_DIRECTORY, DIRECTORY_MODE, st) &&
+              io_open_at(b->data_fd, BACKUP_STATE_DIRECTORY, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, &b->state_fd, st) && take_lock(b, st) && become_owner(b, st);
     if (!ok) {
         s3_backup_close(b);
         return false;
@@ -503,7 +480,7 @@ static bool clear_away(struct s3_backup *b, struct status *st) {
 }
 
 static void sum_up(struct s3_backup *b) {
-    struct s3_state *s = &b->state;
+    struct backup_state *s = &b->state;
     uint64_t reached = 0;
     s->objects = b->there.count;
     s->bytes = 0;

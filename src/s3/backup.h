@@ -5,39 +5,20 @@
  * what is too old is removed. Nothing is remembered between passes but what the storage's listing says, so it can be killed at any moment and run again.
  * Files are read while the server goes on: both kinds appear by a rename and never change.
  *
- * One at a time: it holds a lock in <data>/backup/. There it also leaves `state`, which the server shows in /metrics:
- *     quire backup 1
- *     succeeded_at <microseconds since 1970: the last pass that did all it had to; 0: none>
- *     lsn <records up to this LSN are in the storage>
- *     snapshot_lsn <of the newest snapshot there>
- *     objects <n>
- *     bytes <of them>
- *     failures <passes in a row that failed>
+ * One at a time: it holds a lock in <data>/backup/. There it also leaves `state`, which the server shows in /metrics (durable/backup_state.h).
  */
 #ifndef QUIRE_S3_BACKUP_H
 #define QUIRE_S3_BACKUP_H
 
+#include "durable/backup_state.h"
 #include "s3/objects.h"
-
-#define S3_STATE_DIRECTORY "backup"
-#define S3_STATE_FILE "state"
-#define S3_STATE_MAGIC "quire backup 1"
-#define S3_STATE_MAX 1024
-
-struct s3_state {
-    int64_t succeeded_at;
-    uint64_t lsn, snapshot_lsn, objects, bytes, failures;
-};
-void s3_state_format(const struct s3_state *s, char out[S3_STATE_MAX]);
-/* false: it is none. */
-bool s3_state_parse(struct slice text, struct s3_state *ret);
 
 struct s3_report {
     uint64_t uploaded, uploaded_bytes;
     uint64_t removed;
     uint64_t aborted; /* uploads that an earlier run left */
     uint64_t damaged; /* objects that the storage has, but not whole */
-    struct s3_state state;
+    struct backup_state state;
 };
 
 struct s3_backup;

@@ -191,6 +191,9 @@ for i in range(int(sys.argv[1]) * 10):
     backup
     [ "$(cut -d' ' -f1 "$BATS_FILE_TMPDIR/requests" | tr '\n' ' ')" = "GET GET " ]
     grep -qx "failures 0" "$instance/data/backup/state"
+    # The server shows it.
+    shown() { curl -sS --cacert "$instance/tls/cert.pem" "$url/metrics" | grep -qx "quire_backup_lsn $1"; }
+    until_true 15 shown "$(jq -r .lsn <<<"$output")"
     # Incremental: what it rests on is there, too.
     put d2 "Two."
     snapshot

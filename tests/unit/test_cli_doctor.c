@@ -271,7 +271,7 @@ static void vectors_that_wait(void **state) {
 }
 
 static void backups(void **state) {
-    struct s3_state s = {.succeeded_at = 999 * DAY_US + DAY_US / 2};
+    struct backup_state s = {.succeeded_at = 999 * DAY_US + DAY_US / 2};
     struct doctor d;
     (void)state;
     begin(&d);

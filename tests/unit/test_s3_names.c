@@ -364,20 +364,20 @@ static void chains_stay_whole(void **state) {
 }
 
 static void the_state_comes_back(void **state) {
-    struct s3_state s = {.succeeded_at = 1796001661574422, .lsn = UINT64_MAX, .snapshot_lsn = 2, .objects = 3, .bytes = 4, .failures = 5};
-    struct s3_state again;
-    char text[S3_STATE_MAX];
+    struct backup_state s = {.succeeded_at = 1796001661574422, .lsn = UINT64_MAX, .snapshot_lsn = 2, .objects = 3, .bytes = 4, .failures = 5};
+    struct backup_state again;
+    char text[BACKUP_STATE_MAX];
     (void)state;
-    s3_state_format(&s, text);
-    assert_true(s3_state_parse(slice_str(text), &again));
+    backup_state_format(&s, text);
+    assert_true(backup_state_parse(slice_str(text), &again));
     assert_memory_equal(&s, &again, sizeof s);
     for (size_t len = 0; len + 1 < strlen(text); len++) {
-        if (s3_state_parse(slice_of(text, len), &again)) {
+        if (backup_state_parse(slice_of(text, len), &again)) {
             assert_true(text[len] >= '0' && text[len] <= '9'); /* a number that is cut short is a number */
         }
     }
-    assert_false(s3_state_parse(slice_str("quire backup 1\nsucceeded_at x"), &again));
-    assert_false(s3_state_parse(slice_str(""), &again));
+    assert_false(backup_state_parse(slice_str("quire backup 1\nsucceeded_at x"), &again));
+    assert_false(backup_state_parse(slice_str(""), &again));
 }
 
 int main(void) {
