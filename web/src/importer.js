@@ -27,10 +27,11 @@ export class Importer {
         this.batchSize = 0;
     }
 
-    complain(entry, where, detail) {
+    /** `line`: of NDJSON, or null. */
+    complain(entry, line, detail) {
         entry.failed += 1;
         this.failed += 1;
-        if (entry.errors.length < 20) entry.errors.push(where ? `${where}: ${detail}` : detail);
+        if (entry.errors.length < 20) entry.errors.push(line === null ? [0, detail] : [line, `line ${line}: ${detail}`]);
     }
 
     async run() {
@@ -68,18 +69,18 @@ export class Importer {
             try {
                 line = await lineDocument(text);
             } catch (error) {
-                this.complain(entry, `line ${number}`, error.message);
+                this.complain(entry, number, error.message);
             }
-            if (line !== null) await this.add(entry, `line ${number}`, line);
+            if (line !== null) await this.add(entry, number, line);
             this.doneBytes = before + end;
         }
     }
 
-    async add(entry, where, line) {
+    async add(entry, number, line) {
         if (this.batch.length > 0 && (this.batch.length >= batchDocuments || this.batchSize + line.length > batchChars)) await this.flush();
         entry.sent += 1;
         entry.open = (entry.open ?? 0) + 1;
-        this.batch.push({ entry, where, line });
+        this.batch.push({ entry, number, line });
         this.batchSize += line.length;
     }
 
@@ -126,7 +127,7 @@ export class Importer {
             settled.add(item);
             item.entry.open -= 1;
             if (result.success) this.successful += 1;
-            else this.complain(item.entry, item.where, result.error?.detail ?? 'no reason given');
+            else this.complain(item.entry, item.number, result.error?.detail ?? 'no reason given');
             if (result.skipped) this.skipped += 1;
             this.settle(item.entry);
         }

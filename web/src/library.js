@@ -40,22 +40,33 @@ export function stateOf({ num_chunks: chunks, metadata: { embedding, exchange, e
     }
 }
 
-/** Asks for the library and puts its head into `main`. Gives the library, and the place below the head. */
+/** Asks for the library and puts its head into `main`. Gives the library, the place below the head, and a function that brings the head up to date. */
 export async function frame({ main, params, signal }, here) {
-    const library = await call(libraryPath(params[0]), { signal });
-    const [text, kind] = stateOf(library);
+    const ask = () => call(libraryPath(params[0]), { signal });
+    const library = await ask();
     document.title = `${library.name} – Quire`;
     const place = h('div', { class: 'stack' });
+    const badge = h('span');
+    const description = h('p', { class: 'anywhere' });
+    const figures = h('p', { class: 'muted small' });
+    const draw = (now) => {
+        const [text, kind] = stateOf(now);
+        badge.className = `badge ${kind}`;
+        fill(badge, text);
+        description.hidden = !now.metadata.description;
+        fill(description, now.metadata.description);
+        fill(figures, counted(now.num_documents, 'document'), ', ', counted(now.num_chunks, 'chunk'), ' · ', now.metadata.embedding_model, ' · ', now.metadata.index_type);
+    };
+    draw(library);
     fill(main,
         h('div', { class: 'library-head' },
             h('p', { class: 'crumbs' }, h('a', { href: '#/' }, 'Libraries')),
-            h('div', { class: 'head' }, h('h1', { tabindex: '-1', class: 'anywhere' }, library.name), h('span', { class: `badge ${kind}` }, text)),
-            library.metadata.description && h('p', { class: 'anywhere' }, library.metadata.description),
-            h('p', { class: 'muted small' }, counted(library.num_documents, 'document'), ', ', counted(library.num_chunks, 'chunk'), ' · ', library.metadata.embedding_model, ' · ', library.metadata.index_type),
+            h('div', { class: 'head' }, h('h1', { tabindex: '-1', class: 'anywhere' }, library.name), badge),
+            description, figures,
             h('nav', { class: 'tabs', 'aria-label': 'Views of this library' }, views.map(([path, name]) =>
                 h('a', { href: libraryLink(library.id, path), 'aria-current': path === here ? 'page' : null }, name)))),
         place);
-    return { library, place };
+    return { library, place, draw, refresh: async () => draw(await ask()) };
 }
 
 export const languages = ['english', 'arabic', 'armenian', 'basque', 'catalan', 'danish', 'dutch', 'finnish', 'french', 'german', 'greek', 'hindi', 'hungarian', 'indonesian', 'irish', 'italian', 'lithuanian', 'nepali', 'norwegian',

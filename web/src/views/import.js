@@ -29,7 +29,7 @@ function fileTable(importer) {
         table('Files', ['File', '#Size', 'State'], h('tbody', null, entries.map((entry) => {
             const [text, kind] = stateText(entry);
             return row([h('span', { class: 'anywhere' }, entry.path),
-                entry.errors.length > 0 && h('ul', { class: 'errors anywhere' }, entry.errors.map((error) => h('li', null, error)), entry.failed > entry.errors.length && h('li', null, `and ${count(entry.failed - entry.errors.length)} more`))],
+                entry.errors.length > 0 && h('ul', { class: 'errors anywhere' }, [...entry.errors].sort(([a], [b]) => a - b).map(([, error]) => h('li', null, error)), entry.failed > entry.errors.length && h('li', null, `and ${count(entry.failed - entry.errors.length)} more`))],
             [bytes(entry.file.size), 'number'], [h('span', { class: `badge ${kind}` }, text)]);
         }))),
         importer.files.length > rowsShown && h('p', { class: 'muted small pad' }, `${count(importer.files.length - rowsShown)} more files are not listed.`),
@@ -38,7 +38,7 @@ function fileTable(importer) {
 
 export async function importing(context) {
     const { signal } = context;
-    const { library, place } = await frame(context, '/import');
+    const { library, place, refresh } = await frame(context, '/import');
     const problem = h('div');
     const progress = h('div', { class: 'stack', 'aria-live': 'polite' });
     const list = h('div', { class: 'card flush' });
@@ -93,6 +93,7 @@ export async function importing(context) {
             running = null;
         }
         draw(true);
+        refresh().catch(() => {}); // the head stays as it was
         end.replaceWith(h('a', { class: 'button', href: libraryLink(library.id, '/search') }, icon(icons.search), 'Search it'));
     };
 

@@ -7,7 +7,7 @@ import { again, bar, confirmed, dialog, facts, field, icons, offer, repeatedly, 
 
 export async function overview(context) {
     const { signal } = context;
-    const { library, place } = await frame(context, '');
+    const { library, place, draw: drawHead } = await frame(context, '');
     const problem = h('div');
     const figures = h('div', { class: 'stack' });
     const path = (rest) => libraryPath(library.id, rest);
@@ -83,6 +83,7 @@ export async function overview(context) {
 
     const exchange = h('div', { class: 'row' });
     const draw = (now, statistics, index) => {
+        drawHead(now);
         const { embedding, exchange: other } = now.metadata;
         const { vector_store_stats: store, index_stats: stats } = statistics;
         fill(figures,
