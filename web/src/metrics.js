@@ -39,10 +39,9 @@ export function parse(text) {
     return families;
 }
 
-/** The value of a sample without labels, or with exactly these. */
-export function value(families, name, labels = {}) {
-    const wanted = Object.entries(labels);
-    return families.get(name)?.samples.find((sample) => Object.keys(sample.labels).length === wanted.length && wanted.every(([k, v]) => sample.labels[k] === v))?.value;
+/** The sum over all labels of a counter or gauge. */
+export function total(families, name) {
+    return (families.get(name)?.samples ?? []).reduce((sum, sample) => sum + sample.value, 0);
 }
 
 /** How much a counter grew. After a restart it begins at 0 again. */

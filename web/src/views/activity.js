@@ -4,7 +4,7 @@ import uPlot from 'uplot';
 import { call, send } from '../lib/api.js';
 import { fill, h } from '../lib/dom.js';
 import { bytes, count, figure, seconds, time } from '../lib/format.js';
-import { gathered, histograms, parse, rates, value } from '../metrics.js';
+import { gathered, histograms, parse, rates, total } from '../metrics.js';
 import { facts, head, repeatedly, row, select, table, trouble } from '../ui.js';
 
 const interval = 2000;
@@ -139,7 +139,8 @@ function plainChart(title, wanted, there, signal) {
 function latencyChart(all, signal) {
     const timed = [...all.values()].filter(({ name }) => name.endsWith('_seconds'));
     if (timed.length === 0) return null;
-    const preset = timed.find(({ name }) => name === 'quire_search_seconds') ?? timed.find(({ name }) => /http_request/.test(name)) ?? timed[0];
+    const requests = timed.filter(({ name }) => name.startsWith('quire_http_request'));
+    const preset = requests.find(({ labels }) => Object.values(labels).some((at) => at.includes('search'))) ?? requests[0] ?? timed[0];
     const chart = new Chart('Latency', quantiles.map(([name]) => name), seconds, signal);
     const choice = select({ 'aria-label': 'Latency of', class: 'of' }, timed.map((one) => [one.id, nameOf(one)]), preset.id);
     const data = () => columns(quantiles.map(([name]) => choice.value + name));
@@ -196,14 +197,12 @@ export async function activity({ main, signal }) {
             ].filter(Boolean);
             fill(charts, shown.map(({ chart }) => chart.element));
         }
-        const at = (name) => value(families, name);
-        const began = at('quire_start_time_seconds');
-        const snapshot = at('quire_snapshot_last_time_seconds');
+        const tile = (text, name, shape) => there(name) && [text, shape(total(families, name))];
         fill(tiles, facts([
-            began !== undefined && ['Up for', seconds(Date.now() / 1000 - began)], at('quire_http_requests_total') !== undefined && ['Requests', count(at('quire_http_requests_total'))],
-            at('quire_searches_total') !== undefined && ['Searches', count(at('quire_searches_total'))], at('quire_workers') !== undefined && ['Workers', count(at('quire_workers'))],
-            at('quire_worker_restarts_total') !== undefined && ['Worker restarts', count(at('quire_worker_restarts_total'))], at('quire_wal_lsn') !== undefined && ['LSN', count(at('quire_wal_lsn'))],
-            at('quire_wal_bytes') !== undefined && ['Log', bytes(at('quire_wal_bytes'))], snapshot !== undefined && ['Last snapshot', snapshot > 0 ? time(new Date(snapshot * 1000).toISOString()) : 'none yet'],
+            tile('Up for', 'process_start_time_seconds', (began) => seconds(Math.max(0, Date.now() / 1000 - began))), tile('Requests', 'quire_http_requests_total', count), tile('Searches', 'quire_searches_total', count),
+            tile('Workers', 'quire_workers', count), tile('Worker restarts', 'quire_worker_restarts_total', count), tile('Memory', 'process_resident_memory_bytes', bytes), tile('LSN', 'quire_wal_lsn', count),
+            tile('Log', 'quire_wal_bytes', bytes), tile('Last snapshot', 'quire_snapshot_last_time_seconds', (at) => (at > 0 ? time(new Date(at * 1000).toISOString()) : 'none yet')),
+            there('quire_disk_available_bytes') && ['Disk available', bytes(Math.min(...families.get('quire_disk_available_bytes').samples.map((sample) => sample.value)))],
         ]));
         for (const { chart, data } of shown) chart.draw(data());
         figures.draw();

@@ -7,7 +7,7 @@ import { highlighter } from '../../src/highlight.js';
 import { Problem } from '../../src/lib/api.js';
 import { bytes, count, figure, percent, seconds } from '../../src/lib/format.js';
 import { languages } from '../../src/library.js';
-import { gathered, histograms, parse, rates, value } from '../../src/metrics.js';
+import { gathered, histograms, parse, rates, total } from '../../src/metrics.js';
 
 test('a problem says what it can', () => {
     assert.equal(new Problem(503, { detail: 'full', request_id: 'r' }).requestId, 'r');
@@ -50,8 +50,7 @@ x_seconds_sum{route="a \\"b\\""} 3\nx_seconds_count{route="a \\"b\\""} ${2 * n}\
 test('metrics: families, labels, rates, quantiles', () => {
     const before = reading(10);
     const after = reading(30);
-    assert.equal(value(after, 'g'), 7);
-    assert.equal(value(after, 'none'), undefined);
+    assert.deepEqual([total(after, 'g'), total(after, 'c_total'), total(after, 'none')], [7, 61, 0]);
     assert.deepEqual([...rates(before, after, 'c_total', 'class', 2)], [['2xx', 20], ['5xx', 0]]);
     assert.deepEqual([...rates(before, after, 'c_total', null, 2).values()], [20]);
     const [histogram] = histograms(after).values();
