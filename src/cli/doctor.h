@@ -60,7 +60,7 @@ struct doctor {
     bool has_nginx;      /* its configuration was read */
     size_t site;         /* the server block; NGINX_NONE: none was found */
     char url[512], connect_to[160], cacert[DOCTOR_WHERE_MAX]; /* found out for the client where the user said nothing */
-    uint64_t snapshots; /* archives that were found; */
+    bool certificate_unseen; /* it is there, and this user may not read it: then a server that signs its own cannot be believed */
     struct doctor_finding *findings;
     size_t finding_count, finding_cap;
     struct doctor_skipped *skipped;
@@ -125,8 +125,9 @@ void doctor_judge_limits(struct doctor *d, const char *limits);
 void doctor_judge_memory(struct doctor *d, const char *meminfo, const char *overcommit, uint64_t dense_bytes);
 /* `systemctl show` of the unit, lines KEY=VALUE. */
 void doctor_judge_unit(struct doctor *d, const char *properties);
-/* Who holds an flock for writing on that inode, from /proc/locks: the pid; 0: nobody; -1: somebody whose pid is not seen. */
-long doctor_lock_holder(const char *locks, unsigned device_major, unsigned device_minor, uint64_t inode);
+/* Who holds an flock for writing on that inode, from /proc/locks: the pid; 0: nobody; -1: somebody whose pid is not seen. Of another device it counts when the
+ * holder is `written`, the pid that stands in the file. */
+long doctor_lock_holder(const char *locks, unsigned device_major, unsigned device_minor, uint64_t inode, long written);
 /* Whether that user, with those groups, may do what `want` says (4 read, 2 write, 1 enter) with a file of that owner, group and mode. */
 bool doctor_may(uid_t user, const gid_t *groups, size_t group_count, uid_t owner, gid_t group, mode_t mode, unsigned want);
 /* name: that clients use; "": not known. key_text empty: not to be had. */

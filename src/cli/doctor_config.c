@@ -49,6 +49,7 @@ void doctor_look_at_config(struct doctor *d) {
         doctor_find(d, TROUBLE_CONFIG_WRITABLE, d->config_path, "its mode is %04o", (unsigned)s.st_mode & 07777U);
     if (!config_read_file(&d->config, d->config_path, &st) || !config_check(&d->config, &st)) {
         doctor_find(d, TROUBLE_CONFIG_INVALID, d->config_path, "%s", st.detail);
+        doctor_skip(d, "what the configuration names", "mend the configuration first");
         config_default(&d->config);
         return;
     }

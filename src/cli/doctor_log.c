@@ -140,7 +140,6 @@ static void look_at_snapshots(struct doctor *d, const struct newest *log) {
     } else {
         verify_archives(d, fd, list, count);
     }
-    d->snapshots = count;
     judge_ages(d, list, count, log);
     judge_trials(d, fd, list, count);
     free(list);

@@ -1,11 +1,13 @@
 /*
  * doctor_processes.c - who runs: the supervisor, by the LOCK of the data directory, the pid file and systemd.
  *
- * The holder of the LOCK is seen in /proc/locks, without trying to take it: a server that starts at that moment must not find it held.
+ * The holder of the LOCK is seen in /proc/locks, without trying to take it: a server that starts at that moment must not find it held. Some file systems (overlayfs, btrfs)
+ * have other devices there than stat tells, and other inodes perhaps; then it is tried.
  */
 #include "cli/doctor.h"
 
 #include "base/io.h"
+#include "durable/recovery.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -25,14 +27,14 @@ extern char **environ;
 enum { PROC_FILE_MAX = 1 << 22, PROGRAM_NAME_MAX = 64, SHOWN_UNIT_MAX = 64 * 1024 };
 
 /* "3: FLOCK  ADVISORY  WRITE 711 08:01:131090 0 EOF"; a line of somebody who waits has "->" in it. */
-long doctor_lock_holder(const char *locks, unsigned device_major, unsigned device_minor, uint64_t inode) {
+long doctor_lock_holder(const char *locks, unsigned device_major, unsigned device_minor, uint64_t inode, long written) {
     for (const char *line = locks; line != NULL && *line != '\0'; line = strchr(line, '\n')) {
         long pid;
         unsigned at_major, at_minor;
         uint64_t at_inode;
         line += *line == '\n' ? 1 : 0;
-        if (sscanf(line, "%*d: FLOCK %*s WRITE %ld %x:%x:%" SCNu64, &pid, &at_major, &at_minor, &at_inode) == 4 && at_major == device_major &&
-            at_minor == device_minor && at_inode == inode)
+        if (sscanf(line, "%*d: FLOCK %*s WRITE %ld %x:%x:%" SCNu64, &pid, &at_major, &at_minor, &at_inode) == 4 && at_inode == inode &&
+            ((at_major == device_major && at_minor == device_minor) || (pid > 0 && pid == written)))
             return pid > 0 ? pid : -1;
     }
     return 0;
@@ -63,18 +65,31 @@ bool doctor_is_alive(pid_t pid, const char *name) {
     return strcmp(have, name) == 0;
 }
 
+/* The last word, where /proc/locks has none: whether the LOCK can be had. Held for no longer than that. */
+static long try_lock(const struct doctor *d, long written) {
+    struct status st = {0};
+    int dir = -1, lock = -1;
+    bool held = io_open_at(AT_FDCWD, d->data_dir, O_RDONLY | O_DIRECTORY, 0, &dir, &st) && !data_lock_shared(dir, &lock, &st) && st.code == STATUS_CONFLICT;
+    io_close(&lock);
+    io_close(&dir);
+    return held ? written : 0;
+}
+
 static pid_t lock_holder(const struct doctor *d) {
     char path[CONFIG_PATH_MAX + 8];
     struct buf locks = {0};
     struct stat s;
     long holder = 0;
     snprintf(path, sizeof path, "%s/LOCK", d->data_dir);
-    if (stat(path, &s) == 0 && read_text("/proc/locks", &locks))
-        holder = doctor_lock_holder((const char *)locks.data, major(s.st_dev), minor(s.st_dev), s.st_ino);
+    if (stat(path, &s) != 0)
+        return 0;
+    long written = doctor_read_pid(path);
+    if (read_text("/proc/locks", &locks))
+        holder = doctor_lock_holder((const char *)locks.data, major(s.st_dev), minor(s.st_dev), s.st_ino, written);
     buf_fini(&locks);
     if (holder < 0)
-        holder = doctor_read_pid(path); /* of another name space: what it wrote itself is as good as we have */
-    return (pid_t)holder;
+        holder = written; /* of another name space: what it wrote itself is as good as we have */
+    return (pid_t)(holder != 0 ? holder : try_lock(d, written));
 }
 
 static void know_user(struct doctor *d, uid_t uid) {

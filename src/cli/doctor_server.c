@@ -56,7 +56,8 @@ void doctor_judge_metrics(struct doctor *d, const struct metrics_text *m) {
         doctor_find(d, TROUBLE_DISK_FULL, d->data_dir, "the last write met it");
     if (figure(m, "quire_watchdog_kills_total") > 0)
         doctor_find(d, TROUBLE_WORKERS_KILLED, "quire_watchdog_kills_total", "%.0f", figure(m, "quire_watchdog_kills_total"));
-    if (figure(m, "quire_authentication_on") > 0 && metrics_value(m, "quire_api_keys", &keys) && keys < 1 && d->config.admin_key_file[0] == '\0')
+    /* Without a configuration nobody knows of admin_key_file. */
+    if (d->has_config && figure(m, "quire_authentication_on") > 0 && metrics_value(m, "quire_api_keys", &keys) && keys < 1 && d->config.admin_key_file[0] == '\0')
         doctor_find(d, TROUBLE_NO_KEY, "quire_api_keys", "%s", "");
     judge_saving(d, m);
 }
@@ -136,8 +137,11 @@ static bool ask(struct doctor *d, struct client *c, const char *path, struct cli
     }
     if (ret->status == 200)
         return true;
-    if (ret->status == 401)
-        doctor_skip(d, path, "it needs a key that may: set QUIRE_KEY");
+    const char *key = d->cli->server.key != NULL ? d->cli->server.key : getenv("QUIRE_KEY");
+    if (ret->status == 401 && key != NULL && key[0] != '\0')
+        doctor_skip(d, path, "the key is refused: it is unknown, revoked or expired");
+    else if (ret->status == 401)
+        doctor_skip(d, path, "it needs an admin's key: set QUIRE_KEY");
     else if (ret->status == 403)
         doctor_skip(d, path, "the key may not; an admin's may");
     else
@@ -200,7 +204,10 @@ static bool ask_readiness(struct doctor *d, struct client *c) {
     struct client_reply reply;
     struct status st = {0};
     if (!client_request(c, "GET", "/readiness", slice_of(NULL, 0), &reply, &st)) {
-        doctor_find(d, TROUBLE_UNREACHABLE, d->url, "%s", st.detail);
+        if (d->certificate_unseen && strstr(st.detail, "certificate") != NULL)
+            doctor_skip(d, "what the server says", "%s", st.detail);
+        else
+            doctor_find(d, TROUBLE_UNREACHABLE, d->url, "%s", st.detail);
         return false;
     }
     bool answered = reply.status == 200 || reply.status == 503;

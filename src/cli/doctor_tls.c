@@ -122,6 +122,7 @@ void doctor_look_at_certificate(struct doctor *d) {
         doctor_judge_certificate(d, path, buf_slice(&text), key_path, buf_slice(&key), name_of_site(d));
         snprintf(d->cacert, sizeof d->cacert, "%s", path);
     } else if (st.sys_errno == EACCES) {
+        d->certificate_unseen = true;
         doctor_skip(d, path, "this user may not read it");
     } else {
         doctor_find(d, TROUBLE_CERTIFICATE_UNREADABLE, path, "%s", st.detail);

@@ -138,10 +138,13 @@ static void who_holds_the_lock(void **state) {
     static const char locks[] = "1: POSIX  ADVISORY  WRITE 4 08:01:99 0 EOF\n2: FLOCK  ADVISORY  READ  5 08:01:77 0 EOF\n"
                                 "3: FLOCK  ADVISORY  WRITE 711 08:01:77 0 EOF\n3: -> FLOCK  ADVISORY  WRITE 712 08:01:77 0 EOF\n4: FLOCK  ADVISORY  WRITE 0 00:2a:8 0 EOF\n";
     (void)state;
-    assert_int_equal(doctor_lock_holder(locks, 8, 1, 77), 711);
-    assert_int_equal(doctor_lock_holder(locks, 8, 1, 99), 0);
-    assert_int_equal(doctor_lock_holder(locks, 0, 42, 8), -1);
-    assert_int_equal(doctor_lock_holder("", 8, 1, 77), 0);
+    assert_int_equal(doctor_lock_holder(locks, 8, 1, 77, 0), 711);
+    assert_int_equal(doctor_lock_holder(locks, 8, 1, 99, 0), 0);
+    assert_int_equal(doctor_lock_holder(locks, 0, 42, 8, 0), -1);
+    assert_int_equal(doctor_lock_holder("", 8, 1, 77, 0), 0);
+    /* A file system that tells another device: the one who wrote his pid into it. */
+    assert_int_equal(doctor_lock_holder(locks, 0, 50, 77, 711), 711);
+    assert_int_equal(doctor_lock_holder(locks, 0, 50, 77, 712), 0);
 }
 
 static void who_may(void **state) {
@@ -239,6 +242,7 @@ static void figures(void **state) {
                       "quire_snapshot_failures_total 1\n");
     expect_only(&d, "");
     begin(&d);
+    d.has_config = true;
     judge_metrics(&d, "quire_write_path_failed 1\nquire_disk_full 1\nquire_watchdog_kills_total 2\n"
                       "quire_authentication_on 1\nquire_api_keys 0\n");
     expect_only(&d, "writes-failed disk-full workers-killed no-key");
