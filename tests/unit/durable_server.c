@@ -405,12 +405,13 @@ static bool embed_texts(const struct embedder *e, enum embed_role role, const st
 static void make_rest(struct server *s) {
     (void)oracle_digest(0);
     limits_default(&s->limits);
-    s->models.count = 3;
+    s->models.count = 4;
     s->models.model[1] = (struct embedder){.name = "far", .remote = true, .where = "far away"};
     s->models.model[0] = (struct embedder){
         .name = "test", .dimension = FIXTURE_DIMENSION, .fingerprint = 77, .where = "here", .embed = embed_texts};
     s->models.model[2] = (struct embedder){ /* the same vectors under another name: for exchanges */
         .name = "twin", .dimension = FIXTURE_DIMENSION, .fingerprint = 99, .where = "here", .embed = embed_texts};
+    s->models.model[3] = (struct embedder){.name = "paid", .remote = true, .number = 1, .where = "far away"}; /* and a provider's */
     (void)distance_init(NULL);
     s->account = (struct account *)mmap(NULL, sizeof *s->account, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     assert_true(s->account != MAP_FAILED);

@@ -79,6 +79,8 @@ bool server_rebuild(struct server *s, const struct uuid *library, struct status 
  * has its parts, too. */
 bool server_exchange(struct server *s, struct status *st);
 bool server_exchange_find(struct server *s, struct library **ret, struct status *st); /* acquired; NULL: there is none */
+/* Checks, logs, applies and publishes one op. */
+bool server_exchange_apply(struct server *s, struct slice bytes, struct status *st);
 bool server_exchange_step(struct server *s, struct library *lib, uint32_t state, struct status *st); /* that does not switch */
 bool server_exchange_background(struct server *s, struct status *st);
 bool server_exchange_begin(struct server *s, struct library *lib, struct model_exchange **ret, struct status *st);

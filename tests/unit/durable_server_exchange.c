@@ -53,7 +53,7 @@ static bool log_op(struct server *s, struct slice bytes, uint64_t *ret_lsn, stru
     return true;
 }
 
-static bool apply_step(struct server *s, struct slice bytes, struct status *st) {
+bool server_exchange_apply(struct server *s, struct slice bytes, struct status *st) {
     struct op op;
     uint64_t lsn = 0;
     if (!op_decode(bytes, NULL, &op, st) || !catalog_check(s->catalog, &op, st) || !catalog_reserve(s->catalog, &op, st) ||
@@ -84,7 +84,7 @@ bool server_exchange_step(struct server *s, struct library *lib, uint32_t state,
     }
     d.exchange.state = state;
     op_encode_library_model(&bytes, &rd.view.id, &d, false);
-    bool ok = buf_check(&bytes, st) && apply_step(s, buf_slice(&bytes), st);
+    bool ok = buf_check(&bytes, st) && server_exchange_apply(s, buf_slice(&bytes), st);
     buf_fini(&bytes);
     return ok;
 }
