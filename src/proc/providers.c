@@ -16,6 +16,7 @@
 #include "proc/channels.h"
 #include "proc/children.h"
 #include "proc/lock.h"
+#include "proc/outbox.h"
 #include "proc/spawn.h"
 #include "proc/thread.h"
 #include "shm/atomics.h"
@@ -75,8 +76,7 @@ struct providers {
     /* under the mutex */
     int fd;          /* -1: there is no process */
     int incoming_fd; /* mailbox: of one that main has just spawned; -1: empty */
-    struct buf unsent;
-    size_t unsent_at;
+    struct outbox unsent;
     struct ask ask[ASKS_MAX];
     uint64_t last_id;
     int64_t heard_us; /* its last word, or its birth */
@@ -205,16 +205,7 @@ static bool put_frame(struct providers *p, uint64_t id, struct slice payload) {
     channel_frame_begin(&frame, CHANNEL_EMBED, id);
     buf_put_slice(&frame, payload);
     channel_frame_end(&frame);
-    bool ok = buf_ok(&frame) && p->unsent.len - p->unsent_at + frame.len <= UNSENT_MAX;
-    if (ok) {
-        size_t before = p->unsent.len;
-        buf_put_slice(&p->unsent, buf_slice(&frame));
-        ok = buf_ok(&p->unsent);
-        if (!ok) {
-            p->unsent.failed = false;
-            p->unsent.len = before;
-        }
-    }
+    bool ok = buf_ok(&frame) && outbox_waiting(&p->unsent) + frame.len <= UNSENT_MAX && outbox_put(&p->unsent, buf_slice(&frame));
     buf_fini(&frame);
     return ok;
 }
@@ -295,17 +286,13 @@ void providers_model(struct providers *p, uint8_t model, struct figures_provider
 
 static void send_some(struct providers *p) {
     lock_take(&p->mutex);
-    while (p->fd >= 0 && p->unsent_at < p->unsent.len) {
-        ssize_t n = send(p->fd, p->unsent.data + p->unsent_at, p->unsent.len - p->unsent_at, MSG_DONTWAIT | MSG_NOSIGNAL);
+    while (p->fd >= 0 && outbox_waiting(&p->unsent) > 0) {
+        struct slice next = outbox_next(&p->unsent);
+        ssize_t n = send(p->fd, next.data, next.len, MSG_DONTWAIT | MSG_NOSIGNAL);
         if (n < 0) {
             break; /* it takes no more now, or is gone, which is seen when it is read */
         }
-        p->unsent_at += (size_t)n;
-    }
-    if (p->unsent_at == p->unsent.len) {
-        buf_fini(&p->unsent);
-        buf_init(&p->unsent);
-        p->unsent_at = 0;
+        outbox_sent(&p->unsent, (size_t)n);
     }
     lock_release(&p->mutex);
 }
@@ -403,9 +390,7 @@ static bool read_some(struct providers *p, struct status *st) {
 static void let_go(struct providers *p, const struct status *why) {
     lock_take(&p->mutex);
     io_close(&p->fd);
-    buf_fini(&p->unsent);
-    buf_init(&p->unsent);
-    p->unsent_at = 0;
+    outbox_clear(&p->unsent);
     p->kill = true; /* where it is not dead by itself */
     lock_release(&p->mutex);
     buf_fini(&p->in);
@@ -445,7 +430,7 @@ static void *run(void *arg) {
         open_mail(p);
         send_some(p);
         lock_take(&p->mutex);
-        short events = p->unsent.len > 0 ? POLLIN | POLLOUT : POLLIN;
+        short events = outbox_waiting(&p->unsent) > 0 ? POLLIN | POLLOUT : POLLIN;
         lock_release(&p->mutex);
         struct pollfd fds[2] = {{.fd = p->wake_fd, .events = POLLIN}, {.fd = p->fd, .events = events}};
         (void)poll(fds, 2, TICK_MS);
@@ -627,7 +612,7 @@ void providers_free(struct providers *p) {
     io_close(&p->fd);
     io_close(&p->incoming_fd);
     io_close(&p->wake_fd);
-    buf_fini(&p->unsent);
+    outbox_clear(&p->unsent);
     buf_fini(&p->in);
     (void)pthread_cond_destroy(&p->answered);
     lock_fini(&p->mutex);
