@@ -39,7 +39,8 @@ bool provider_get_ask(struct slice payload, struct provider_ask *ret, struct sta
     ask.patience_ms = read_u32le(&r);
     uint64_t count = read_varint(&r);
     ask.texts = r;
-    if (r.failed || ask.role > EMBED_DOCUMENT || hurry > 1 || count == 0 || count > PROVIDER_TEXTS_MAX) {
+    if (r.failed || ask.role > EMBED_DOCUMENT || hurry > 1 || count == 0 || count > PROVIDER_TEXTS_MAX ||
+        ask.patience_ms > PROVIDER_PATIENCE_MAX_MS) {
         return status_set(st, STATUS_MALFORMED, "a request for vectors that does not decode");
     }
     ask.count = (uint32_t)count;

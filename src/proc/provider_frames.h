@@ -18,6 +18,7 @@
 
 enum {
     PROVIDER_TEXTS_MAX = 256,      /* in one EMBED */
+    PROVIDER_PATIENCE_MAX_MS = 1205000, /* likewise: no setting makes anybody wait longer, see providers_ask and the configuration's bounds */
     PROVIDER_ASK_BYTES = 8388608,  /* payload of one EMBED: one text of the largest size goes in */
     PROVIDER_FRAME_BYTES = 16777216 /* of any frame to or from the provider process */
 };

@@ -44,6 +44,13 @@ static void test_ask(void **state) {
     assert_true(provider_ask_next(&ask, &text) && text.len == 0);
     assert_true(provider_ask_next(&ask, &text) && slice_is(text, "\xc3\xa4"));
     assert_false(provider_ask_next(&ask, &text));
+    const uint32_t endless = UINT32_MAX; /* a place in the supervisor's table would be held for weeks */
+    uint8_t whole[sizeof endless];
+    memcpy(whole, bytes.data + 3, sizeof whole);
+    memcpy(bytes.data + 3, &endless, sizeof endless);
+    assert_false(provider_get_ask(buf_slice(&bytes), &ask, &st));
+    memcpy(bytes.data + 3, whole, sizeof whole);
+    assert_true(provider_get_ask(buf_slice(&bytes), &ask, &st));
     bytes.data[bytes.len - 1] = 'x'; /* no UTF-8 any more */
     assert_false(provider_get_ask(buf_slice(&bytes), &ask, &st));
     buf_fini(&bytes);
