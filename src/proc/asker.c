@@ -353,6 +353,21 @@ void asker_wake(struct asker *a) {
     lock_release(&a->mutex);
 }
 
+void asker_resume(struct asker *a) {
+    if (a == NULL) {
+        return;
+    }
+    lock_take(&a->mutex);
+    for (size_t i = 0; i < a->s->config.model_count; i++) {
+        a->model[i].not_before_us = 0;
+        a->model[i].pause_ms = FIRST_PAUSE_MS;
+        store_relaxed_u64(&a->model[i].figures->waiting_until_us, 0);
+    }
+    a->wakes++;
+    (void)pthread_cond_broadcast(&a->wake);
+    lock_release(&a->mutex);
+}
+
 void asker_stop(struct asker *a) {
     lock_take(&a->mutex);
     store_relaxed_u32(&a->stopping, 1);

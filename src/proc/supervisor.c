@@ -20,6 +20,7 @@
  */
 #include "proc/supervisor_internal.h"
 
+#include "proc/asker.h"
 #include "proc/audit.h"
 #include "proc/newkey.h"
 
@@ -177,6 +178,7 @@ static void reload(struct run *r) {
         replace_workers(r);
     }
     providers_renew(r->s.providers); /* it reads its keys anew */
+    asker_resume(r->s.asker);
     log_info("configuration reloaded%s", for_workers ? "; workers are replaced one by one" : "");
 }
 

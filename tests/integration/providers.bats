@@ -15,6 +15,7 @@ one() {
 @test "providers: reject: 503 and nothing stored, or text and vector at once" { one reject; }
 @test "providers: another model is noticed, and nothing is mixed" { one changed; }
 @test "providers: the same query is asked for once" { one cache; }
+@test "providers: a reload ends a pause" { one reload; }
 @test "providers: queries of one call after the other do not get mixed up" { one batch; }
 @test "providers: the key is seen nowhere" { one secrets; }
 @test "providers: the process may die, hang and be stopped" { one process; }

@@ -203,6 +203,22 @@ def case_cache():
         until(lambda: s.metric('quire_query_cache_hits_total{model="far"}') == 5, "hits")
 
 
+def case_reload():
+    """A pause ends with a reload of the configuration, however long it would have lasted."""
+    p = provider("throttle:50")
+    with Far(p.port) as s:
+        s.start()
+        library = s.library(embedding_model="far")
+        put(s, library, "a", "text one")
+        until(lambda: "are delayed" in s.log() and s.embedding(library)["state"] == "waiting_for_provider", "it pauses")
+        p.state.control({"behave": "ok"})
+        begun = time.monotonic()
+        s.process.send_signal(signal.SIGHUP)
+        s.complete(library)
+        check(time.monotonic() - begun < 20, "the pause has not ended with the reload:", time.monotonic() - begun)
+        check_vectors(s, library, "a")
+
+
 def case_batch():
     """Many queries in one call, call after call to one worker: each has the vector of its own text, not of one before, and the worker lives."""
     p = provider()
