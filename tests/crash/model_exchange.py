@@ -35,7 +35,7 @@ DIMENSIONS = {"hash-384": 384, "static-en": 256, "far": 48}
 BATCH, CALLS = 8, 3
 UNDER_WAY = BATCH * CALLS  # texts whose answers one moment can cost
 SETTINGS = ["wal_segment_bytes=262144", "snapshot_interval=2", "checkpoint_interval=1", "checkpoint_ops=200", "model.far.dialect=cohere", "model.far.model=m", "model.far.retries=0",
-            "model.far.timeout_ms=500", "model.far.connect_timeout_ms=300", "model.far.breaker_open_ms=100", "model.far.max_batch=%d" % BATCH, "model.far.concurrency=%d" % CALLS]
+            "model.far.timeout_ms=2000", "model.far.connect_timeout_ms=300", "model.far.breaker_open_ms=100", "model.far.max_batch=%d" % BATCH, "model.far.concurrency=%d" % CALLS]
 OURS = re.compile(r"(w\d+x| \d+)$")  # the others are those by which Quire knows a model, asked for at each start
 BEHAVIOURS = ("ok", "ok", "ok", "slow:30", "status:500", "close", "hang", "unavailable:1")
 
