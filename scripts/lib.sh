@@ -12,9 +12,9 @@ die() {
 }
 
 # shellcheck disable=SC2034 # used by the scripts that source this
-run_packages=(libfcgi0ldbl libnghttp2-14 libjson-c5 libarchive13 libssl3 libcurl4 libutf8proc2 libstemmer0d libroaring0 nginx-light openssl curl jq zstd)
+run_packages=(libfcgi0ldbl libnghttp2-14 libjson-c5 libarchive13 libssl3 libcurl4 libutf8proc2 libstemmer0d libroaring0 libxml2 nginx-light openssl curl jq zstd)
 build_packages=(gcc libc6-dev make autoconf automake pkg-config libfcgi-dev libnghttp2-dev libjson-c-dev libarchive-dev libssl-dev libcurl4-openssl-dev
-    libutf8proc-dev libstemmer-dev libroaring-dev)
+    libutf8proc-dev libstemmer-dev libroaring-dev libxml2-dev)
 
 # as_root COMMAND...: as it is for root, through sudo otherwise.
 as_root() {

@@ -18,7 +18,10 @@ struct import {
     bool finished;         /* no more will come */
     bool failed;           /* stop: the server cannot be used */
     struct status why;
-    uint64_t added, replaced, present, refused, chunks, documents_read;
+    uint64_t added, replaced, present, refused, empty, removed, chunks, documents_read;
+    uint64_t file_bytes; /* of files that are done */
+    struct import_known known; /* what the library has of files, where */
+    bool knows;                /* it could be asked */
     unsigned shown;
     int64_t began, last_line;
     bool terminal;
@@ -30,5 +33,10 @@ void import_complain(struct import *im, const char *where, const char *detail);
 void import_progress(struct import *im, const struct import_source *source, bool last);
 /* Sends everything through one connection after the other, each of which goes on where the one before broke. */
 MUST_CHECK bool import_stream(struct import *im, struct import_source *source, struct status *st);
+
+/* For files: counts one that is not to be sent, or tells why it cannot be. True: it is loaded, and goes to the server. With the mutex held only as import_complain says. */
+MUST_CHECK bool import_settle_loaded(struct import *im, const struct import_document *d, enum import_loaded how, const struct status *why);
+/* Removes the documents of files below the directory that were not met. Behind all else, when nothing has failed. */
+MUST_CHECK bool import_sync(struct import *im, const struct import_source *source, struct status *st);
 
 #endif

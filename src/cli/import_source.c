@@ -2,62 +2,69 @@
 #include "cli/import_source.h"
 
 #include "base/hash.h"
-#include "base/json_out.h"
-#include "base/utf8.h"
+#include "cli/import_pdf.h"
 
 #include <errno.h>
+#include <fnmatch.h>
 #include <fts.h>
 #include <json-c/json.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
-#define IMPORT_MAX_FILE (16L * 1024 * 1024)
-#define IMPORT_TITLE_MAX 200
-#define IMPORT_ID_MAX 128
-
-enum file_kind { KIND_OTHER, KIND_NDJSON, KIND_MARKDOWN, KIND_TEXT };
-
 struct import_source {
+    const struct import_source_options *options;
     FTS *tree;       /* NULL: one file or standard input */
-    size_t root_len; /* of the named directory, with its slash */
+    char *root;      /* its real path */
+    size_t root_len; /* of the directory as it was named, with its slash */
     FILE *lines;     /* the NDJSON file being read */
     char lines_name[200];
     unsigned long line_number;
     char *line;
     size_t line_cap;
-    char *only; /* a single text file that is still to be read */
-    uint64_t done, total, skipped;
+    char *only; /* a single file that is still to be handed out */
+    bool has_files;
+    uint64_t done, total;
+    struct import_passed passed;
 };
 
-static enum file_kind kind_of(const char *path) {
-    const char *dot = strrchr(path, '.');
-    if (dot == NULL)
-        return KIND_OTHER;
-    if (strcasecmp(dot, ".ndjson") == 0 || strcasecmp(dot, ".jsonl") == 0)
-        return KIND_NDJSON;
-    if (strcasecmp(dot, ".md") == 0 || strcasecmp(dot, ".markdown") == 0)
-        return KIND_MARKDOWN;
-    if (strcasecmp(dot, ".txt") == 0 || strcasecmp(dot, ".text") == 0 || strcasecmp(dot, ".rst") == 0)
-        return KIND_TEXT;
-    return KIND_OTHER;
+/* --- which files --------------------------------------------------------------------------------------------------------- */
+
+static bool excluded(const struct import_source *s, const char *name, const char *below) {
+    for (size_t i = 0; i < s->options->exclude_count; i++) {
+        const char *glob = s->options->excludes[i];
+        if (fnmatch(glob, name, 0) == 0 || fnmatch(glob, below, FNM_PATHNAME | FNM_LEADING_DIR) == 0)
+            return true;
+    }
+    return false;
 }
 
-void import_document_fini(struct import_document *d) {
-    buf_fini(&d->json);
+static const char *below_root(const struct import_source *s, const FTSENT *e) {
+    return strlen(e->fts_path) >= s->root_len ? e->fts_path + s->root_len : e->fts_name;
+}
+
+/* PDF where there is nothing to read it with is another kind. */
+static enum import_kind kind_here(const char *name) {
+    enum import_kind kind = import_kind_of(name);
+    return kind == IMPORT_PDF && !import_pdf_available() ? IMPORT_OTHER : kind;
+}
+
+static bool is_hidden(const FTSENT *e) {
+    return e->fts_level > 0 && e->fts_name[0] == '.';
 }
 
 /* Adds up the sizes first, so that there is a time left to show. */
-static uint64_t tree_bytes(char *path) {
+static uint64_t tree_bytes(const struct import_source *s, char *path) {
     char *paths[] = {path, NULL};
     uint64_t total = 0;
-    FTS *tree = fts_open(paths, FTS_PHYSICAL | FTS_NOCHDIR, NULL);
+    FTS *tree = fts_open(paths, FTS_PHYSICAL | FTS_COMFOLLOW | FTS_NOCHDIR, NULL);
     if (tree == NULL)
         return 0;
     for (FTSENT *e; (e = fts_read(tree)) != NULL;) {
-        if (e->fts_info == FTS_D && e->fts_level > 0 && e->fts_name[0] == '.')
+        bool out = e->fts_level > 0 && (is_hidden(e) || excluded(s, e->fts_name, below_root(s, e)));
+        if (e->fts_info == FTS_D && out)
             fts_set(tree, e, FTS_SKIP);
-        else if (e->fts_info == FTS_F && e->fts_name[0] != '.' && kind_of(e->fts_name) != KIND_OTHER)
+        else if (e->fts_info == FTS_F && !out && kind_here(e->fts_name) != IMPORT_OTHER)
             total += (uint64_t)e->fts_statp->st_size;
     }
     fts_close(tree);
@@ -79,38 +86,44 @@ static bool open_lines(struct import_source *s, const char *path, struct status 
 
 static bool open_tree(struct import_source *s, const char *path, struct status *st) {
     char *copy = strdup(path);
-    if (copy == NULL)
-        return status_no_memory(st);
+    s->root = realpath(path, NULL);
+    if (copy == NULL || s->root == NULL) {
+        free(copy);
+        return status_set_errno(st, errno, "%s", path);
+    }
     size_t len = strlen(copy);
     while (len > 1 && copy[len - 1] == '/')
         copy[--len] = '\0';
     s->root_len = len + (copy[len - 1] == '/' ? 0 : 1);
-    s->total = tree_bytes(copy);
+    s->total = tree_bytes(s, copy);
+    s->has_files = true;
     char *paths[] = {copy, NULL};
-    s->tree = fts_open(paths, FTS_PHYSICAL | FTS_NOCHDIR, by_name);
+    s->tree = fts_open(paths, FTS_PHYSICAL | FTS_COMFOLLOW | FTS_NOCHDIR, by_name);
     bool ok = s->tree != NULL || status_set_errno(st, errno, "%s", path);
     free(copy);
     return ok;
 }
 
-bool import_source_open(const char *path, struct import_source **ret, struct status *st) {
+bool import_source_open(const char *path, const struct import_source_options *options, struct import_source **ret, struct status *st) {
     struct import_source *s = calloc(1, sizeof *s);
     struct stat about;
     bool ok = false;
     if (s == NULL)
         return status_no_memory(st);
+    s->options = options;
     if (strcmp(path, "-") == 0) {
         ok = open_lines(s, path, st);
     } else if (stat(path, &about) != 0) {
         ok = status_set_errno(st, errno, "%s", path);
     } else if (S_ISDIR(about.st_mode)) {
         ok = open_tree(s, path, st);
-    } else if (kind_of(path) == KIND_NDJSON) {
-        s->total = (uint64_t)about.st_size;
+    } else if (import_kind_of(path) == IMPORT_NDJSON || !S_ISREG(about.st_mode)) {
+        s->total = S_ISREG(about.st_mode) ? (uint64_t)about.st_size : 0;
         ok = open_lines(s, path, st);
     } else {
         /* A file that is named is read, whatever it is called. */
         s->total = (uint64_t)about.st_size;
+        s->has_files = true;
         s->only = strdup(path);
         ok = s->only != NULL || status_no_memory(st);
     }
@@ -131,6 +144,7 @@ void import_source_close(struct import_source *s) {
         fclose(s->lines);
     free(s->line);
     free(s->only);
+    free(s->root);
     free(s);
 }
 
@@ -139,112 +153,41 @@ void import_source_progress(const struct import_source *s, uint64_t *ret_done, u
     *ret_total = s->total;
 }
 
-uint64_t import_source_skipped(const struct import_source *s) {
-    return s->skipped;
+const struct import_passed *import_source_passed(const struct import_source *s) {
+    return &s->passed;
 }
 
-/* "# Title" of the first lines, or the name of the file without its ending. */
-static struct slice title_of(struct slice text, const char *name) {
-    for (size_t at = 0; at < text.len && at < 4096;) {
-        const uint8_t *end = memchr(text.data + at, '\n', text.len - at);
-        size_t stop = end != NULL ? (size_t)(end - text.data) : text.len;
-        size_t begin = at;
-        while (begin < stop && (text.data[begin] == '#' || text.data[begin] == ' '))
-            begin++;
-        if (text.data[at] == '#' && begin < stop && begin > at + 1) {
-            struct slice title = slice_of(text.data + begin, stop - begin);
-            while (title.len > 0 && (title.data[title.len - 1] == '\r' || title.data[title.len - 1] == ' '))
-                title.len--;
-            title.len = utf8_prefix(title, IMPORT_TITLE_MAX);
-            if (title.len > 0 && !utf8_has_control(title))
-                return title;
-        }
-        at = stop + 1;
-    }
-    const char *dot = strrchr(name, '.');
-    return slice_of(name, dot != NULL && dot != name ? (size_t)(dot - name) : strlen(name));
+bool import_source_has_files(const struct import_source *s) {
+    return s->has_files;
 }
 
-static bool blank(struct slice text) {
-    for (size_t i = 0; i < text.len; i++)
-        if (text.data[i] != ' ' && text.data[i] != '\n' && text.data[i] != '\r' && text.data[i] != '\t')
-            return false;
-    return true;
+const char *import_source_root(const struct import_source *s) {
+    return s->root;
 }
 
-static int file_document(const char *path, const char *shown, const char *name, struct import_document *ret, uint64_t *done,
-                         struct status *st) {
-    struct import_document d = {0};
-    struct buf content;
-    int result = -1;
-    buf_init(&content);
-    buf_init(&d.json);
-    FILE *in = fopen(path, "re");
-    if (in == NULL) {
-        status_set_errno(st, errno, "%s", path);
-        goto out;
-    }
-    char block[65536];
-    for (size_t n; (n = fread(block, 1, sizeof block, in)) > 0 && content.len <= IMPORT_MAX_FILE;)
-        buf_put(&content, block, n);
-    int broken = ferror(in);
-    fclose(in);
-    *done += content.len;
-    struct slice text = buf_slice(&content);
-    if (text.len >= 3 && memcmp(text.data, "\xef\xbb\xbf", 3) == 0)
-        text = slice_of(text.data + 3, text.len - 3);
-    if (broken || !buf_ok(&content)) {
-        status_set(st, STATUS_IO, "%s: could not be read", path);
-        goto out;
-    }
-    if (content.len > IMPORT_MAX_FILE) {
-        status_set(st, STATUS_TOO_LARGE, "%s: larger than %ld MB", path, IMPORT_MAX_FILE / 1024 / 1024);
-        goto out;
-    }
-    if (!utf8_valid(text) || memchr(text.data != NULL ? (const void *)text.data : "", 0, text.len) != NULL || blank(text)) {
-        status_set(st, STATUS_INVALID, "%s: %s", path, blank(text) ? "empty" : "not UTF-8 text");
-        goto out;
-    }
-    /* The file's own path, whatever it was called by: two folders with a README.md each are two documents, and a folder is the same from within and from outside. */
-    char *real = realpath(path, NULL);
-    if (real == NULL) {
-        status_set_errno(st, errno, "%s", path);
-        goto out;
+/* --- files --------------------------------------------------------------------------------------------------------------- */
+
+/* The file's own path, whatever it was called by: two folders with a README.md each are two documents, and a folder is the same from within and from outside. */
+static int hand_out(struct import_source *s, const char *path, const char *shown, enum import_kind kind, uint64_t bytes, struct import_document *ret, struct status *st) {
+    struct import_document d = {.kind = kind == IMPORT_OTHER ? IMPORT_TEXT : kind, .bytes = bytes, .path = realpath(path, NULL), .shown = strdup(shown)};
+    if (d.path == NULL || d.shown == NULL) {
+        (void)status_set_errno(st, errno, "%s", path);
+        import_document_fini(&d);
+        s->passed.unreadable++;
+        return -1;
     }
     snprintf(d.where, sizeof d.where, "%s", path);
-    sha256_hex(text.data, text.len, d.content_sha256);
-    if (strlen(real) + 5 <= IMPORT_ID_MAX && utf8_valid(slice_str(real)) && !utf8_has_control(slice_str(real))) {
-        snprintf(d.id, sizeof d.id, "file:%s", real);
-    } else { /* a path that is too long for an id: its hash */
-        char hash[65];
-        sha256_hex(real, strlen(real), hash);
-        snprintf(d.id, sizeof d.id, "file:%s", hash);
-    }
-    free(real);
-    struct json_out j = json_out_to(&d.json);
-    json_begin_object(&j);
-    json_member_cstring(&j, "id", d.id);
-    json_member_string(&j, "title", title_of(text, name));
-    json_member_string(&j, "text", text);
-    json_member_cstring(&j, "document_type", kind_of(name) == KIND_MARKDOWN ? "markdown" : "text");
-    json_key(&j, "metadata");
-    json_begin_object(&j);
-    json_member_cstring(&j, "path", shown);
-    json_member_cstring(&j, "content_sha256", d.content_sha256);
-    json_end_object(&j);
-    json_end_object(&j);
-    if (!buf_check(&d.json, st) || !utf8_valid(slice_str(shown)) || utf8_has_control(slice_str(shown))) {
-        status_set(st, STATUS_INVALID, "a file name is not UTF-8, or has control characters");
-        goto out;
+    import_file_id(d.path, d.id);
+    struct import_known_file *known = s->options->known != NULL ? import_known_find(s->options->known, d.id) : NULL;
+    if (known != NULL) {
+        known->seen = true;
+        snprintf(d.known_sha256, sizeof d.known_sha256, "%s", known->content_sha256);
     }
     *ret = d;
-    d = (struct import_document){0};
-    result = 1;
-out:
-    buf_fini(&content);
-    import_document_fini(&d);
-    return result;
+    return 1;
 }
+
+/* --- lines --------------------------------------------------------------------------------------------------------------- */
 
 static bool line_has_own_id(struct json_object *object, char id[160]) {
     struct json_object *value;
@@ -303,32 +246,62 @@ static int next_line(struct import_source *s, struct import_document *ret, struc
         s->done += (uint64_t)n;
         while (n > 0 && (s->line[n - 1] == '\n' || s->line[n - 1] == '\r'))
             s->line[--n] = '\0';
-        if (!blank(slice_of(s->line, (size_t)n)))
+        if (s->line[strspn(s->line, " \t")] != '\0')
             return line_document(s, slice_of(s->line, (size_t)n), ret, st);
     }
+}
+
+/* --- directories --------------------------------------------------------------------------------------------------------- */
+
+static void note_link(struct import_source *s, const FTSENT *e) {
+    struct stat about;
+    s->passed.links++;
+    if (stat(e->fts_path, &about) == 0)
+        return;
+    if (s->passed.dangling_count++ == 0)
+        snprintf(s->passed.dangling, sizeof s->passed.dangling, "%s", e->fts_path);
+}
+
+/* Whether it is passed over; then that is counted. */
+static bool pass_over(struct import_source *s, FTSENT *e) {
+    bool folder = e->fts_info == FTS_D;
+    if (e->fts_level == 0 && folder)
+        return true;
+    if (e->fts_info != FTS_D && e->fts_info != FTS_F && e->fts_info != FTS_SL && e->fts_info != FTS_SLNONE)
+        return true;
+    if (is_hidden(e) || excluded(s, e->fts_name, below_root(s, e))) {
+        *(is_hidden(e) ? &s->passed.hidden : &s->passed.excluded) += 1;
+        if (folder)
+            fts_set(s->tree, e, FTS_SKIP);
+        return true;
+    }
+    if (e->fts_info == FTS_SL || e->fts_info == FTS_SLNONE)
+        note_link(s, e);
+    return e->fts_info != FTS_F;
 }
 
 /* The next file of the tree that is one for us. 0: no more; 1: a document; 2: an NDJSON file was opened. */
 static int next_file(struct import_source *s, struct import_document *ret, struct status *st) {
     for (FTSENT *e; (e = fts_read(s->tree)) != NULL;) {
-        if (e->fts_info == FTS_D && e->fts_level > 0 && e->fts_name[0] == '.') {
-            fts_set(s->tree, e, FTS_SKIP);
-            continue;
-        }
         if (e->fts_info == FTS_DNR || e->fts_info == FTS_ERR || e->fts_info == FTS_NS) {
             status_set_errno(st, e->fts_errno, "%s", e->fts_path);
+            s->passed.unreadable++;
             return -1;
         }
-        if (e->fts_info != FTS_F || e->fts_name[0] == '.')
+        if (pass_over(s, e))
             continue;
-        enum file_kind kind = kind_of(e->fts_name);
-        if (kind == KIND_OTHER) {
-            s->skipped++;
+        enum import_kind kind = kind_here(e->fts_name);
+        if (kind == IMPORT_OTHER) {
+            *(import_kind_of(e->fts_name) == IMPORT_PDF ? &s->passed.pdf : &s->passed.other_kinds) += 1;
             continue;
         }
-        if (kind == KIND_NDJSON)
-            return open_lines(s, e->fts_path, st) ? 2 : -1;
-        return file_document(e->fts_path, e->fts_path + s->root_len, e->fts_name, ret, &s->done, st);
+        if (kind == IMPORT_NDJSON) {
+            if (open_lines(s, e->fts_path, st))
+                return 2;
+            s->passed.unreadable++;
+            return -1;
+        }
+        return hand_out(s, e->fts_path, below_root(s, e), kind, (uint64_t)e->fts_statp->st_size, ret, st);
     }
     return 0;
 }
@@ -344,7 +317,7 @@ int import_source_next(struct import_source *s, struct import_document *ret, str
             char *path = s->only;
             s->only = NULL;
             const char *slash = strrchr(path, '/');
-            int n = file_document(path, slash != NULL ? slash + 1 : path, slash != NULL ? slash + 1 : path, ret, &s->done, st);
+            int n = hand_out(s, path, slash != NULL ? slash + 1 : path, import_kind_of(path), s->total, ret, st);
             free(path);
             return n;
         }

@@ -1,5 +1,5 @@
 /*
- * import_stream.c - quire import --stream: NDJSON through one connection, results read as it is written.
+ * import_stream.c - quire import --stream: documents through one connection, results read as it is written.
  *
  * What was sent and has no result yet is kept, in order; it is not much, because the server reads no faster than it answers. Should the connection break, or the server
  * stop, the next one begins with these. Ids make that safe: what was done although its result was lost is there already, and is passed over or replaced by itself.
@@ -82,16 +82,24 @@ static void stop(struct stream_run *r, const struct status *why) {
     r->why = *why;
 }
 
-/* A file whose content has changed is to be replaced, and one that has not is not: only a look at what is there tells, which a stream does not take. */
-static bool fits_stream(const struct stream_run *r, const struct import_document *d, struct status *st) {
-    return d->content_sha256[0] == '\0' || cli_has(r->im->cli, OPTION_REPLACE) || status_set(st, STATUS_INVALID, "--stream takes NDJSON; with --replace it takes other files, too");
+/* The next document that is to be sent: of files the one that is new or has changed. As import_source_next. */
+static int next_document(struct stream_run *r, struct import_document *ret, struct status *st) {
+    for (;;) {
+        int got = import_source_next(r->source, ret, st);
+        if (got != 1 || ret->path == NULL)
+            return got;
+        enum import_loaded how = import_file_load(ret, cli_has(r->im->cli, OPTION_REPLACE), st);
+        if (import_settle_loaded(r->im, ret, how, st))
+            return 1;
+        import_document_fini(ret);
+    }
 }
 
 static struct sent *read_source(struct stream_run *r) {
     struct status st = {0};
     struct import_document d;
     int got = -1;
-    while (!r->exhausted && !r->stopped && (got = import_source_next(r->source, &d, &st)) == -1)
+    while (!r->exhausted && !r->stopped && (got = next_document(r, &d, &st)) == -1)
         import_complain(r->im, "", st.detail);
     if (r->exhausted || r->stopped || got == 0) {
         r->exhausted = true;
@@ -103,9 +111,8 @@ static struct sent *read_source(struct stream_run *r) {
     }
     struct sent *s = calloc(1, sizeof *s);
     buf_put_u8(&d.json, '\n');
-    if (s == NULL || !buf_ok(&d.json) || !fits_stream(r, &d, &st)) {
-        if (st.code == STATUS_OK)
-            (void)status_no_memory(&st);
+    if (s == NULL || !buf_ok(&d.json)) {
+        (void)status_no_memory(&st);
         import_document_fini(&d);
         free(s);
         stop(r, &st);
@@ -222,7 +229,9 @@ static void keep_unanswered(struct stream_run *r) {
 static bool attempt(struct stream_run *r, struct status *st) {
     char path[160];
     struct client *client = NULL;
-    snprintf(path, sizeof path, "/v1/libraries/%s/documents/stream?on_conflict=%s", r->im->library, cli_has(r->im->cli, OPTION_REPLACE) ? "replace" : "skip");
+    /* A file comes this far only when it is new or has changed. */
+    bool replace = cli_has(r->im->cli, OPTION_REPLACE) || import_source_has_files(r->source);
+    snprintf(path, sizeof path, "/v1/libraries/%s/documents/stream?on_conflict=%s", r->im->library, replace ? "replace" : "skip");
     const struct client_stream stream = {.method = "POST", .path = path, .read = on_read, .write = on_write, .ctx = r};
     r->complete = false;
     status_clear(&r->why);
@@ -246,7 +255,7 @@ bool import_stream(struct import *im, struct import_source *source, struct statu
     while (!(ok = attempt(&r, st))) {
         bool begun = im->added + im->replaced + im->present + im->refused > 0;
         keep_unanswered(&r);
-        if (!begun || r.stopped || st->code != STATUS_IO || clock_monotonic_us() - r.moved_us > PATIENCE_US)
+        if (!begun || r.stopped || (st->code != STATUS_IO && st->code != STATUS_NO_SPACE) || clock_monotonic_us() - r.moved_us > PATIENCE_US)
             break;
         client_pause_ms(PAUSE_MS);
     }

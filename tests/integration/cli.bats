@@ -252,6 +252,103 @@ complete_words() {
     quire library delete kept --yes
 }
 
+# a_pdf FILE TEXT: a page with that text.
+a_pdf() {
+    python3 - "$1" "$2" <<'PY'
+import sys
+body = b"BT /F1 12 Tf 72 700 Td (" + sys.argv[2].encode() + b") Tj ET"
+objects = [b"<</Type/Catalog/Pages 2 0 R>>", b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
+           b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 612 792]/Contents 4 0 R/Resources<</Font<</F1 5 0 R>>>>>>",
+           b"<</Length %d>>stream\n" % len(body) + body + b"\nendstream", b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>"]
+out, at = b"%PDF-1.4\n", []
+for number, text in enumerate(objects, 1):
+    at.append(len(out))
+    out += b"%d 0 obj" % number + text + b"endobj\n"
+xref = len(out)
+out += b"xref\n0 6\n0000000000 65535 f \n" + b"".join(b"%010d 00000 n \n" % o for o in at)
+open(sys.argv[1], "wb").write(out + b"trailer<</Size 6/Root 1 0 R>>\nstartxref\n%d\n%%%%EOF\n" % xref)
+PY
+}
+
+counts() { jq -c '[.added, .replaced, .already_there, .failed, .removed]'; }
+
+@test "import: a directory of all kinds, again, with changes, and what is gone" {
+    mkdir -p notes/sub/.hidden
+    printf -- '---\ntitle: Kites\ntags: [toys]\nyear: 2026\n---\n# Heading\n\nKites want wind.\n' >notes/kites.md
+    printf '<html><head><title>Whales</title></head><body><script>x</script><h2>At sea</h2><p>Whales sing.</body></html>' >notes/sub/whales.html
+    printf 'Plain text on tea.\n' >notes/sub/tea.txt
+    printf '{"id":"line","title":"Line","texts":["Of NDJSON."]}\n' >notes/lines.ndjson
+    a_pdf notes/volcano.pdf 'Volcanoes erupt.'
+    touch notes/empty.txt notes/picture.png
+    echo secret | tee notes/.hidden.txt >notes/sub/.hidden/a.txt
+    ln -s nowhere notes/dangling
+    ln -s kites.md notes/linked.md
+    run quire import notes notes
+    [ "$status" = 0 ]
+    [[ $output == *"5 added"*"0 failed"* ]]
+    [[ $output == *"1 of other kinds, 2 hidden, 1 without text, 2 symbolic links"* ]]
+    [[ $output == *"notes/dangling: a link that leads nowhere"* ]]
+    [ "$(quire import notes notes --json | tee again | counts)" = '[0,0,5,0,0]' ]
+    [ "$(jq .passed_over.dangling_links again)" = 1 ]
+    quire document get notes "file:$(realpath notes/kites.md)" --json >kites
+    [ "$(jq -c '.metadata | [.title, .tags, .year, .path]' kites)" = '["Kites",["toys"],2026,"kites.md"]' ]
+    [ "$(jq -r '.chunks[0].text' kites | head -n 1)" = '# Heading' ]
+    [ "$(quire search notes whales -k 1 --json | jq -r '.results[0] | .document_title + "|" + .chunk.metadata.section')" = 'Whales|At sea' ]
+    [ "$(quire search notes volcanoes -k 1 --json | jq -r '.results[0].document_title')" = volcano ]
+    echo 'And string.' >>notes/kites.md
+    rm notes/sub/tea.txt
+    [ "$(quire import notes notes --json | counts)" = '[0,1,3,0,0]' ] # tea is left in it
+    [ "$(quire import notes notes/ --sync -x '*.pdf' --json | counts)" = '[0,0,3,0,2]' ]
+    [ "$(quire document list notes --json | jq length)" = 3 ]
+    [ "$(quire import notes notes --stream --json | counts)" = '[1,1,2,0,0]' ] # a stream replaces lines
+    [ "$(quire import notes notes --replace --json | counts)" = '[0,4,0,0,0]' ]
+    # Elsewhere nothing is touched; and an empty directory is not taken at its word.
+    mkdir other
+    quire import notes other --sync --json | jq -e '.removed == 0'
+    mv notes away
+    mkdir notes
+    run quire import notes notes --sync
+    [ "$status" = 65 ]
+    [[ $output == *"nothing was removed"*"--yes"* ]]
+    [ "$(quire import notes notes --sync --yes --json | counts)" = '[0,0,0,0,3]' ]
+    quire library delete notes --yes
+}
+
+@test "import: without pdftotext; what cannot be read; one file; standard input; a key that may only write" {
+    mkdir things
+    a_pdf things/a.pdf 'Not read.'
+    printf '%%PDF-1.4 broken' >broken.pdf
+    printf 'Some text.\n' >things/b.txt
+    printf '\377\376' >latin.txt
+    local quire
+    quire=$(command -v quire)
+    PATH=/nowhere run "$quire" import things things
+    [ "$status" = 0 ]
+    [[ $output == *"1 PDF (pdftotext is not there"* ]]
+    run quire import things broken.pdf
+    [ "$status" = 65 ]
+    [[ $output == *"broken.pdf: pdftotext cannot read it"* ]]
+    run quire import things latin.txt
+    [ "$status" = 65 ]
+    [[ $output == *"latin.txt: not UTF-8"* ]]
+    [ "$(printf '{"title":"a","texts":["b"]}\n' | quire import things - --json | counts)" = '[1,0,0,0,0]' ]
+    [ "$(quire import things things/b.txt --json | counts)" = '[0,0,1,0,0]' ]
+    run quire import things things/b.txt --sync
+    [ "$status" = 64 ]
+    local id
+    id=$(quire library show things --json | jq -r .id)
+    QUIRE_KEY=$(quire key create writer --scope write --json | jq -r .secret)
+    run quire import things things
+    [ "$status" = 77 ]
+    [[ $output == *"give the id"* ]]
+    [ "$(quire import "$id" things --json | jq .failed)" = 0 ]
+    run quire import "$id" things --sync
+    [ "$status" = 77 ]
+    # shellcheck disable=SC1091 # made by scripts/serve
+    . "$instance/env"
+    quire library delete things --yes
+}
+
 @test "every operation of the description was really called by the commands above" {
     # The paths of the access log as patterns of the description.
     sed -nE 's/.*"([A-Z]+) ([^ ?"]+)[^"]*" [0-9]+.*/\1 \2/p' "$instance/logs/quire_access.log" | sort -u >called
