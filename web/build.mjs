@@ -20,6 +20,9 @@ await fs.rm(target, { recursive: true, force: true });
 await fs.mkdir(target, { recursive: true });
 for (const name of files.filter((file) => /\.(html|svg)$/.test(file))) await fs.copyFile(path.join(source, name), path.join(target, name));
 
+// What is bundled into docs.js names the licences of its parts in a file beside it.
+await fs.copyFile(path.join(here, 'node_modules/swagger-ui-dist/swagger-ui-bundle.js.LICENSE.txt'), path.join(target, 'docs.licences.txt'));
+
 const entries = pages.flatMap((page) => [`${page}.js`, `${page}.css`]).filter((file) => files.includes(file));
 const result = await esbuild.build({
     absWorkingDir: here,
