@@ -1,9 +1,9 @@
 /*
- * floor.c - a FastCGI worker that answers at once: what nginx and libfcgi cost by themselves, for bench/http.
+ * floor.c - a FastCGI worker that answers at once: what nginx and libfcgi cost by themselves, for bench/http and bench/durable.
  *
- *   floor SOCKET [WORKERS]
+ *   floor SOCKET [WORKERS [REPLY_BYTES]]
  *
- * It reads the body and sends a fixed reply of the size of a search's. It ends when its parent does, or on a signal.
+ * It reads the body and sends a fixed reply, by default of the size of a search's. It ends when its parent does, or on a signal.
  */
 #include <fcgiapp.h>
 #include <signal.h>
@@ -13,9 +13,10 @@
 #include <unistd.h>
 
 #define REPLY_BYTES 4096
+#define REPLY_MOST 65536
 
-static void serve(int listening) {
-    static char reply[REPLY_BYTES], block[8192];
+static void serve(int listening, int reply_bytes) {
+    static char reply[REPLY_MOST], block[8192];
     for (size_t i = 0; i < sizeof reply; i++)
         reply[i] = (char)('a' + i % 26);
     FCGX_Request request;
@@ -24,19 +25,20 @@ static void serve(int listening) {
     while (FCGX_Accept_r(&request) == 0) {
         while (FCGX_GetStr(block, (int)sizeof block, request.in) > 0) {
         }
-        FCGX_FPrintF(request.out, "Content-Type: application/json\r\nContent-Length: %d\r\n\r\n", REPLY_BYTES);
-        FCGX_PutStr(reply, REPLY_BYTES, request.out);
+        FCGX_FPrintF(request.out, "Content-Type: application/json\r\nContent-Length: %d\r\n\r\n", reply_bytes);
+        FCGX_PutStr(reply, reply_bytes, request.out);
         FCGX_Finish_r(&request);
     }
 }
 
 int main(int argc, char **argv) {
     if (argc < 2) {
-        fprintf(stderr, "usage: floor SOCKET [WORKERS]\n");
+        fprintf(stderr, "usage: floor SOCKET [WORKERS [REPLY_BYTES]]\n");
         return 64;
     }
     int workers = argc > 2 ? atoi(argv[2]) : 2;
-    if (FCGX_Init() != 0)
+    int reply_bytes = argc > 3 ? atoi(argv[3]) : REPLY_BYTES;
+    if (reply_bytes < 0 || reply_bytes > REPLY_MOST || FCGX_Init() != 0)
         return 71;
     int listening = FCGX_OpenSocket(argv[1], 511);
     if (listening < 0)
@@ -48,6 +50,6 @@ int main(int argc, char **argv) {
             break;
         }
     }
-    serve(listening);
+    serve(listening, reply_bytes);
     return 0;
 }

@@ -92,7 +92,7 @@ def nginx_pids(directory):
 class Floor:
     """The instance's own nginx configuration with another socket and port, and workers behind it that answer at once."""
 
-    def __init__(self, instance, workers=2):
+    def __init__(self, instance, workers=2, reply_bytes=4096):
         self.dir = tempfile.mkdtemp(prefix="quire-floor.")
         self.port = instance.port + 1
         self.url = "https://127.0.0.1:%d/v1/search" % self.port
@@ -105,7 +105,7 @@ class Floor:
             with open(os.path.join(self.dir, name), "w") as f:
                 f.write(text)
         socket = os.path.join(self.dir, "run", "quired.sock")
-        self.worker = subprocess.Popen([os.path.join(BUILD, "bench", "floor"), socket, str(workers)])
+        self.worker = subprocess.Popen([os.path.join(BUILD, "bench", "floor"), socket, str(workers), str(reply_bytes)])
         while not os.path.exists(socket):
             time.sleep(0.01)
         subprocess.run(["nginx", "-p", self.dir, "-c", os.path.join(self.dir, "nginx.conf")], check=True, stderr=subprocess.DEVNULL)
