@@ -259,7 +259,11 @@ void desk_turn(struct worker *w, int *ret_fd, bool *ret_streams) {
         return;
     }
     d->leaving = intake_told_to_go();
+    if (d->in_hand == 1) { /* a lone one does not wait until nobody else is found */
+        worker_link_flush(&w->link);
+    }
     take_more(w);
+    worker_link_flush(&w->link);
     if (d->in_hand == 0 && d->coming_fd < 0) {
         return;
     }
@@ -273,6 +277,7 @@ void desk_turn(struct worker *w, int *ret_fd, bool *ret_streams) {
     if (d->coming_fd >= 0) {
         look(w);
     }
+    worker_link_flush(&w->link);
 }
 
 /* --- begin and end --------------------------------------------------------------------------------------------------------- */

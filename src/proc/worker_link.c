@@ -22,7 +22,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { US_PER_MS = 1000, READ_BYTES = 16384, FRAME_OVERHEAD = 128, KEEP_BYTES = 1048576, ANSWER_LEAST_BYTES = 4194304 };
+enum { US_PER_MS = 1000, READ_BYTES = 16384, FRAME_OVERHEAD = 128, KEEP_BYTES = 1048576, ANSWER_LEAST_BYTES = 4194304, PENDING_BYTES = 8192 };
 enum { TEXTS_AT_ONCE = 64, TEXTS_BYTES = 1048576, TEXT_BYTES = 3145728, ANSWER_GRACE_US = 500000 /* for the supervisor to say that the deadline has passed */ };
 
 void worker_link_init(struct worker_link *l, int fd, const struct control *control, const struct limits *limits,
@@ -41,6 +41,7 @@ void worker_link_begin(struct worker_call *c, int64_t waited_ms) {
 
 void worker_link_fini(struct worker_link *l) {
     buf_fini(&l->out);
+    buf_fini(&l->pending);
     buf_fini(&l->in);
 }
 
@@ -71,13 +72,21 @@ static bool wait_for(const struct worker_link *l, short events, int64_t deadline
     }
 }
 
-static bool send_frame(struct worker_link *l, int64_t deadline_us, struct status *st) {
+/* A big frame's memory is given back. */
+static void slim(struct buf *b) {
+    if (b->cap > KEEP_BYTES && b->len == 0) {
+        buf_fini(b);
+        buf_init(b);
+    }
+}
+
+static bool send_frames(struct worker_link *l, const struct buf *frames, int64_t deadline_us, struct status *st) {
     size_t sent = 0;
     if (l->broken) {
         return lost(st);
     }
-    while (sent < l->out.len) {
-        ssize_t n = send(l->fd, l->out.data + sent, l->out.len - sent, MSG_DONTWAIT | MSG_NOSIGNAL);
+    while (sent < frames->len) {
+        ssize_t n = send(l->fd, frames->data + sent, frames->len - sent, MSG_DONTWAIT | MSG_NOSIGNAL);
         if (n > 0) {
             sent += (size_t)n;
         } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
@@ -90,6 +99,37 @@ static bool send_frame(struct worker_link *l, int64_t deadline_us, struct status
             l->broken = true;
             return lost(st);
         }
+    }
+    return true;
+}
+
+void worker_link_flush(struct worker_link *l) {
+    struct status st;
+    if (l->pending.len > 0 && !send_frames(l, &l->pending, clock_monotonic_us() + l->deadline_ms * US_PER_MS, &st)) {
+        l->broken = true;
+    }
+    buf_reset(&l->pending);
+    slim(&l->pending);
+}
+
+/* A request that is put aside has its frame sent with those of others, in one piece. */
+static bool send_frame(struct worker_call *c, int64_t deadline_us, struct status *st) {
+    struct worker_link *l = c->link;
+    if (c->park == NULL) {
+        return send_frames(l, &l->out, deadline_us, st);
+    }
+    if (l->broken) {
+        return lost(st);
+    }
+    size_t before = l->pending.len;
+    buf_put_slice(&l->pending, buf_slice(&l->out));
+    if (!buf_ok(&l->pending)) {
+        l->pending.failed = false;
+        l->pending.len = before;
+        return status_no_memory(st);
+    }
+    if (l->pending.len > PENDING_BYTES) {
+        worker_link_flush(l);
     }
     return true;
 }
@@ -186,14 +226,6 @@ void worker_link_skip(struct worker_link *l) {
     }
 }
 
-/* A big frame's memory is given back. */
-static void slim(struct buf *b) {
-    if (b->cap > KEEP_BYTES && b->len == 0) {
-        buf_fini(b);
-        buf_init(b);
-    }
-}
-
 /* Begins a frame of the call. */
 static void begin_frame(struct worker_call *c, enum channel_kind kind) {
     c->request = ++c->link->request;
@@ -204,7 +236,7 @@ static bool exchange_until(struct worker_call *c, int64_t deadline_us, struct ch
     struct worker_link *l = c->link;
     channel_frame_end(&l->out);
     c->sent_bytes = l->out.len;
-    bool ok = buf_check(&l->out, st) && send_frame(l, deadline_us, st);
+    bool ok = buf_check(&l->out, st) && send_frame(c, deadline_us, st);
     buf_reset(&l->out);
     slim(&l->out);
     return ok && await_answer(c, deadline_us, ret, ret_used, st);

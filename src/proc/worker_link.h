@@ -17,6 +17,7 @@ struct worker_link {
     uint64_t request;    /* the number of the last frame sent */
     bool broken;         /* a frame was cut short, or the supervisor is gone: nothing more can be sent */
     struct buf out;
+    struct buf pending; /* whole frames of requests that are put aside, not sent yet */
     struct buf in; /* bytes received, not taken yet */
 };
 
@@ -37,7 +38,9 @@ void worker_link_init(struct worker_link *l, int fd, const struct control *contr
                       uint64_t deadline_ms, uint64_t query_ms);
 void worker_link_fini(struct worker_link *l);
 
-/* For whoever has put requests aside: reads what has come. False: the link is broken. */
+/* For whoever has put requests aside: sends what they have to say. What cannot be sent within their time breaks the link. */
+void worker_link_flush(struct worker_link *l);
+/* Reads what has come. False: the link is broken. */
 MUST_CHECK bool worker_link_receive(struct worker_link *l);
 /* The number of the request that the frame in front answers. False: no whole one is there, or the link is broken. */
 bool worker_link_front(struct worker_link *l, uint64_t *ret_request);

@@ -29,7 +29,9 @@
 #include "shm/atomics.h"
 
 #include <malloc.h>
+#include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum {
     US_PER_MS = 1000,
@@ -73,11 +75,6 @@ static const char *reason_of(int status) {
     return "Status";
 }
 
-static struct slice param(const FCGX_Request *r, const char *name) {
-    const char *value = FCGX_GetParam(name, r->envp);
-    return slice_str(value == NULL ? "" : value);
-}
-
 /* CONTENT_LENGTH: empty is none. False: not a number. */
 static bool parse_length(struct slice text, int64_t *ret) {
     int64_t value = 0;
@@ -95,33 +92,8 @@ static bool parse_length(struct slice text, int64_t *ret) {
     return true;
 }
 
-/* False: the head itself is wrong, *st says how; what could be read stands in *ret. */
-static bool read_head(const FCGX_Request *r, struct api_request *ret, struct status *st) {
-    struct slice uri = param(r, "REQUEST_URI");
-    const uint8_t *question = uri.len == 0 ? NULL : (const uint8_t *)memchr(uri.data, '?', uri.len);
-    *ret = (struct api_request){
-        .method = param(r, "REQUEST_METHOD"),
-        .path = slice_of(uri.data, question == NULL ? uri.len : (size_t)(question - uri.data)),
-        .query = param(r, "QUERY_STRING"),
-        .content_type = param(r, "CONTENT_TYPE"),
-        .authorization = param(r, "HTTP_AUTHORIZATION"),
-        .x_api_key = param(r, "HTTP_X_API_KEY"),
-        .request_id = param(r, "QUIRE_REQUEST_ID"),
-        .idempotency_key = param(r, "HTTP_IDEMPOTENCY_KEY"),
-        .if_match = param(r, "HTTP_IF_MATCH"),
-        .if_none_match = param(r, "HTTP_IF_NONE_MATCH"),
-        .host = param(r, "HTTP_HOST"),
-        .origin = param(r, "HTTP_ORIGIN"),
-        .cors_method = param(r, "HTTP_ACCESS_CONTROL_REQUEST_METHOD"),
-        .remote_address = param(r, "REMOTE_ADDR"),
-    };
-    return parse_length(param(r, "CONTENT_LENGTH"), &ret->content_length) ||
-           status_set(st, STATUS_MALFORMED, "Content-Length is not a number");
-}
-
 /* How long ago nginx had the request whole, as nginx tells it ("seconds.milliseconds" since 1970); 0 where it does not. */
-static int64_t waited_ms(const FCGX_Request *r) {
-    struct slice text = param(r, "QUIRE_SENT_AT");
+static int64_t waited_ms(struct slice text) {
     const uint8_t *point = text.len == 0 ? NULL : (const uint8_t *)memchr(text.data, '.', text.len);
     int64_t seconds = 0;
     int64_t ms = 0;
@@ -134,9 +106,73 @@ static int64_t waited_ms(const FCGX_Request *r) {
     return waited > 0 && waited < LONGEST_WAIT_MS ? waited : 0;
 }
 
+/* The parameters that are asked for, found in one pass: FCGX_GetParam compares with all of them for each. */
+struct params {
+    struct api_request request;
+    struct slice uri, content_length, sent_at;
+};
+
+#define PARAM(name, field) {name, sizeof(name) - 1, offsetof(struct params, field)}
+static const struct {
+    const char *name;
+    size_t len;
+    size_t offset;
+} known_params[] = {
+    PARAM("REQUEST_METHOD", request.method),
+    PARAM("REQUEST_URI", uri),
+    PARAM("QUERY_STRING", request.query),
+    PARAM("CONTENT_TYPE", request.content_type),
+    PARAM("CONTENT_LENGTH", content_length),
+    PARAM("HTTP_AUTHORIZATION", request.authorization),
+    PARAM("HTTP_X_API_KEY", request.x_api_key),
+    PARAM("QUIRE_REQUEST_ID", request.request_id),
+    PARAM("HTTP_IDEMPOTENCY_KEY", request.idempotency_key),
+    PARAM("HTTP_IF_MATCH", request.if_match),
+    PARAM("HTTP_IF_NONE_MATCH", request.if_none_match),
+    PARAM("HTTP_HOST", request.host),
+    PARAM("HTTP_ORIGIN", request.origin),
+    PARAM("HTTP_ACCESS_CONTROL_REQUEST_METHOD", request.cors_method),
+    PARAM("REMOTE_ADDR", request.remote_address),
+    PARAM("QUIRE_SENT_AT", sent_at),
+};
+
+static struct slice *field_of(struct params *p, size_t i) {
+    return (struct slice *)(void *)((uint8_t *)p + known_params[i].offset);
+}
+
+/* One "NAME=value". Of a name that comes twice the first counts. */
+static void take_param(struct params *p, const char *text) {
+    const char *equals = strchr(text, '=');
+    size_t len = equals == NULL ? 0 : (size_t)(equals - text);
+    for (size_t i = 0; i < sizeof known_params / sizeof known_params[0]; i++) {
+        if (known_params[i].len == len && memcmp(known_params[i].name, text, len) == 0) {
+            struct slice *field = field_of(p, i);
+            *field = field->data == NULL ? slice_str(equals + 1) : *field;
+            return;
+        }
+    }
+}
+
+/* False: the head itself is wrong, *st says how; what could be read stands in *ret. */
+static bool read_head(const FCGX_Request *r, struct api_request *ret, int64_t *ret_waited_ms, struct status *st) {
+    struct params p = {.uri = {NULL, 0}};
+    for (char **at = r->envp; at != NULL && *at != NULL; at++) {
+        take_param(&p, *at);
+    }
+    for (size_t i = 0; i < sizeof known_params / sizeof known_params[0]; i++) {
+        struct slice *field = field_of(&p, i);
+        *field = field->data == NULL ? slice_str("") : *field;
+    }
+    const uint8_t *question = p.uri.len == 0 ? NULL : (const uint8_t *)memchr(p.uri.data, '?', p.uri.len);
+    p.request.path = slice_of(p.uri.data, question == NULL ? p.uri.len : (size_t)(question - p.uri.data));
+    *ret = p.request;
+    *ret_waited_ms = waited_ms(p.sent_at);
+    return parse_length(p.content_length, &ret->content_length) || status_set(st, STATUS_MALFORMED, "Content-Length is not a number");
+}
+
 /* A write's time begins with nginx. False: it is over already. */
-static bool begin_deadline(struct seat *s, struct status *st) {
-    int64_t waited = s->is_write ? waited_ms(&s->request) : 0;
+static bool begin_deadline(struct seat *s, int64_t sent_ms_ago, struct status *st) {
+    int64_t waited = s->is_write ? sent_ms_ago : 0;
     if (waited >= (int64_t)s->worker->config.write_deadline_ms) {
         (void)add_relaxed_u64(&s->worker->page->overdue, 1);
         return status_set(st, STATUS_BUSY, "the write waited %lld ms for its turn; it was not done", (long long)waited);
@@ -268,11 +304,12 @@ void worker_audit(const struct api_response *r, struct control_worker *page) {
 
 static void answer_request(struct seat *s) {
     struct api_request request;
+    int64_t waited = 0;
     struct status st;
     uint64_t body_max = 0;
     bool body_read = false;
     api_response_reset(&s->response);
-    if (!read_head(&s->request, &request, &st) || !begin_deadline(s, &st)) {
+    if (!read_head(&s->request, &request, &waited, &st) || !begin_deadline(s, waited, &st)) {
         api_fail(s->api, &request, &st, &s->response);
     } else if (!api_begin(s->api, &request, &s->response, &body_max)) {
         body_read = s->response.streams ? no_streams_here(&st) : read_body(s, request.content_length, body_max, &st);

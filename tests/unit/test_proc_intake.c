@@ -156,6 +156,51 @@ static void who_gives_a_place_back_takes_the_next_write(void **state) {
     assert_int_equal(places_taken(&f->control->writers), 0);
 }
 
+/* Few have a desk and take more while they have some in hand; a worker that finds none leaves the writes to them. */
+static void who_has_a_desk_takes_more(void **state) {
+    struct fixture *f = (struct fixture *)*state;
+    struct status st;
+    int pair[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    assert_true(intake_watch_link(&f->worker[0], pair[0], &st));
+    places_init(&f->control->desks, 1);
+    for (uint8_t i = 0; i < 4; i++) {
+        come(f, INTAKE_WRITES, i);
+    }
+    assert_int_equal(next(f, 0), 0);
+    come(f, INTAKE_MAIN, 100);
+    assert_int_equal(next(f, 1), 100); /* there is a place for a write, but no desk */
+    assert_true(f->worker[1].turned_away[INTAKE_WRITES]);
+    intake_done(&f->worker[1]);
+    assert_int_equal(number_of(intake_another(&f->worker[0])), 1);
+    assert_int_equal(send(pair[1], "x", 1, 0), 1);
+    intake_wait(&f->worker[0], true, -1, INT64_MAX);
+    assert_true(f->worker[0].link_news);
+    assert_int_equal(number_of(intake_another(&f->worker[0])), 2);
+    intake_leave_desk(&f->worker[0]); /* its write is long */
+    assert_int_equal(next(f, 1), 3);
+    assert_int_equal(places_taken(&f->control->writers), 2);
+    assert_int_equal(intake_another(&f->worker[1]), -1);
+    intake_done(&f->worker[0]);
+    intake_done(&f->worker[1]);
+    assert_int_equal(places_taken(&f->control->desks), 0);
+    (void)close(pair[0]);
+    (void)close(pair[1]);
+}
+
+/* Stopped, or looping: somebody else takes what waits, without a desk. */
+static void writes_outlive_desks_that_stand_still(void **state) {
+    struct fixture *f = (struct fixture *)*state;
+    places_init(&f->control->desks, 1);
+    for (uint8_t i = 0; i < 2; i++) {
+        come(f, INTAKE_WRITES, i);
+    }
+    assert_int_equal(next(f, 0), 0);
+    assert_int_equal(next(f, 1), 1); /* after a while in which nothing was taken */
+    intake_done(&f->worker[1]);
+    assert_int_equal(places_taken(&f->control->desks), 1);
+}
+
 /* The holders die; nobody tells the worker that was turned away. */
 static void a_write_outlives_who_had_the_places(void **state) {
     struct fixture *f = (struct fixture *)*state;
@@ -322,6 +367,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(waiting_writes_leave_a_worker_to_searches, set_up, tear_down),
         cmocka_unit_test_setup_teardown(as_many_searches_as_there_are_places, set_up, tear_down),
         cmocka_unit_test_setup_teardown(who_gives_a_place_back_takes_the_next_write, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(who_has_a_desk_takes_more, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(writes_outlive_desks_that_stand_still, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_write_outlives_who_had_the_places, set_up, tear_down),
         cmocka_unit_test_setup_teardown(who_is_turned_away_is_not_woken_by_newcomers, set_up, tear_down),
         cmocka_unit_test_setup_teardown(who_was_turned_away_is_woken_again_later, set_up, tear_down),
