@@ -78,6 +78,9 @@ struct exchanger {
 };
 
 void exchanger_wake(struct exchanger *e) {
+    if (e == NULL) {
+        return; /* nobody is at work yet, and it will look */
+    }
     lock_take(&e->mutex);
     e->wakes++;
     (void)pthread_cond_broadcast(&e->wake);

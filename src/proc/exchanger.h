@@ -9,7 +9,7 @@
 MUST_CHECK bool exchanger_new(struct supervisor *s, struct exchanger **ret, struct status *st);
 /* A LIBRARY_MODEL was applied: its task is there from now on. The committer's. Takes NULL: nobody is at work yet. */
 void exchanger_note(struct exchanger *e, const struct op *op);
-void exchanger_wake(struct exchanger *e); /* a task was cancelled */
+void exchanger_wake(struct exchanger *e); /* a task was cancelled; takes NULL */
 /* Leaves sides as they lie, for the next start. */
 void exchanger_stop(struct exchanger *e);
 void exchanger_free(struct exchanger *e); /* takes NULL */

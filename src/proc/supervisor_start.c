@@ -274,15 +274,15 @@ static void show_recovery(struct run *r, int64_t took_us) {
     f->recovering = 0;
 }
 
-/* The archive's need is told before anybody lets a segment go. */
+/* The archive's need is told before anybody lets a segment go. A thread begins after those that it calls. */
 static bool start_threads(struct run *r, struct status *st) {
     struct supervisor *s = &r->s;
     return gauges_new(s, &s->gauges, st) && tasks_new(s->figures, &s->tasks, st) && log_floor_new(s, &s->log_floor, st) &&
            snapshot_record_open(s->snapshots_dir_fd, &s->snapshot_record, st) && archiver_new(s, &s->archiver, st) &&
            committer_new(s, r->report.last_lsn, &s->committer, st) && start_snapshotter(r, st) && verifier_new(s, &s->verifier, st) &&
            checkpointer_new(s, &r->report, &s->checkpointer, st) && background_new(s, &s->background, st) &&
-           providers_new(s, &s->providers, st) && rebuilder_new(s, &s->rebuilder, st) && exchanger_new(s, &s->exchanger, st) &&
-           channels_new(s, &s->channels, st) && asker_new(s, &s->asker, st) && reembed_new(s, &r->report, &r->reembed, st);
+           providers_new(s, &s->providers, st) && rebuilder_new(s, &s->rebuilder, st) && channels_new(s, &s->channels, st) &&
+           asker_new(s, &s->asker, st) && exchanger_new(s, &s->exchanger, st) && reembed_new(s, &r->report, &r->reembed, st);
 }
 
 /* The main socket last: who waits for a server waits for that one. */

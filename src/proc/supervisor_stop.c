@@ -107,6 +107,10 @@ static bool save_all(struct run *r, struct status *st) {
 
 /* In this order, because those above may still call those below. */
 void supervisor_stop_threads(struct supervisor *s) {
+    if (s->asker != NULL) { /* while there are sides yet: what is answered at the last moment may be for one */
+        providers_hush(s->providers);
+        asker_stop(s->asker);
+    }
     exchanger_stop(s->exchanger);
     if (s->rebuilder != NULL) {
         rebuilder_stop(s->rebuilder);
@@ -119,10 +123,6 @@ void supervisor_stop_threads(struct supervisor *s) {
     }
     if (s->checkpointer != NULL) {
         checkpointer_stop(s->checkpointer);
-    }
-    if (s->asker != NULL) {
-        providers_hush(s->providers);
-        asker_stop(s->asker);
     }
     if (s->background != NULL) {
         background_stop(s->background);
