@@ -72,10 +72,10 @@ bool restore_from_storage(const struct cli *cli, const struct restore_options *o
     here.source = fetched.source;
     here.logs = logs;
     here.log_count = options->log_count + 1;
-    if (!restore_run(&here, ret, st))
-        return false;
     struct status left = {0};
-    if (!s3_fetched_remove(&fetched, &left))
-        fprintf(stderr, "what was fetched stays and may be removed: %s\n", left.detail);
-    return true;
+    ok = restore_run(&here, ret, st);
+    if (ok && !s3_fetched_remove(&fetched, &left))
+        fprintf(stderr, "what was fetched stays in restore.fetched and may be removed: %s\n", left.detail);
+    s3_fetched_close(&fetched);
+    return ok;
 }

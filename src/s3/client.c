@@ -6,7 +6,7 @@
  * mistake.
  *
  * Time. A request has no deadline as a whole, since a part may be large and the line slow; one that moves less than a kilobyte a second for stall_timeout_ms is
- * given up. Pauses between attempts double, with jitter, so that many clients of a storage that is overloaded do not come back in step.
+ * given up; ten times so long where a storage puts parts together. Pauses between attempts double, with jitter, so that many clients of a storage that is overloaded do not come back in step.
  *
  * The clock. A signature is good for 15 minutes. Where the storage says that ours is off (RequestTimeTooSkewed), its Date is believed from then on, for
  * signatures alone.
@@ -37,6 +37,7 @@ enum {
     US_PER_SECOND = 1000000,
     NS_PER_MS = 1000000,
     DOUBLINGS_MAX = 20,
+    SLOW_FACTOR = 10,
     FORBIDDEN = 403,
     MISSING = 404,
     REQUEST_TIMEOUT = 408,
@@ -282,17 +283,17 @@ static bool make_url(const struct s3_client *c, const struct s3_request *r, cons
     return buf_check(out, st);
 }
 
-static bool set_limits(const struct s3_client *c) {
+static bool set_limits(const struct s3_client *c, bool slow) {
     CURL *e = c->easy;
     const struct s3_settings *s = &c->settings;
     curl_off_t most = (curl_off_t)s->max_bytes_per_second;
-    long stall = (long)((s->stall_timeout_ms + MS_PER_SECOND - 1) / MS_PER_SECOND);
+    long stall = (long)((s->stall_timeout_ms + MS_PER_SECOND - 1) / MS_PER_SECOND) * (slow ? SLOW_FACTOR : 1);
     return curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)s->connect_timeout_ms) == CURLE_OK &&
            curl_easy_setopt(e, CURLOPT_LOW_SPEED_LIMIT, (long)STALL_BYTES_PER_SECOND) == CURLE_OK && curl_easy_setopt(e, CURLOPT_LOW_SPEED_TIME, stall) == CURLE_OK &&
            curl_easy_setopt(e, CURLOPT_MAX_SEND_SPEED_LARGE, most) == CURLE_OK && curl_easy_setopt(e, CURLOPT_MAX_RECV_SPEED_LARGE, most) == CURLE_OK;
 }
 
-static bool set_options(struct s3_client *c, const char *url, struct curl_slist *headers) {
+static bool set_options(struct s3_client *c, const char *url, struct curl_slist *headers, bool slow) {
     CURL *e = c->easy;
     curl_easy_reset(e); /* connections stay */
     return curl_easy_setopt(e, CURLOPT_URL, url) == CURLE_OK && curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, c->url.https ? "https" : "http") == CURLE_OK &&
@@ -303,7 +304,7 @@ static bool set_options(struct s3_client *c, const char *url, struct curl_slist 
            curl_easy_setopt(e, CURLOPT_SSL_VERIFYPEER, 1L) == CURLE_OK && curl_easy_setopt(e, CURLOPT_SSL_VERIFYHOST, 2L) == CURLE_OK &&
            curl_easy_setopt(e, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2) == CURLE_OK &&
            curl_easy_setopt(e, CURLOPT_PATH_AS_IS, 1L) == CURLE_OK && curl_easy_setopt(e, CURLOPT_TCP_KEEPALIVE, 1L) == CURLE_OK &&
-           (c->settings.ca_file[0] == '\0' || curl_easy_setopt(e, CURLOPT_CAINFO, c->settings.ca_file) == CURLE_OK) && set_limits(c);
+           (c->settings.ca_file[0] == '\0' || curl_easy_setopt(e, CURLOPT_CAINFO, c->settings.ca_file) == CURLE_OK) && set_limits(c, slow);
 }
 
 static bool set_method(struct s3_client *c, struct transfer *t) {
@@ -334,7 +335,7 @@ static bool take_code(const struct xml_item *item, void *ctx, struct status *st)
     (void)st;
     if (item->end && strcmp(item->path, "Error/Code") == 0 && strlen(item->text) < S3_CODE_MAX &&
         item->text[strspn(item->text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.")] == '\0') {
-        (void)snprintf(code, S3_CODE_MAX, "%s", item->text);
+        memcpy(code, item->text, strlen(item->text) + 1);
     }
     return true;
 }
@@ -408,7 +409,7 @@ static enum outcome attempt(struct s3_client *c, const struct s3_request *reques
     *reply = (struct s3_reply){0};
     make_path(c, request, path);
     if (make_headers(c, request, path, &headers, st) && make_url(c, request, path, &url, st)) {
-        if (!set_options(c, (const char *)url.data, headers) || !set_method(c, &t)) {
+        if (!set_options(c, (const char *)url.data, headers, request->slow) || !set_method(c, &t)) {
             (void)status_set(st, STATUS_INTERNAL, "libcurl does not take an option");
         } else {
             CURLcode code = curl_easy_perform(c->easy);

@@ -31,6 +31,7 @@ struct s3_request {
     s3_sink_fn sink;   /* of a 200 or 206; NULL: the body goes into the reply */
     void *ctx;
     bool may_be_missing; /* 404 is an answer, and no failure */
+    bool slow;           /* the storage may think about it for long: putting parts together */
 };
 
 struct s3_reply {

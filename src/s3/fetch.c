@@ -317,10 +317,9 @@ static bool work(struct fetching *f, struct s3_fetched *ret, struct status *st) 
     }
     char instance[UUID_TEXT + 1];
     uuid_format(&f->instance, instance);
-    int directory = snprintf(ret->directory, sizeof ret->directory, "%s/" RESTORE_FETCHED, f->options->into);
     int source = snprintf(ret->source, sizeof ret->source, "%s/" RESTORE_FETCHED "/%s/%s", f->options->into, instance, lsn > 0 ? SNAPSHOTS : LOG);
     int log = snprintf(ret->log, sizeof ret->log, "%s/" RESTORE_FETCHED "/%s/" LOG, f->options->into, instance);
-    if (directory < 0 || source < 0 || log < 0 || (size_t)source >= sizeof ret->source || (size_t)log >= sizeof ret->log) {
+    if (source < 0 || log < 0 || (size_t)source >= sizeof ret->source || (size_t)log >= sizeof ret->log) {
         return status_set(st, STATUS_INVALID, "the path of the data directory is too long");
     }
     ret->instance = f->instance;
@@ -337,10 +336,17 @@ bool s3_fetch(struct s3_client *client, const struct s3_sealing *sealing, const 
     io_close(&f.log_fd);
     io_close(&f.log_dir_fd);
     io_close(&f.stage_fd);
-    io_close(&f.into_fd);
+    if (!ok) {
+        io_close(&f.into_fd);
+    }
+    ret->into_fd = f.into_fd;
     return ok;
 }
 
 bool s3_fetched_remove(const struct s3_fetched *f, struct status *st) {
-    return io_remove_tree(AT_FDCWD, f->directory, st);
+    return io_remove_tree(f->into_fd, RESTORE_FETCHED, st);
+}
+
+void s3_fetched_close(struct s3_fetched *f) {
+    io_close(&f->into_fd);
 }

@@ -24,7 +24,7 @@ struct s3_fetch_options {
 };
 
 struct s3_fetched {
-    char directory[PATH_MAX]; /* <into>/restore.fetched */
+    int into_fd; /* of the data directory; open until s3_fetched_close */
     char source[PATH_MAX];    /* for restore_options.source: the directory of snapshots; where there is none, that of the log */
     char log[PATH_MAX];
     struct uuid instance;
@@ -36,7 +36,8 @@ bool s3_place_cut_instance(struct s3_place *place, struct uuid *ret);
 /* STATUS_NOT_FOUND: there is no backup, or none at or before the target. STATUS_CONFLICT: there are several logs and none is clearly the last: give
  * s3://BUCKET/PREFIX/INSTANCE. STATUS_TOO_LARGE, STATUS_NO_SPACE. */
 MUST_CHECK bool s3_fetch(struct s3_client *client, const struct s3_sealing *sealing, const struct s3_fetch_options *options, struct s3_fetched *ret, struct status *st);
-/* The restore is done: what was fetched goes. */
+/* The restore is done: what was fetched goes. Also as the owner of the directory, who may not be able to walk to it. */
 MUST_CHECK bool s3_fetched_remove(const struct s3_fetched *f, struct status *st);
+void s3_fetched_close(struct s3_fetched *f);
 
 #endif

@@ -236,7 +236,7 @@ static bool complete(struct upload *u, struct status *st) {
     char code[S3_CODE_MAX] = "";
     struct s3_param params[] = {{"uploadId", u->id}};
     buf_put_str(&u->complete, "</CompleteMultipartUpload>");
-    struct s3_request request = {.method = "POST", .key = u->key, .params = params, .param_count = 1, .body = buf_slice(&u->complete)};
+    struct s3_request request = {.method = "POST", .key = u->key, .params = params, .param_count = 1, .body = buf_slice(&u->complete), .slow = true};
     if (!buf_check(&u->complete, st)) {
         return false;
     }

@@ -387,6 +387,14 @@ END
     diff "$BATS_TEST_TMPDIR/now" "$BATS_TEST_TMPDIR/restored"
     content_of "$instance/made3" >"$BATS_TEST_TMPDIR/restored"
     diff "$BATS_TEST_TMPDIR/now" "$BATS_TEST_TMPDIR/restored"
+    # Root restores for the owner of the directory.
+    if [ "$(id -u)" = 0 ]; then
+        mkdir "$instance/theirs"
+        chown 65534:65534 "$instance/theirs"
+        restore --into "$instance/theirs"
+        [ -z "$(find "$instance/theirs" ! -user 65534)" ]
+        [ ! -e "$instance/theirs/restore.fetched" ]
+    fi
     # A quota, and a directory that is somebody's.
     run restore --into "$instance/made4" --max-bytes 100
     [ "$status" != 0 ]
@@ -483,6 +491,11 @@ END
     run backup
     [ "$status" = 78 ]
     [[ $output == *"unknown key 'endpoint2'"* ]]
+    # The example has every key, at its preset.
+    run backup --config "$root/conf/backup.conf.example"
+    [ "$status" = 78 ]
+    [[ $output == *"say where"* ]]
+    diff <(sed -nE 's/^(TEXT|NUMBER|CHOICE)\(([a-z_]+),.*/\2/p' "$root/src/s3/s3.def" | sort) <(sed -nE 's/^# ([a-z_]+) = .*/\1/p' "$root/conf/backup.conf.example" | sort)
     # One at a time; --follow looks again and again.
     configure "interval = 1"
     backup --follow >"$BATS_TEST_TMPDIR/follow" 2>&1 3>&- &

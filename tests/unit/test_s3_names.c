@@ -76,7 +76,7 @@ static void hostile_names_are_none_of_ours(void **state) {
         SNAPSHOT "snapshot_20261130_012101.tar.zst~1~" HASH, /* rests on itself */
         SNAPSHOT "../x~1~" HASH,
         INSTANCE "/snapshot/snapshot_20261130_012101.tar.zst~21~whole~1~" HASH,
-        "01A22A0A-7ec8-7711-8b64-26a5182b9e95/wal/wal_20261130_00000000000000000001.log~00000000000000000022~1~" HASH,
+        ("01A22A0A-7ec8-7711-8b64-26a5182b9e95/wal/wal_20261130_00000000000000000001.log~00000000000000000022~1~" HASH),
     };
     struct s3_object o;
     char changed[S3_NAME_MAX];
