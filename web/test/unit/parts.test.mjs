@@ -1,5 +1,6 @@
 // parts.test.mjs - parts of the page that need no browser.
 import assert from 'node:assert/strict';
+import { webcrypto } from 'node:crypto';
 import fs from 'node:fs/promises';
 import { test } from 'node:test';
 import { kindOf, lineDocument, linesOf, titleOf } from '../../src/files.js';
@@ -8,6 +9,9 @@ import { Problem } from '../../src/lib/api.js';
 import { bytes, count, figure, percent, seconds } from '../../src/lib/format.js';
 import { languages } from '../../src/library.js';
 import { gathered, histograms, parse, rates, total } from '../../src/metrics.js';
+
+// Debian's node 18 has not what browsers have.
+globalThis.crypto ??= webcrypto;
 
 test('a problem says what it can', () => {
     assert.equal(new Problem(503, { detail: 'full', request_id: 'r' }).requestId, 'r');
