@@ -44,6 +44,54 @@ export function titleOf(text, name) {
     return dot > 0 ? name.slice(0, dot) : name;
 }
 
+// What the server or the import itself says; a key of this name says nothing.
+const keptNames = new Set(['id', 'created_at', 'document_type', 'source_url', 'path', 'content_sha256', 'format', 'section', 'start', 'end', 'page_number', 'chunk_index']);
+
+function scalar(text) {
+    const quoted = /^(["'])(.*)\1$/.exec(text);
+    if (quoted) return quoted[2];
+    return /^-?\d{1,15}(\.\d+)?$/.test(text) ? Number(text) : text.replace(/\s#.*$/, '');
+}
+
+/**
+ * YAML front matter, what stands between two lines "---" at the begin of a Markdown file: {values, text}, the text behind it. Of YAML that part is read which such files have mostly: a scalar, a list in brackets,
+ * a list of lines "- value"; what is nested deeper is passed over.
+ */
+export function frontMatter(text) {
+    const block = /^---[ \t]*\r?\n([\s\S]{0,65536}?)^(?:---|\.\.\.)[ \t]*(?:\r?\n|$)/m.exec(text);
+    if (!block || block.index !== 0) return { values: {}, text };
+    const values = Object.create(null);
+    let list = null;
+    for (const line of block[1].split(/\r?\n/)) {
+        const item = /^\s*-\s+(.+?)\s*$/.exec(line);
+        if (item && list) {
+            if (list.length < 100) list.push(scalar(item[1]));
+            continue;
+        }
+        const pair = /^([A-Za-z_][\w .-]{0,63}):(?:\s+(.*?))?\s*$/.exec(line);
+        if (!pair) continue;
+        const [, key, value = ''] = pair;
+        list = null;
+        if (value === '') list = values[key] = [];
+        else if (/^\[.*\]$/.test(value)) values[key] = value.slice(1, -1).split(',').map((part) => scalar(part.trim())).filter((part) => part !== '').slice(0, 100);
+        else if (!/^[{|>&*!]/.test(value)) values[key] = scalar(value);
+    }
+    for (const [key, value] of Object.entries(values)) if (Array.isArray(value) && value.length === 0) delete values[key];
+    return { values, text: text.slice(block[0].length) };
+}
+
+/** What front matter says as members of a document. */
+function describe(document, values) {
+    const words = (value) => [value].flat().map(String).filter((word) => word !== '' && !control.test(word));
+    for (const [key, value] of Object.entries(values)) {
+        const name = key.toLowerCase();
+        if (name === 'title' && words(value).length > 0) document.title = words(value)[0].slice(0, titleMax);
+        else if (name === 'author' || name === 'authors') document.author = words(value).join(', ') || undefined;
+        else if (name === 'tags' || name === 'keywords') document.tags = [...new Set(words(value).flatMap((word) => (Array.isArray(value) ? [word] : word.split(/[,\s]+/))))].filter(Boolean).slice(0, 100);
+        else if (!keptNames.has(name)) document.metadata[key] = value;
+    }
+}
+
 /** A file of text as one document. Throws what is wrong with it. */
 export async function textDocument({ file, path }) {
     if (file.size > largestFile) throw new Error('larger than 16 MB');
@@ -58,10 +106,13 @@ export async function textDocument({ file, path }) {
     if (text.trim() === '') throw new Error('empty');
     let id = `file:${path}`;
     if (utf8.encode(id).length > idMax || control.test(id)) id = `file:${await sha256(utf8.encode(path))}`;
-    return {
-        id, title: titleOf(text, file.name), text, document_type: kindOf(file.name) === 'markdown' ? 'markdown' : 'text',
-        metadata: { path, content_sha256: await sha256(utf8.encode(text)) },
-    };
+    const markdown = kindOf(file.name) === 'markdown';
+    const front = markdown ? frontMatter(text) : { values: {}, text };
+    // Nothing but front matter: then that is the text.
+    const body = front.text.trim() === '' ? text : front.text;
+    const document = { id, title: titleOf(body, file.name), text: body, document_type: markdown ? 'markdown' : 'text', metadata: { path, content_sha256: await sha256(utf8.encode(text)) } };
+    describe(document, front.values);
+    return document;
 }
 
 /** The lines of a file, as it is read: {text, number, end}, `end` being the bytes read so far. */

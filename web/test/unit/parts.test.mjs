@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { webcrypto } from 'node:crypto';
 import fs from 'node:fs/promises';
 import { test } from 'node:test';
-import { kindOf, lineDocument, linesOf, titleOf } from '../../src/files.js';
+import { frontMatter, kindOf, lineDocument, linesOf, textDocument, titleOf } from '../../src/files.js';
 import { highlighter } from '../../src/highlight.js';
 import { Problem } from '../../src/lib/api.js';
 import { bytes, count, figure, percent, seconds } from '../../src/lib/format.js';
@@ -91,4 +91,14 @@ test('files: lines of NDJSON, whole and numbered, with ids that stay the same', 
     assert.match(made.id, /^ndjson:[0-9a-f]{32}$/);
     assert.equal(made.id, JSON.parse(await lineDocument('{"title":"Rice"}')).id);
     await assert.rejects(() => lineDocument('[1]'), /not a JSON object/);
+});
+
+test('files: front matter becomes members of the document and leaves the text', async () => {
+    const text = '---\ntitle: "The pond: a survey"\nauthors: [Ida, Jon]\ntags:\n  - birds\n  - "wet land"\nyear: 2024\npath: /etc\nnested:\n  deep: x\n__proto__: y\n---\n# Heading\n\n---\n\nHerons.\n';
+    assert.equal(frontMatter(text).text, '# Heading\n\n---\n\nHerons.\n');
+    const document = await textDocument({ file: new File([text], 'pond.md'), path: 'notes/pond.md' });
+    assert.deepEqual([document.title, document.author, document.tags, document.metadata.year, document.metadata.path], ['The pond: a survey', 'Ida, Jon', ['birds', 'wet land'], 2024, 'notes/pond.md']);
+    assert.equal(document.metadata.deep, undefined);
+    for (const plain of ['---\nno end', 'a\n---\nb: c\n---\n', '----\nb: c\n---\n', '']) assert.equal(frontMatter(plain).text, plain);
+    assert.equal((await textDocument({ file: new File(['---\na: b\n---\n'], 'only.md'), path: 'only.md' })).text, '---\na: b\n---\n');
 });
