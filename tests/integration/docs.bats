@@ -96,6 +96,14 @@ as_on_a_machine() {
     run_blocks "$root/README.md"
 }
 
+@test "docs/cli.md: the examples run, and the exit codes are those of the manual" {
+    start_instance --set workers=2
+    run_blocks "$root/docs/cli.md"
+    # shellcheck disable=SC1091 # made by scripts/serve
+    diff <(sed -nE 's/^\| ([0-9]+) \| .*/\1/p' "$root/docs/cli.md") \
+        <(. "$instance/env" && quire help --man | sed -n '/^.SH "EXIT STATUS"/,/^.SH ENVIRONMENT/p' | sed -nE 's/^\.B ([0-9]+)$/\1/p')
+}
+
 @test "docs/tour.md: the tour runs" {
     start_instance --set workers=2
     run_blocks "$root/docs/tour.md"
