@@ -29,6 +29,7 @@
 #include "proc/exchanger.h"
 #include "proc/keyed.h"
 #include "proc/lock.h"
+#include "proc/outbox.h"
 #include "proc/providers.h"
 #include "proc/rebuild.h"
 #include "proc/snapshotter.h"
@@ -54,7 +55,7 @@ enum {
     READS_AT_ONCE = 256, /* of one channel, before the others have their turn */
     COMMAND_MAX_BYTES = 128,
     AHEAD_BYTES = 16384,
-    UNSENT_MOST_BYTES = 1048576, /* more than answers to as many short writes as a worker has in hand take */
+    UNSENT_MOST_BYTES = 67108864, /* more than the answers to all that a worker has in hand take, vectors from providers among them (worker_desk.c) */
     THREADS = 2
 };
 
@@ -64,8 +65,7 @@ struct channel {
     /* under the mutex */
     int fd; /* -1: none */
     uint64_t generation;
-    struct buf unsent;
-    size_t unsent_at;
+    struct outbox unsent;
     int incoming_fd; /* mailbox; -1: empty */
     uint64_t incoming_generation;
     /* under `reading` */
@@ -125,18 +125,16 @@ static bool send_some(int fd, const uint8_t *data, size_t len, size_t *ret_sent)
 static const char *send_locked(struct channels *c, uint32_t slot, const struct buf *frame) {
     struct channel *ch = &c->channel[slot];
     size_t sent = 0;
-    if (ch->unsent.len - ch->unsent_at > UNSENT_MOST_BYTES) {
+    if (outbox_waiting(&ch->unsent) > UNSENT_MOST_BYTES) {
         return "it does not read its answers";
     }
-    bool queue = ch->unsent.len > 0;
+    bool queue = outbox_waiting(&ch->unsent) > 0;
     if (!queue && !send_some(ch->fd, frame->data, frame->len, &sent)) {
         return NULL; /* gone */
     }
     if (sent < frame->len) {
-        buf_put(&ch->unsent, frame->data + sent, frame->len - sent);
-        if (!buf_ok(&ch->unsent)) {
-            buf_reset(&ch->unsent);
-            ch->unsent_at = 0;
+        if (!outbox_put(&ch->unsent, slice_of(frame->data + sent, frame->len - sent))) {
+            outbox_clear(&ch->unsent);
             return "there was no memory for its answer";
         }
         if (!queue) {
@@ -166,11 +164,11 @@ static void send_rest(struct channels *c, uint32_t slot) {
     struct channel *ch = &c->channel[slot];
     lock_take(&c->mutex);
     size_t sent = 0;
-    bool alive = send_some(ch->fd, ch->unsent.data + ch->unsent_at, ch->unsent.len - ch->unsent_at, &sent);
-    ch->unsent_at += sent;
-    if (!alive || ch->unsent_at == ch->unsent.len) {
-        buf_fini(&ch->unsent);
-        ch->unsent_at = 0;
+    struct slice next = outbox_next(&ch->unsent);
+    bool alive = send_some(ch->fd, next.data, next.len, &sent);
+    outbox_sent(&ch->unsent, sent);
+    if (!alive || outbox_waiting(&ch->unsent) == 0) {
+        outbox_clear(&ch->unsent);
         want_events(c, slot, EPOLLIN);
     }
     lock_release(&c->mutex);
@@ -528,8 +526,7 @@ static void close_channel(struct channels *c, uint32_t slot) {
     reset_frame(c, ch);
     lock_take(&c->mutex);
     io_close(&ch->fd); /* leaves the epoll set with it */
-    buf_fini(&ch->unsent);
-    ch->unsent_at = 0;
+    outbox_clear(&ch->unsent);
     lock_release(&c->mutex);
 }
 
@@ -554,7 +551,7 @@ static void read_channel(struct channels *c, uint32_t slot, bool hung_up) {
         kill_broken(c, slot, st.detail);
     } else if (p == PROGRESS_MORE) {
         lock_take(&c->mutex);
-        want_events(c, slot, c->channel[slot].unsent.len > 0 ? EPOLLIN | EPOLLOUT : EPOLLIN); /* so that the event comes again */
+        want_events(c, slot, outbox_waiting(&c->channel[slot].unsent) > 0 ? EPOLLIN | EPOLLOUT : EPOLLIN); /* so that the event comes again */
         lock_release(&c->mutex);
     }
 }

@@ -9,7 +9,8 @@
  * what it has in hand, and serves that one as it serves what comes by the main socket. One that has said nothing yet is waited for, beside the answers; meanwhile nothing more is
  * taken. A short reply fits into the socket's buffer, so that writing it cannot wait either; timeouts are set for longer ones.
  *
- * A short body can ask for many vectors; when those in hand keep ENOUGH_BYTES of such, nothing more is taken either.
+ * A short body can ask for many vectors; when those in hand keep ENOUGH_BYTES of such, or are about to get them from a provider, nothing more is taken either. The supervisor
+ * keeps them while this process does not read (channels.c).
  *
  * A request is put aside only in worker_link.c, while it waits for the supervisor, so never within a reading: all share the worker's one reader. Each has its own api, and a deadline of its own.
  */
@@ -60,7 +61,7 @@ static bool park(void *ctx, int64_t deadline_us) {
     assert(!store_reader_reads(s->worker->reader));
     s->until_us = deadline_us;
     s->late = false;
-    s->bytes = s->call.sent_bytes;
+    s->bytes = s->call.sent_bytes + s->call.vector_bytes;
     s->worker->desk.bytes += s->bytes;
     fiber_pause(s->fiber);
     s->worker->desk.bytes -= s->bytes;

@@ -41,7 +41,7 @@ struct desk {
     struct seat *seats[DESK_SEATS_MAX];
     size_t made;
     size_t in_hand;
-    size_t bytes; /* that those in hand have sent down the channel, which is about what they keep of it here */
+    size_t bytes; /* that those in hand have sent down the channel, which is about what they keep of it here, and of vectors from providers */
     int coming_fd; /* a connection that has said nothing yet; -1: none */
     int64_t coming_until_us;
     int alone_fd; /* one whose request is served when nothing is in hand any more; -1: none */

@@ -532,6 +532,15 @@ static bool take_embedded(struct slice payload, size_t count, struct buf *values
     return buf_check(values, st);
 }
 
+/* The queue has no room for the texts, so nobody was asked. */
+static bool take_refusal(const struct channel_frame *answer, struct status *st) {
+    struct uuid nothing;
+    bool said = take_answer(answer, &nothing, st);
+    return !said && st->code == STATUS_BUSY ? status_set(st, STATUS_NO_EMBEDDING, "the provider was not asked: the server has too much to do")
+           : !said                          ? false
+                                            : status_set(st, STATUS_INTERNAL, "the supervisor answered without vectors");
+}
+
 /* Some of the texts. */
 static bool embed_frame(struct worker_call *c, const struct provider_ask *ask, const struct slice *texts, int64_t deadline_us, struct buf *values,
                         struct api_embedded *ret, struct status *st) {
@@ -544,10 +553,16 @@ static bool embed_frame(struct worker_call *c, const struct provider_ask *ask, c
         return st->code != STATUS_BUSY ? false : status_set(st, STATUS_NO_EMBEDDING, "the provider did not answer in time");
     }
     bool ok = answer.kind == CHANNEL_EMBEDDED ? take_embedded(answer.payload, ask->count, values, ret, st)
-                                              : status_set(st, STATUS_INTERNAL, "the supervisor answered with a frame of kind %u", answer.kind);
+                                              : take_refusal(&answer, st);
     drop_received(l, used);
     slim(&l->in);
     return ok;
+}
+
+/* What came, and what is awaited for n more texts. */
+static size_t bytes_of_vectors(const struct buf *values, const struct api_embedded *known, size_t n) {
+    size_t dimension = known->dimension != 0 ? known->dimension : EMBED_MAX_DIMENSION;
+    return values->len + n * dimension * sizeof(float);
 }
 
 bool worker_link_embed(void *ctx, const struct embedder *model, enum embed_role role, const struct slice *texts, size_t count, struct buf *values,
@@ -568,7 +583,10 @@ bool worker_link_embed(void *ctx, const struct embedder *model, enum embed_role 
                                          .hurry = true,
                                          .patience_ms = left_us > 0 ? (uint32_t)(left_us / US_PER_MS) : 0,
                                          .count = (uint32_t)n};
-        if (!embed_frame(c, &ask, some, deadline_us, values, ret, st)) {
+        c->vector_bytes = bytes_of_vectors(values, ret, n);
+        bool ok = embed_frame(c, &ask, some, deadline_us, values, ret, st);
+        c->vector_bytes = 0;
+        if (!ok) {
             return false;
         }
         done += n;

@@ -28,6 +28,7 @@ struct worker_call {
     int64_t deadline_us; /* of the request under way; 0: nothing was sent yet */
     uint64_t request;    /* the number of its last frame */
     size_t sent_bytes;   /* of that frame */
+    size_t vector_bytes; /* of vectors that a provider has made and that it is asked for */
     /* Puts the request aside until the frame in front is its answer, or the link is broken, and meanwhile others have their turn. False: the time is over. NULL:
      * nobody else is there, it waits by itself. */
     bool (*park)(void *ctx, int64_t deadline_us);

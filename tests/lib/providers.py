@@ -2,6 +2,7 @@
 """Libraries of remote models through a real server, with a provider that is told how to behave: providers.py CASE. Prints what is not so, and exits 1."""
 
 import base64
+import concurrent.futures
 import json
 import os
 import re
@@ -14,6 +15,7 @@ import time
 
 import server
 from fake_provider import Provider, vector
+from fcgi_client import request
 from server import Failure, Server, check, limit_error, until
 
 KEY = "sk-this-must-not-be-seen-anywhere-0123456789"
@@ -155,6 +157,34 @@ def case_reject():
         check(s.complete(library)["state"] == "complete", "after the restart")
         check_vectors(s, library, "a")
         check(texts_of(p) == asked, "asked again")
+
+
+def case_desk():
+    """Answers with many vectors come while the worker that has many writes in hand cannot read them: it is not taken for a broken one."""
+    p = Provider(0, 2048, "fake", "", "slow:1500").start()
+    with Far(p.port, "workers = 2", "write_workers = 1", "writes_in_hand = 16", "model.far.concurrency = 16", "model.far.timeout_ms = 20000") as s:
+        p.state.control({"behave": "ok"})
+        s.start()
+        library = s.library(embedding_model="far", on_embedding_failure="reject")
+        put(s, library, "first", "text first")
+        p.state.control({"behave": "slow:1500"})
+        before = p.state.calls
+        writes = 10
+        bodies = [{"id": "d%d" % i, "title": "t", "texts": ["text %d word%d" % (i, n) for n in range(60)]} for i in range(writes)]
+        with concurrent.futures.ThreadPoolExecutor(writes) as pool:
+            replies = [pool.submit(request, s.write_socket, "POST", "/v1/libraries/%s/documents" % library, body) for body in bodies]
+            until(lambda: p.state.calls >= before + writes, "all have asked")
+            workers = [pid for pid in s.workers() if pid != s.provider_pid()]
+            for pid in workers:
+                os.kill(pid, signal.SIGSTOP)
+            until(lambda: p.state.at_once == 0, "all are answered")
+            time.sleep(0.5)  # a worker that is killed is so by then
+            for pid in workers:
+                os.kill(pid, signal.SIGCONT)
+            statuses = [reply.result().status for reply in replies]
+        check(statuses == [201] * writes, statuses)
+        check("does not read its answers" not in s.log(), s.log()[-500:])
+        check(s.complete(library)["done"] == 1 + writes * 60, s.embedding(library))
 
 
 def case_changed():
