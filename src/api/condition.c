@@ -53,7 +53,7 @@ static bool lists_version(struct slice header, uint64_t version) {
     return lists(header, tag, TAG_BYTES);
 }
 
-static bool does_not_hold(enum subject subject, struct status *st) {
+static bool does_not_hold(uint16_t subject, struct status *st) {
     return status_set_subject(st, STATUS_PRECONDITION, subject, "If-Match does not name the %s as it is; get it again, and decide on what is there now",
                               subject == SUBJECT_LIBRARY ? "library" : subject == SUBJECT_CHUNK ? "chunk" : "document");
 }
@@ -69,7 +69,7 @@ void condition_reply(struct exchange *x, uint64_t version) {
     buf_printf(&x->response->headers, "ETag: %s\r\n", tag);
 }
 
-bool condition_of_read(const struct exchange *x, uint64_t version, enum subject subject, bool *ret_unchanged, struct status *st) {
+bool condition_of_read(const struct exchange *x, uint64_t version, uint16_t subject, bool *ret_unchanged, struct status *st) {
     struct slice match = x->request->if_match;
     struct slice none = x->request->if_none_match;
     if (match.len > 0 && !is_any(match) && !lists_version(match, version)) {

@@ -18,7 +18,7 @@ uint64_t condition_version(const struct reading *rd, const struct stored_documen
 void condition_reply(struct exchange *x, uint64_t version);
 
 /* Of a GET of a document or chunk: STATUS_PRECONDITION where If-Match does not hold; *ret_unchanged: If-None-Match does not, the client has it already. */
-MUST_CHECK bool condition_of_read(const struct exchange *x, uint64_t version, enum subject subject, bool *ret_unchanged, struct status *st);
+MUST_CHECK bool condition_of_read(const struct exchange *x, uint64_t version, uint16_t subject, bool *ret_unchanged, struct status *st);
 /*
  * Of a PUT, PATCH or DELETE of the document `id`: what the committer is to ask for (struct api_submission.version), and whether it must not be there yet
  * (If-None-Match: *, which only a PUT can mean). STATUS_PRECONDITION where it is clear now that If-Match does not hold; STATUS_NOT_FOUND: no such library.

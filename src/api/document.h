@@ -78,6 +78,6 @@ void item_id_write(struct json_out *j, struct slice encoded);
  */
 MUST_CHECK bool document_param(struct exchange *x, unsigned which, struct slice *ret_encoded, struct status *st);
 /* The same for what `subject` says: SUBJECT_DOCUMENT or SUBJECT_CHUNK. */
-MUST_CHECK bool item_param(struct exchange *x, unsigned which, enum subject subject, struct slice *ret_encoded, struct status *st);
+MUST_CHECK bool item_param(struct exchange *x, unsigned which, uint16_t subject, struct slice *ret_encoded, struct status *st);
 
 #endif

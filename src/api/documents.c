@@ -21,7 +21,7 @@ static struct status no_document(void) {
     return st;
 }
 
-bool item_param(struct exchange *x, unsigned which, enum subject subject, struct slice *ret_encoded, struct status *st) {
+bool item_param(struct exchange *x, unsigned which, uint16_t subject, struct slice *ret_encoded, struct status *st) {
     struct buf encoded;
     buf_init(&encoded);
     bool good = item_id_encode(x->param[which], &encoded);

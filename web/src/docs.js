@@ -36,6 +36,8 @@ function show(spec) {
         filter: true,
         validatorUrl: null,
         requestInterceptor: asCaller,
+        // Of the command for curl that it shows: the key is nobody's who looks over a shoulder.
+        showMutatedRequest: false,
         plugins: [WithoutKeysAndServers],
         // Examples in colours are made for each call that is opened, and take a second each of large replies.
         syntaxHighlight: { activated: false },
