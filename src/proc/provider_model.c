@@ -134,6 +134,53 @@ static struct slice *texts_of(struct provider_job *job) {
     return texts;
 }
 
+/* Several queries of one call: those that are remembered get their vectors from there. Returns how many are not, their texts moved to the front, their places in
+ * `places`. */
+static uint32_t recall_queries(struct provider_model *m, uint32_t dimension, struct slice *texts, uint32_t count, float *out, uint32_t *places) {
+    uint32_t missing = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        if (!query_cache_get(m->cache, m->number, texts[i], dimension, out + (size_t)i * dimension)) {
+            texts[missing] = texts[i];
+            places[missing++] = i;
+        }
+    }
+    return missing;
+}
+
+/* What came for them goes to its place, and is remembered; but not what was asked of a model that has changed since. */
+static void take_queries(struct provider_model *m, const struct remote_identity *identity, const struct slice *texts, uint32_t count, const float *fresh,
+                         float *out, const uint32_t *places) {
+    struct remote_identity now;
+    bool same = provider_model_known(m, &now) && now.fingerprint == identity->fingerprint;
+    for (uint32_t i = 0; i < count; i++) {
+        const float *vector = fresh + (size_t)i * identity->dimension;
+        memcpy(out + (size_t)places[i] * identity->dimension, vector, identity->dimension * sizeof *out);
+        if (same) {
+            query_cache_put(m->cache, m->number, texts[i], vector, identity->dimension);
+        }
+    }
+}
+
+/* As remote_embed, by way of what is remembered. All or none. */
+static bool embed_queries(struct provider_model *m, const struct remote_identity *identity, const struct remote_request *request, struct slice *texts, float *out,
+                          struct remote_outcome *outcome, struct status *st) {
+    uint32_t count = (uint32_t)request->count;
+    uint32_t *places = (uint32_t *)malloc(count * sizeof *places);
+    float *fresh = (float *)malloc((size_t)count * identity->dimension * sizeof *fresh);
+    bool ok = (places != NULL && fresh != NULL) || status_no_memory(st);
+    if (ok) {
+        struct remote_request rest = *request;
+        rest.count = recall_queries(m, identity->dimension, texts, count, out, places);
+        ok = rest.count == 0 || remote_embed(m->client, &rest, fresh, outcome, st);
+        take_queries(m, identity, texts, (uint32_t)(ok ? rest.count : 0), fresh, out, places);
+    }
+    outcome->done = 0;
+    outcome->permanent = false;
+    free(places);
+    free(fresh);
+    return ok;
+}
+
 /* *out: malloc'd, a->values lie in it. */
 static void ask_provider(struct provider_model *m, struct provider_job *job, struct provider_answer *a, float **out) {
     struct remote_identity identity;
@@ -155,7 +202,9 @@ static void ask_provider(struct provider_model *m, struct provider_job *job, str
                                            .count = job->ask.count,
                                            .dimension = identity.dimension,
                                            .deadline_us = job->deadline_us};
-    bool ok = remote_embed(m->client, &request, *out, &outcome, &a->status);
+    bool several = job->ask.role == EMBED_QUERY && job->ask.count > 1;
+    bool ok = several ? embed_queries(m, &identity, &request, texts, *out, &outcome, &a->status)
+                      : remote_embed(m->client, &request, *out, &outcome, &a->status);
     free(texts);
     a->done = (uint32_t)(ok ? job->ask.count : outcome.done);
     a->permanent = outcome.permanent;

@@ -208,6 +208,34 @@ void query_cache_settle(struct query_cache *c, uint32_t model, struct slice text
     (void)pthread_mutex_unlock(&c->mutex);
 }
 
+bool query_cache_get(struct query_cache *c, uint32_t model, struct slice text, uint32_t dimension, float *out) {
+    (void)pthread_mutex_lock(&c->mutex);
+    struct entry *e = find(c, hash_of(c, model, text), model, text);
+    bool here = e != NULL && e->vector != NULL && e->vector_bytes == dimension * sizeof(float);
+    if (here) {
+        unlist(c, e);
+        list(c, e);
+        memcpy(out, e->vector, e->vector_bytes);
+    }
+    struct query_cache_figures *figures = figures_of(c, model);
+    figures->hits += here ? 1 : 0;
+    figures->misses += here ? 0 : 1;
+    (void)pthread_mutex_unlock(&c->mutex);
+    return here;
+}
+
+void query_cache_put(struct query_cache *c, uint32_t model, struct slice text, const float *values, uint32_t dimension) {
+    (void)pthread_mutex_lock(&c->mutex);
+    uint64_t hash = hash_of(c, model, text);
+    if (find(c, hash, model, text) == NULL && begin(c, hash, model, text)) { /* else it is there, or somebody is asking who will settle it */
+        struct entry *e = c->bucket[hash % BUCKETS];
+        if (!keep(c, e, values, (size_t)dimension * sizeof(float))) {
+            drop(c, e);
+        }
+    }
+    (void)pthread_mutex_unlock(&c->mutex);
+}
+
 void query_cache_forget(struct query_cache *c, uint32_t model) {
     (void)pthread_mutex_lock(&c->mutex);
     for (size_t i = 0; i < BUCKETS; i++) {

@@ -26,6 +26,10 @@ enum query_found {
 enum query_found query_cache_look(struct query_cache *c, uint32_t model, struct slice text, uint64_t waiter, struct buf *vector);
 /* values NULL: nothing came. *ret_waiters: those who wait beside the caller, uint64_t each, appended. */
 void query_cache_settle(struct query_cache *c, uint32_t model, struct slice text, const float *values, uint32_t dimension, struct buf *ret_waiters);
+/* For who asks for many at once, and neither waits for others nor lets them wait. False: it is not there; else out has its `dimension` floats. */
+bool query_cache_get(struct query_cache *c, uint32_t model, struct slice text, uint32_t dimension, float *out);
+/* What came for one of them. */
+void query_cache_put(struct query_cache *c, uint32_t model, struct slice text, const float *values, uint32_t dimension);
 /* The model has changed: nothing of it is handed out any more. */
 void query_cache_forget(struct query_cache *c, uint32_t model);
 

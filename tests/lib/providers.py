@@ -217,7 +217,7 @@ def case_changed():
 
 
 def case_cache():
-    """The same query is asked for once, by however many."""
+    """The same query is asked for once, by however many, alone or among others."""
     p = provider()
     with Far(p.port) as s:
         s.start()
@@ -231,6 +231,17 @@ def case_cache():
         check(s.ask(library, "text cached query", mode="dense").status == 200, "without the provider")
         check(s.ask(library, "text other query", mode="dense").status == 503, "another query")
         until(lambda: s.metric('quire_query_cache_hits_total{model="far"}') == 5, "hits")
+        p.state.control({"behave": "ok"})
+
+        def batch(*queries):
+            return s.request("POST", "/v1/libraries/%s/search/batch" % library, {"searches": [{"query": q, "k": 1, "mode": "dense"} for q in queries]})
+
+        until(lambda: batch("text cached query", "text of many one", "text of many two").status == 200, "many in one call")
+        check(texts_of(p)["text cached query"] == 1, "one of them was remembered", texts_of(p))
+        p.state.control({"behave": "status:500"})
+        check(batch("text of many two", "text cached query", "text of many one").status == 200, "all of them are")
+        check(s.ask(library, "text of many one", mode="dense").status == 200, "one alone as well")
+        check(texts_of(p)["text of many one"] == 1, texts_of(p))
 
 
 def case_reload():

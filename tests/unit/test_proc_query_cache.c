@@ -182,11 +182,45 @@ static void test_threads(void **state) {
     query_cache_free(c);
 }
 
+/* Many at once: what one of them has brought is there for all, and theirs for it; nobody waits. */
+static void test_many_at_once(void **state) {
+    (void)state;
+    struct query_cache *c = new_cache(ROOM);
+    const float values[DIMENSION] = {5};
+    const float others[DIMENSION] = {6};
+    float out[DIMENSION] = {0};
+    float value = 0;
+    uint64_t sum = 0;
+    struct query_cache_figures f;
+    assert_false(query_cache_get(c, 0, slice_str("q"), DIMENSION, out));
+    query_cache_put(c, 0, slice_str("q"), values, DIMENSION);
+    assert_true(query_cache_get(c, 0, slice_str("q"), DIMENSION, out));
+    assert_true(out[0] == 5);
+    assert_false(query_cache_get(c, 0, slice_str("q"), DIMENSION + 1, out));
+    assert_false(query_cache_get(c, 1, slice_str("q"), DIMENSION, out));
+    assert_int_equal(look(c, 0, "q", 1, &value), QUERY_HERE);
+    query_cache_put(c, 0, slice_str("q"), others, DIMENSION); /* it is there */
+    assert_true(query_cache_get(c, 0, slice_str("q"), DIMENSION, out) && out[0] == 5);
+    assert_int_equal(look(c, 0, "under way", 1, &value), QUERY_ASK);
+    assert_false(query_cache_get(c, 0, slice_str("under way"), DIMENSION, out));
+    query_cache_put(c, 0, slice_str("under way"), others, DIMENSION); /* who asks settles it */
+    assert_int_equal(settle(c, 0, "under way", values, &sum), 0);
+    assert_true(query_cache_get(c, 0, slice_str("under way"), DIMENSION, out) && out[0] == 5);
+    query_cache_figures(c, 0, &f);
+    assert_int_equal(f.entries, 2);
+    query_cache_free(c);
+    c = new_cache(0);
+    query_cache_put(c, 0, slice_str("q"), values, DIMENSION);
+    assert_false(query_cache_get(c, 0, slice_str("q"), DIMENSION, out));
+    query_cache_free(c);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_by_model_and_text),        cmocka_unit_test(test_one_asks_for_all),
         cmocka_unit_test(test_bounded_and_by_use),       cmocka_unit_test(test_nothing_is_kept_without_room),
         cmocka_unit_test(test_a_changed_model_is_forgotten), cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_many_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
