@@ -515,3 +515,39 @@ END
     wait "$pid" || true
     run ! grep -qa -e test-secret "$BATS_TEST_TMPDIR/follow"
 }
+
+@test "over TLS: a certificate that does not verify is refused, ca_file names the authority, and the bucket may stand in front of the host" {
+    local program port tries
+    program=$("$root/tests/lib/s3_server")
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=storage -addext 'subjectAltName=DNS:localhost,DNS:bucket.localhost' \
+        -keyout "$BATS_TEST_TMPDIR/key.pem" -out "$BATS_TEST_TMPDIR/cert.pem" 2>/dev/null
+    for tries in 1 2 3; do
+        port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+        ROOT_ACCESS_KEY=test-access ROOT_SECRET_KEY=test-secret/of+it "$program" --quiet --port "127.0.0.1:$port" --virtual-domain "localhost:$port" \
+            --cert "$BATS_TEST_TMPDIR/cert.pem" --key "$BATS_TEST_TMPDIR/key.pem" posix "$there" >"$BATS_TEST_TMPDIR/storage.log" 2>&1 3>&- &
+        echo $! >"$BATS_FILE_TMPDIR/tls.pid"
+        answers() { curl -s -o /dev/null --cacert "$BATS_TEST_TMPDIR/cert.pem" "https://localhost:$port/"; }
+        until_true 10 answers && break
+    done
+    start
+    make_library
+    put d1 "One."
+    snapshot
+    sed -i "s|^endpoint.*|endpoint = https://localhost:$port|" "$conf"
+    run backup
+    [ "$status" = 78 ]
+    [[ $output == *"certificate does not verify"* ]]
+    echo "ca_file = $BATS_TEST_TMPDIR/cert.pem" >>"$conf"
+    backup
+    [ "$(objects | grep -c /snapshot/)" = 1 ]
+    prefix=t$BATS_TEST_NUMBER-virtual
+    sed -i -e "s|^to = .*|to = s3://bucket/$prefix|" "$conf"
+    echo "path_style = off" >>"$conf"
+    backup
+    [ "$(objects | grep -c /snapshot/)" = 1 ]
+    content >"$BATS_TEST_TMPDIR/now"
+    stop_instance
+    restore --into "$instance/made"
+    content_of "$instance/made" >"$BATS_TEST_TMPDIR/restored"
+    diff "$BATS_TEST_TMPDIR/now" "$BATS_TEST_TMPDIR/restored"
+}
