@@ -33,6 +33,7 @@ const places = [['#/', 'Libraries'], ['#/tasks', 'Tasks'], ['#/activity', 'Activ
 
 const main = document.getElementById('main');
 const links = places.map(([href, text]) => h('a', { href }, text));
+const interfaceLink = h('a', { href: '/docs', title: 'Every call of the interface, to read and to try' }, 'API');
 const state = h('span', { class: 'state' }, h('span', { class: 'dot' }), h('span', { class: 'state-text' }, '…'));
 const signOut = h('button', { type: 'button', class: 'small', on: { click: () => setApiKey(null) } }, 'Sign out');
 let leaving = new AbortController();
@@ -107,7 +108,7 @@ async function look() {
 
 fill(document.getElementById('top'), h('div', { class: 'bar' },
     h('a', { class: 'brand', href: '#/' }, h('img', { src: '/web/icon.svg', alt: '', width: 26, height: 26 }), 'Quire'),
-    h('nav', { 'aria-label': 'Views' }, links),
+    h('nav', { 'aria-label': 'Views' }, links, interfaceLink),
     h('div', { class: 'side' }, state, signOut)));
 // Where its link would lead is an address of this page's own kind.
 document.querySelector('.skip').addEventListener('click', (event) => {

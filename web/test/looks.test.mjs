@@ -78,11 +78,11 @@ export default async function tests(harness) {
         await page.goto(server.url);
         await page.getByRole('heading', { name: 'Library 0', exact: true }).waitFor();
         const order = [];
-        for (let i = 0; i < 11; i += 1) {
+        for (let i = 0; i < 12; i += 1) {
             await page.keyboard.press('Tab');
             order.push(await active());
         }
-        assert.deepEqual(order, ['Skip to the content', 'Quire', 'Libraries', 'Tasks', 'Activity', 'Snapshots', 'Models', 'Keys', 'New library', 'Find a library', 'Library 0']);
+        assert.deepEqual(order, ['Skip to the content', 'Quire', 'Libraries', 'Tasks', 'Activity', 'Snapshots', 'Models', 'Keys', 'API', 'New library', 'Find a library', 'Library 0']);
         await page.keyboard.press('Enter');
         await harness.until('the query has the focus', async () => (await active()) === 'q');
         await page.getByRole('link', { name: 'Documents', exact: true }).press('Enter');
@@ -96,6 +96,9 @@ export default async function tests(harness) {
         await page.getByRole('link', { name: 'Skip to the content' }).press('Enter');
         assert.equal(await page.evaluate(() => document.activeElement.id), 'main');
         await page.getByRole('heading', { name: 'Snapshots', exact: true }).waitFor();
+        await page.getByRole('link', { name: 'API', exact: true }).press('Enter');
+        await page.waitForURL(/\/docs$/);
+        assert.match(await page.title(), /Quire/);
         await page.context().close();
     });
 }
