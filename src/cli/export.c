@@ -53,8 +53,11 @@ static bool on_bytes(void *ctx, const char *bytes, size_t len) {
     return true;
 }
 
-/* "?after=<id>" of the last document. */
-static void put_after(struct export_run *e, struct buf *path) {
+/* "?include_embeddings=true&after=<id>", where vectors were asked for, and of the last document. */
+static void put_query(struct export_run *e, struct buf *path) {
+    bool vectors = cli_has(e->cli, OPTION_VECTORS);
+    if (vectors)
+        buf_put_str(path, "?include_embeddings=true&encoding=base64");
     if (e->last.len == 0)
         return;
     struct buf text;
@@ -62,7 +65,7 @@ static void put_after(struct export_run *e, struct buf *path) {
     buf_put_slice(&text, buf_slice(&e->last));
     buf_put_u8(&text, 0);
     struct json_object *document = buf_ok(&text) ? json_tokener_parse((const char *)text.data) : NULL;
-    buf_put_str(path, "?after=");
+    buf_put_str(path, vectors ? "&after=" : "?after=");
     client_escape(path, slice_str(member_text(document, "id")));
     json_object_put(document);
     buf_fini(&text);
@@ -73,7 +76,7 @@ static bool attempt(struct export_run *e, struct status *st) {
     struct client *client = NULL;
     buf_init(&path);
     buf_printf(&path, "/v1/libraries/%s/export", e->library);
-    put_after(e, &path);
+    put_query(e, &path);
     buf_put_u8(&path, 0);
     buf_reset(&e->line);
     bool ok = buf_check(&path, st) && client_new(&e->cli->server, &client, st);

@@ -27,7 +27,11 @@ static bool scope_bit(const char *word, uint8_t *ret) {
     return false;
 }
 
-static void print_secret(const char *id, const char *secret) {
+static void print_secret(const struct cli *cli, const char *id, const char *secret) {
+    if (cli->json) {
+        printf("{\"id\":\"%s\",\"secret\":\"%s\"}\n", id, secret);
+        return;
+    }
     fprintf(stderr, "made key %s; its secret is shown here and never again:\n", id);
     printf("%s\n", secret);
 }
@@ -93,7 +97,7 @@ static bool make_here(const struct cli *cli, uint8_t scopes, int64_t expires_at,
     bool ok = check_directory(cli, fd, st) && waiting_key_leave(fd, &key, st);
     if (ok) {
         wait_for_server(fd);
-        print_secret(id, secret);
+        print_secret(cli, id, secret);
     }
     secret_wipe(secret, sizeof secret);
     io_close(&fd);
@@ -140,7 +144,7 @@ static bool make_there(struct cli *cli, uint8_t scopes, struct status *st) {
     if (cli->json)
         cli_print_json(reply.json);
     else
-        print_secret(member_text(reply.json, "id"), member_text(reply.json, "secret"));
+        print_secret(cli, member_text(reply.json, "id"), member_text(reply.json, "secret"));
     client_reply_fini(&reply);
     return true;
 }
@@ -204,7 +208,9 @@ int command_key_revoke(struct cli *cli) {
     if (!ok)
         return cli_fail(&st);
     client_reply_fini(&reply);
-    if (!cli->json)
+    if (cli->json)
+        puts("{}");
+    else
         printf("revoked key %s\n", cli->argv[0]);
     return EX_OK;
 }
