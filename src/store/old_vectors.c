@@ -3,6 +3,7 @@
 
 #include "base/crc32c.h"
 #include "base/io.h"
+#include "shm/atomics.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
@@ -41,9 +42,30 @@ static size_t chunk_key(uint64_t id_hash, uint64_t text) {
 }
 
 static bool has_vector(const struct chunk_row *row) {
-    return (row->state & CHUNK_HAS_VECTOR) != 0 && row->text_hash != 0;
+    return (load_acquire_u32(&row->state) & CHUNK_HAS_VECTOR) != 0 && row->text_hash != 0;
 }
 
+/* False: more have a vector by now than when they were counted, and the table would get too full. */
+static bool fill_table(struct old_vectors *o, uint32_t rows) {
+    size_t left = (o->mask + 1) / TABLE_TIMES;
+    for (uint32_t row = 0; row < rows; row++) {
+        const struct chunk_row *r = row_at(o, row);
+        if (!has_vector(r)) {
+            continue;
+        }
+        if (left-- == 0) {
+            return false;
+        }
+        size_t at = chunk_key(r->id_hash, r->text_hash) & o->mask;
+        while (o->table[at] != 0) {
+            at = (at + 1) & o->mask;
+        }
+        o->table[at] = row + 1;
+    }
+    return true;
+}
+
+/* The side of an exchange is read while it gets vectors: so what is counted may be more when it is looked at again. */
 static bool build_table(struct old_vectors *o, uint32_t rows, struct status *st) {
     size_t wanted = 0;
     for (uint32_t row = 0; row < rows; row++) {
@@ -53,21 +75,15 @@ static bool build_table(struct old_vectors *o, uint32_t rows, struct status *st)
     while (room < wanted * TABLE_TIMES) {
         room *= 2;
     }
-    o->table = (uint32_t *)calloc(room, sizeof *o->table);
-    if (o->table == NULL) {
-        return status_no_memory(st);
-    }
-    o->mask = room - 1;
-    for (uint32_t row = 0; row < rows; row++) {
-        const struct chunk_row *r = row_at(o, row);
-        if (has_vector(r)) {
-            size_t at = chunk_key(r->id_hash, r->text_hash) & o->mask;
-            while (o->table[at] != 0) {
-                at = (at + 1) & o->mask;
-            }
-            o->table[at] = row + 1;
+    do {
+        free(o->table);
+        o->table = (uint32_t *)calloc(room, sizeof *o->table);
+        if (o->table == NULL) {
+            return status_no_memory(st);
         }
-    }
+        o->mask = room - 1;
+        room *= 2;
+    } while (!fill_table(o, rows));
     return true;
 }
 

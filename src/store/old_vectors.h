@@ -1,5 +1,5 @@
 /*
- * old_vectors.h - vectors out of an arena that nobody serves any more.
+ * old_vectors.h - vectors out of an arena that nobody serves any more, or of one that serves nobody yet and gets more of them meanwhile.
  *
  * An arena that is made anew beside it takes over what fits: a vector belongs to a chunk when the chunk's id and text are the same, the arena's head says
  * the same model and dimension, and the vector has the checksum of its row. The arena may have been left by a crash, so nothing else in it is believed.
