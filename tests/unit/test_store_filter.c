@@ -1,158 +1,19 @@
 /*
- * test_store_filter.c - filters: what each operator means for each type, trees, what columns cannot hold, growth, the memory of what was found.
+ * test_store_filter.c - filters: what each operator means for each type, trees, what columns cannot hold. Random ones are in test_store_filter_random.c.
  *
- * The meaning is given by a table in which each row names the documents that match. Beyond it, random documents and random trees: the columns must say
- * bit for bit what reading the records says.
+ * The meaning is given by a table in which each row names the documents that match.
  */
-#include "store/catalog.h"
-#include "store/filter_internal.h"
+#include "filter_fixture.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
-#include "store_fixture.h"
-
-enum { CACHE_BYTES = 1 << 22, MAX_CHUNKS = 4, TREES = 1500, ROUNDS = 12, LONG = 300, JSON_ROOM = 32768 };
-
-/* --- documents --- */
-
-struct chunk_text {
-    const char *metadata;
-    int64_t page;
-};
-
-struct document_text {
-    const char *id, *title, *author, *url, *tags, *metadata;
-    int64_t created_at;
-    uint32_t chunks;
-    struct chunk_text chunk[MAX_CHUNKS];
-};
-
-static void put(struct fixture *f, const struct uuid *library, const struct document_text *t) {
-    struct buf op = {0};
-    struct buf id = {0};
-    struct op_document d = {.mode = PUT_REPLACE,
-                            .created_at = t->created_at,
-                            .id = fixture_id(&id, t->id),
-                            .title = slice_str(t->title),
-                            .author = slice_str(t->author),
-                            .document_type = slice_str("text"),
-                            .source_url = slice_str(t->url),
-                            .tags = slice_str(t->tags),
-                            .metadata = slice_str(t->metadata),
-                            .num_chunks = t->chunks};
-    op_encode_document(&op, library, &d);
-    for (uint32_t i = 0; i < t->chunks; i++) {
-        char name[64];
-        char text[64];
-        (void)snprintf(name, sizeof name, "%s/%u", t->id, i);
-        (void)snprintf(text, sizeof text, "chunk %u of %s", i, t->id);
-        struct op_chunk c = {.id = fixture_id(&id, name),
-                             .text = slice_str(text),
-                             .metadata = slice_str(t->chunk[i].metadata),
-                             .page_number = t->chunk[i].page};
-        op_encode_chunk(&op, &c);
-    }
-    op_encode_vectors(&op, NULL, 0, 0);
-    fixture_commit(f, &op);
-    buf_fini(&op);
-    buf_fini(&id);
-}
-
-/* --- a filter and who asks it --- */
-
-struct asking {
-    struct store_reader *reader;
-    struct filter_cache *cache;
-    struct record_reader *records;
-    struct reading rd;
-};
-
-static void begin(struct asking *a, struct fixture *f, const struct uuid *library, uint64_t cache_bytes) {
-    struct status st = {0};
-    *a = (struct asking){.cache = filter_cache_new(cache_bytes), .records = record_reader_new()};
-    assert_non_null(a->cache);
-    assert_non_null(a->records);
-    assert_true(store_reader_new(f->control, 3, f->dir_fd, &a->reader, &st));
-    assert_true(reading_begin(a->reader, library, &a->rd, &st));
-    record_reader_begin(a->records, &a->rd);
-}
-
-static void again(struct asking *a, const struct uuid *library) {
-    struct status st = {0};
-    reading_end(&a->rd);
-    assert_true(reading_begin(a->reader, library, &a->rd, &st));
-    record_reader_begin(a->records, &a->rd);
-}
-
-static void end(struct asking *a) {
-    reading_end(&a->rd);
-    store_reader_free(a->reader);
-    filter_cache_free(a->cache);
-    record_reader_free(a->records);
-}
-
-static struct slot_set evaluate(struct asking *a, const struct filter *f) {
-    struct slot_set set = {0};
-    struct status st = {0};
-    if (!filter_evaluate(a->cache, &a->rd, f, &set, &st)) {
-        fail_msg("%s", st.detail);
-    }
-    uint64_t count = 0;
-    for (uint32_t slot = 0; slot < set.slots; slot++) {
-        count += slot_set_has(&set, slot) ? 1 : 0;
-    }
-    assert_int_equal(set.slots, a->rd.view.chunk_slots);
-    assert_int_equal(count, set.count);
-    assert_true(set.slots % 64 == 0 || set.words[set.slots / 64] >> (set.slots % 64) == 0);
-    return set;
-}
-
-/* The tree asked of one slot, by its record alone. */
-static bool naive(struct asking *a, const struct filter *f, uint32_t slot) {
-    struct status st = {0};
-    bool yes = false;
-    if (f->kind == FILTER_LEAF) {
-        struct leaf l = leaf_of(f);
-        assert_true(record_matches(a->records, &l, slot, &yes, &st));
-        return yes != l.negated;
-    }
-    if (f->kind == FILTER_NOT) {
-        return !naive(a, f->children[0], slot);
-    }
-    for (uint32_t i = 0; i < f->count; i++) {
-        if (naive(a, f->children[i], slot) == (f->kind == FILTER_OR)) {
-            return f->kind == FILTER_OR;
-        }
-    }
-    return f->kind == FILTER_AND;
-}
-
-static void describe(const struct filter *f, char *out, size_t room) {
-    (void)snprintf(out, room, "kind %d, path %.*s, operator %d, value type %d, text %.*s, number %g", (int)f->kind,
-                   (int)f->path.len, (const char *)f->path.data, (int)f->op, f->value_count > 0 ? (int)f->values[0].type : 0,
-                   f->value_count > 0 ? (int)f->values[0].text.len : 0,
-                   f->value_count > 0 ? (const char *)f->values[0].text.data : "", f->value_count > 0 ? f->values[0].number : 0);
-}
-
-static void assert_as_records(struct asking *a, const struct filter *f) {
-    struct slot_set set = evaluate(a, f);
-    for (uint32_t slot = 0; slot < set.slots; slot++) {
-        if (reading_chunk_visible(&a->rd, slot) && slot_set_has(&set, slot) != naive(a, f, slot)) {
-            char text[1024];
-            describe(f, text, sizeof text);
-            fail_msg("slot %u of %u: %s", slot, set.slots, text);
-        }
-    }
-}
+enum { LONG = 300, JSON_ROOM = 32768 };
 
 /* --- the table --- */
 
@@ -343,7 +204,7 @@ static const struct row rows[] = {
 
 /* slots are documents here, as each has one chunk */
 static void assert_documents(struct asking *a, const struct filter *f, const char *expected, const char *what) {
-    struct slot_set set = evaluate(a, f);
+    struct slot_set set = asking_evaluate(a, f);
     char found[64] = "";
     size_t n = 0;
     for (uint32_t slot = 0; slot < set.slots; slot++) {
@@ -357,15 +218,11 @@ static void assert_documents(struct asking *a, const struct filter *f, const cha
     }
 }
 
-static struct filter leaf_filter(const char *path, enum filter_operator op, const struct filter_value *values, uint32_t count) {
-    return (struct filter){.kind = FILTER_LEAF, .path = slice_str(path), .op = op, .values = values, .value_count = count};
-}
-
 static void put_fruits(struct fixture *f, const struct uuid *library) {
     f->pending = true;
     fixture_create(f, library, INDEX_FLAT, "test");
     for (size_t i = 0; i < FRUITS; i++) {
-        put(f, library, &fruits[i]);
+        filter_put(f, library, &fruits[i]);
     }
 }
 
@@ -374,7 +231,7 @@ static void test_table(void **state) {
     struct uuid library = fixture_library_id(1);
     struct asking a;
     put_fruits(f, &library);
-    begin(&a, f, &library, CACHE_BYTES);
+    asking_begin(&a, f, &library, CACHE_BYTES);
     for (int pass = 0; pass < 2; pass++) { /* the second time from what was found */
         for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
             char what[128];
@@ -384,7 +241,7 @@ static void test_table(void **state) {
             assert_as_records(&a, &leaf);
         }
     }
-    end(&a);
+    asking_end(&a);
 }
 
 static void test_trees(void **state) {
@@ -409,7 +266,7 @@ static void test_trees(void **state) {
     const struct filter *of_all[] = {&all};
     struct filter not_all = {.kind = FILTER_NOT, .children = of_all, .count = 1};
     put_fruits(f, &library);
-    begin(&a, f, &library, CACHE_BYTES);
+    asking_begin(&a, f, &library, CACHE_BYTES);
     for (int pass = 0; pass < 2; pass++) {
         assert_documents(&a, &and, "0", "and");
         assert_documents(&a, & or, "0123", "or");
@@ -420,7 +277,7 @@ static void test_trees(void **state) {
         assert_documents(&a, &none, "", "empty or");
         assert_documents(&a, &not_all, "", "not of empty and");
     }
-    end(&a);
+    asking_end(&a);
 }
 
 /* More values than are asked for one by one. */
@@ -441,12 +298,12 @@ static void test_many_values(void **state) {
     struct filter is_number = leaf_filter("n", OPERATOR_IN, numbers_in, MANY);
     struct filter is_time = leaf_filter("t", OPERATOR_IN, times_in, MANY);
     put_fruits(f, &library);
-    begin(&a, f, &library, CACHE_BYTES);
+    asking_begin(&a, f, &library, CACHE_BYTES);
     assert_documents(&a, &is_number, "013", "many numbers");
     assert_documents(&a, &is_time, "1", "many times");
     assert_as_records(&a, &is_number);
     assert_as_records(&a, &is_time);
-    end(&a);
+    asking_end(&a);
 }
 
 static void test_too_deep(void **state) {
@@ -459,7 +316,7 @@ static void test_too_deep(void **state) {
     struct slot_set set;
     struct status st = {0};
     put_fruits(f, &library);
-    begin(&a, f, &library, CACHE_BYTES);
+    asking_begin(&a, f, &library, CACHE_BYTES);
     for (int i = 0; i + 1 < DEPTH; i++) {
         children[i] = &nodes[i + 1];
         nodes[i] = (struct filter){.kind = FILTER_NOT, .children = &children[i], .count = 1};
@@ -468,7 +325,7 @@ static void test_too_deep(void **state) {
     assert_false(filter_evaluate(a.cache, &a.rd, &nodes[0], &set, &st));
     assert_int_equal(st.code, STATUS_INVALID);
     assert_documents(&a, &nodes[DEPTH - 513], "012345", "512 times not"); /* 512 levels of not over true */
-    end(&a);
+    asking_end(&a);
 }
 
 /* --- chunk and document --- */
@@ -492,14 +349,14 @@ static void test_chunk_hides_document(void **state) {
                  {"z.w", &yes, "012"}, {"z.v", &one, "1"}, {"chunk_index", &one, "1"}};
     f->pending = true;
     fixture_create(f, &library, INDEX_FLAT, "test");
-    put(f, &library, &d);
-    begin(&a, f, &library, CACHE_BYTES);
+    filter_put(f, &library, &d);
+    asking_begin(&a, f, &library, CACHE_BYTES);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct filter leaf = leaf_filter(cases[i].path, OPERATOR_EQ, cases[i].value, 1);
         assert_documents(&a, &leaf, cases[i].expected, cases[i].path);
         assert_as_records(&a, &leaf);
     }
-    end(&a);
+    asking_end(&a);
 }
 
 /* --- what columns cannot hold --- */
@@ -522,7 +379,7 @@ static void test_long_strings(void **state) {
         char id[16];
         (void)snprintf(id, sizeof id, "d%d", i);
         struct document_text d = {id, "t", "", "", "", metadata[i], 0, 1, {{"", -1}}};
-        put(f, &library, &d);
+        filter_put(f, &library, &d);
     }
     struct filter_value whole = {.type = FILTER_TEXT, .text = slice_str(text)};
     struct filter_value part = {.type = FILTER_TEXT, .text = slice_of(text, LONG - 1)};
@@ -537,14 +394,14 @@ static void test_long_strings(void **state) {
                  {OPERATOR_CONTAINS, &whole, "01"}, {OPERATOR_EQ, &shorter, "2"},    {OPERATOR_EQ, &word, "13"},
                  {OPERATOR_NE, &word, "02"},        {OPERATOR_GT, &shorter, "01"},   {OPERATOR_EQ, &nil, ""},
                  {OPERATOR_NE, &nil, "0123"},       {OPERATOR_LTE, &shorter, "123"}, {OPERATOR_IN, &whole, "01"}};
-    begin(&a, f, &library, CACHE_BYTES);
+    asking_begin(&a, f, &library, CACHE_BYTES);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char what[32];
         struct filter leaf = leaf_filter("s", cases[i].op, cases[i].value, 1);
         (void)snprintf(what, sizeof what, "case %zu", i);
         assert_documents(&a, &leaf, cases[i].expected, what);
     }
-    end(&a);
+    asking_end(&a);
 }
 
 /* More fields than there may be columns: the others are read from the records, and so are they in documents that come later. */
@@ -564,10 +421,10 @@ static void test_too_many_fields(void **state) {
     struct document_text later = {"d2", "t", "", "", "", "{\"f1100\":7,\"f1101\":\"z\",\"f3\":3}", 0, 1, {{"", -1}}};
     f->pending = true;
     fixture_create(f, &library, INDEX_FLAT, "test");
-    put(f, &library, &first);
-    put(f, &library, &wide);
-    put(f, &library, &later);
-    begin(&a, f, &library, CACHE_BYTES);
+    filter_put(f, &library, &first);
+    filter_put(f, &library, &wide);
+    filter_put(f, &library, &later);
+    asking_begin(&a, f, &library, CACHE_BYTES);
     for (int i = 0; i < FIELDS; i++) {
         char path[16];
         struct filter_value value = {.type = FILTER_NUMBER, .number = i};
@@ -584,313 +441,7 @@ static void test_too_many_fields(void **state) {
     assert_documents(&a, &is_seven, "2", "f1100");
     assert_documents(&a, &is_z, "2", "f1101");
     assert_documents(&a, &is_absent, "0", "f1101 absent");
-    end(&a);
-}
-
-/* --- random documents, random trees --- */
-
-struct pool {
-    struct filter nodes[256];
-    const struct filter *children[256];
-    struct filter_value values[4096];
-    uint32_t node_count, child_count, value_count;
-    uint64_t random;
-};
-
-static uint32_t pick(struct pool *p, uint32_t below) {
-    return (uint32_t)(fixture_random(&p->random) % below);
-}
-
-static const char *const words[] = {"red",
-                                    "green",
-                                    "blue",
-                                    "r",
-                                    "",
-                                    "\xc3\xa9t\xc3\xa9",
-                                    "\xe6\x97\xa5\xe6\x9c\xac",
-                                    "2024-05-01",
-                                    "2024-05-01T00:00:00Z",
-                                    "2024-05-01T12:30:00.25+02:00",
-                                    "2025-01-01T00:00:00Z",
-                                    "greenish",
-                                    "10",
-                                    "true"};
-enum { WORDS = sizeof words / sizeof *words };
-static const double numbers[] = {0, 1, -1, 2.5, 10, 1e18, -1e-9, 2024};
-enum { NUMBERS = sizeof numbers / sizeof *numbers };
-static const char *const paths[] = {"a",       "b.c",         "d",           "e",          "tags",
-                                    "author",  "page_number", "chunk_index", "created_at", "source_url",
-                                    "nowhere", "id",          "chunk_id",    "title",      "text"};
-enum { PATHS = sizeof paths / sizeof *paths, CUSTOM = 4 };
-
-static void put_text(struct buf *out, struct pool *p) {
-    static const char filler[] =
-        "green green green green green green green green green green green green green green green green green green ";
-    if (pick(p, 40) == 0) { /* too long for a column */
-        buf_printf(out, "\"%s%s%s %u\"", filler, filler, filler, pick(p, 3));
-    } else if (pick(p, 8) == 0) {
-        buf_printf(out, "\"word %u\"", pick(p, 500));
-    } else {
-        buf_printf(out, "\"%s\"", words[pick(p, WORDS)]);
-    }
-}
-
-static void put_json(struct buf *out, struct pool *p) {
-    switch (pick(p, 9)) {
-    case 0:
-        buf_put_str(out, "null");
-        break;
-    case 1:
-        buf_put_str(out, pick(p, 2) == 0 ? "true" : "false");
-        break;
-    case 2:
-    case 3:
-        buf_printf(out, "%.17g", numbers[pick(p, NUMBERS)]);
-        break;
-    case 4:
-    case 5:
-        buf_put_u8(out, '[');
-        for (uint32_t i = 0, n = pick(p, 4); i < n; i++) {
-            buf_put_str(out, i > 0 ? "," : "");
-            put_text(out, p);
-        }
-        buf_put_str(out, pick(p, 10) == 0 ? ",7]" : "]");
-        if (out->data[out->len - 4] == '[') { /* "[,7]" */
-            out->len -= 4;
-            buf_put_str(out, "[7]");
-        }
-        break;
-    default:
-        put_text(out, p);
-        break;
-    }
-}
-
-static void put_metadata(struct buf *out, struct pool *p) {
-    buf_reset(out);
-    if (pick(p, 3) == 0) {
-        buf_put_u8(out, 0);
-        return;
-    }
-    buf_put_str(out, "{\"a\":");
-    put_json(out, p);
-    if (pick(p, 2) == 0) {
-        buf_put_str(out, ",\"b\":{\"c\":");
-        put_json(out, p);
-        buf_put_u8(out, '}');
-    }
-    if (pick(p, 3) == 0) {
-        buf_put_str(out, ",\"d\":");
-        put_json(out, p);
-    }
-    if (pick(p, 30) == 0) {
-        buf_put_str(out, ",\"e\":");
-        put_json(out, p);
-    }
-    buf_put_u8(out, '}');
-    buf_put_u8(out, 0);
-}
-
-static void put_random(struct fixture *f, const struct uuid *library, struct pool *p) {
-    struct buf metadata[MAX_CHUNKS + 2] = {{0}};
-    char id[16];
-    char url[32];
-    (void)snprintf(id, sizeof id, "r%u", pick(p, 400));
-    (void)snprintf(url, sizeof url, "http://host/%u", pick(p, 50));
-    struct document_text d = {.id = id,
-                              .title = words[pick(p, WORDS)],
-                              .author = words[pick(p, 6)],
-                              .url = pick(p, 2) == 0 ? url : "",
-                              .created_at = (int64_t)pick(p, 1000) * 100000000000,
-                              .chunks = 1 + pick(p, MAX_CHUNKS)};
-    put_metadata(&metadata[MAX_CHUNKS], p);
-    d.metadata = (const char *)metadata[MAX_CHUNKS].data;
-    buf_printf(&metadata[MAX_CHUNKS + 1], "[\"tag%u\",\"%s\",\"tag%u\"]", pick(p, 30), words[pick(p, 3)], pick(p, 5));
-    buf_put_u8(&metadata[MAX_CHUNKS + 1], 0);
-    d.tags = pick(p, 2) == 0 ? "" : (const char *)metadata[MAX_CHUNKS + 1].data;
-    for (uint32_t i = 0; i < d.chunks; i++) {
-        put_metadata(&metadata[i], p);
-        d.chunk[i] = (struct chunk_text){.metadata = pick(p, 2) == 0 ? "" : (const char *)metadata[i].data,
-                                         .page = (int64_t)pick(p, 5) - 1};
-    }
-    put(f, library, &d);
-    for (size_t i = 0; i < MAX_CHUNKS + 2; i++) {
-        buf_fini(&metadata[i]);
-    }
-}
-
-static struct filter_value random_value(struct pool *p) {
-    static char texts[64][16];
-    char *text = texts[pick(p, 64)];
-    switch (pick(p, 8)) {
-    case 0:
-        return (struct filter_value){.type = FILTER_NULL};
-    case 1:
-        return (struct filter_value){.type = FILTER_BOOL, .boolean = pick(p, 2) == 0};
-    case 2:
-    case 3:
-        return (struct filter_value){.type = FILTER_NUMBER, .number = numbers[pick(p, NUMBERS)]};
-    case 4:
-        (void)snprintf(text, sizeof texts[0], pick(p, 2) == 0 ? "tag%u" : "r%u", pick(p, 30));
-        return (struct filter_value){.type = FILTER_TEXT, .text = slice_str(text)};
-    default:
-        return (struct filter_value){.type = FILTER_TEXT, .text = slice_str(words[pick(p, WORDS)])};
-    }
-}
-
-static const struct filter *random_tree(struct pool *p, unsigned depth) {
-    struct filter *f = &p->nodes[p->node_count++];
-    if (depth == 0 || pick(p, 3) == 0 || p->node_count > 200) {
-        enum filter_operator op = (enum filter_operator)(OPERATOR_EQ + pick(p, OPERATOR_CONTAINS));
-        uint32_t count = op == OPERATOR_IN ? pick(p, 16) : 1;
-        *f = leaf_filter(paths[pick(p, pick(p, 2) == 0 ? CUSTOM : PATHS)], op, &p->values[p->value_count], count);
-        for (uint32_t i = 0; i < count; i++) {
-            p->values[p->value_count++] = random_value(p);
-        }
-        return f;
-    }
-    enum filter_kind kind = (enum filter_kind)(FILTER_AND + pick(p, 3));
-    uint32_t count = kind == FILTER_NOT ? 1 : pick(p, 4);
-    uint32_t first = p->child_count;
-    *f = (struct filter){.kind = kind, .children = &p->children[first], .count = count};
-    p->child_count += count;
-    for (uint32_t i = 0; i < count; i++) {
-        p->children[first + i] = random_tree(p, depth - 1);
-    }
-    return f;
-}
-
-static void ask_random(struct asking *a, struct pool *p, uint32_t trees) {
-    for (uint32_t i = 0; i < trees; i++) {
-        p->node_count = p->child_count = p->value_count = 0;
-        assert_as_records(a, random_tree(p, 3));
-    }
-}
-
-/* Grows a library between rounds of questions, so that what was found is extended; a small memory for findings pushes them out all the time. */
-static void check_random(struct fixture *f, uint64_t cache_bytes, uint64_t seed) {
-    struct uuid library = fixture_library_id(1);
-    static struct pool p;
-    struct asking a;
-    p.random = seed;
-    f->pending = true;
-    fixture_create(f, &library, INDEX_FLAT, "test");
-    begin(&a, f, &library, cache_bytes);
-    for (uint32_t round = 0; round < ROUNDS; round++) {
-        ask_random(&a, &p, TREES / ROUNDS);
-        for (uint32_t i = pick(&p, 100); i > 0; i--) {
-            put_random(f, &library, &p);
-        }
-        ask_random(&a, &p, TREES / ROUNDS / 4); /* the view from before */
-        again(&a, &library);
-    }
-    end(&a);
-}
-
-static void test_random(void **state) {
-    check_random((struct fixture *)*state, CACHE_BYTES, 1);
-}
-
-static void test_random_little_memory(void **state) {
-    check_random((struct fixture *)*state, 4000, 2);
-}
-
-static void test_random_no_memory(void **state) {
-    check_random((struct fixture *)*state, 0, 3);
-}
-
-/* --- no memory: a filter fails or is answered without being remembered, and nothing dies (CRoaring does, when malloc fails inside it) --- */
-
-struct filler {
-    struct filler *next;
-};
-
-/* Takes all there is; then gives some back. */
-static struct filler *fill_memory(struct pool *p) {
-    struct filler *all = NULL;
-    for (size_t size = 1 << 20; size >= sizeof(struct filler); size /= 2) {
-        for (struct filler *one; (one = (struct filler *)malloc(size)) != NULL;) {
-            one->next = all;
-            all = one;
-        }
-    }
-    for (uint32_t i = pick(p, 60); i > 0 && all != NULL; i--) {
-        struct filler *one = all;
-        for (uint32_t skip = pick(p, 200); skip > 0 && one->next != NULL && one->next->next != NULL; skip--) {
-            one = one->next;
-        }
-        struct filler *taken = one->next;
-        one->next = taken != NULL ? taken->next : NULL;
-        free(taken);
-    }
-    return all;
-}
-
-static void free_filler(struct filler *all) {
-    while (all != NULL) {
-        struct filler *next = all->next;
-        free(all);
-        all = next;
-    }
-}
-
-static _Noreturn void run_out_of_memory(struct fixture *f, const struct uuid *library, struct pool *p) {
-    struct asking a;
-    struct rlimit limit = {.rlim_cur = 24 << 20, .rlim_max = 24 << 20};
-    uint32_t answered = 0;
-    uint32_t refused = 0;
-    begin(&a, f, library, CACHE_BYTES);
-    if (setrlimit(RLIMIT_DATA, &limit) != 0) {
-        _exit(1);
-    }
-    for (int i = 0; i < 600; i++) {
-        struct slot_set set;
-        struct status st = {0};
-        p->node_count = p->child_count = p->value_count = 0;
-        const struct filter *tree = random_tree(p, 2);
-        struct filler *all = fill_memory(p);
-        bool ok = filter_evaluate(a.cache, &a.rd, tree, &set, &st);
-        free_filler(all);
-        if (!ok && st.code != STATUS_NO_MEMORY) {
-            _exit(2);
-        }
-        answered += ok ? 1 : 0;
-        refused += ok ? 0 : 1;
-        for (uint32_t slot = 0; ok && slot < set.slots; slot++) {
-            if (reading_chunk_visible(&a.rd, slot) && slot_set_has(&set, slot) != naive(&a, tree, slot)) {
-                _exit(3);
-            }
-        }
-    }
-    _exit(answered > 10 && refused > 10 ? 0 : 4);
-}
-
-static void test_out_of_memory(void **state) {
-    struct fixture *f = (struct fixture *)*state;
-    struct uuid library = fixture_library_id(1);
-    static struct pool p;
-    int outcome = 0;
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-    skip(); /* their own memory counts, too */
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-    skip();
-#endif
-#endif
-    p.random = 7;
-    f->pending = true;
-    fixture_create(f, &library, INDEX_FLAT, "test");
-    for (int i = 0; i < 600; i++) {
-        put_random(f, &library, &p);
-    }
-    pid_t pid = fork();
-    assert_true(pid >= 0);
-    if (pid == 0) {
-        run_out_of_memory(f, &library, &p);
-    }
-    assert_int_equal(waitpid(pid, &outcome, 0), pid);
-    assert_true(WIFEXITED(outcome));
-    assert_int_equal(WEXITSTATUS(outcome), 0);
+    asking_end(&a);
 }
 
 int main(void) {
@@ -902,10 +453,6 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_chunk_hides_document, fixture_set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(test_long_strings, fixture_set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(test_too_many_fields, fixture_set_up, fixture_tear_down),
-        cmocka_unit_test_setup_teardown(test_random, fixture_set_up, fixture_tear_down),
-        cmocka_unit_test_setup_teardown(test_random_little_memory, fixture_set_up, fixture_tear_down),
-        cmocka_unit_test_setup_teardown(test_random_no_memory, fixture_set_up, fixture_tear_down),
-        cmocka_unit_test_setup_teardown(test_out_of_memory, fixture_set_up, fixture_tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
