@@ -38,7 +38,7 @@ static bool has_suffix(const char *name, const char *suffix) {
 }
 
 static bool known_at_top(const struct walk *w, const char *name) {
-    static const char *const names[] = {"LOCK", "wal", "snapshots", "vectors", "backup", "restore.new", "restore.ready", "restore.discarded", "lost+found"};
+    static const char *const names[] = {"LOCK", "wal", "snapshots", "vectors", "backup", "restore.fetched", "restore.new", "restore.ready", "restore.discarded", "lost+found"};
     (void)w;
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (strcmp(name, names[i]) == 0)
