@@ -47,6 +47,7 @@ export function percent(share) {
     return `${p >= 99.95 && p < 100 ? 99.9 : Number(p.toPrecision(3))} %`;
 }
 
+const day = new Intl.DateTimeFormat('en-GB', { dateStyle: 'medium' });
 const clock = new Intl.DateTimeFormat('en-GB', { dateStyle: 'medium', timeStyle: 'medium' });
 
 /** When something was, "5 min ago"; the time itself stands in the title. */
@@ -55,7 +56,8 @@ export function time(text) {
     const at = new Date(text);
     const past = (Date.now() - at) / 1000;
     let words;
-    if (past < 0) words = past > -2 ? 'now' : `in ${seconds(-past)}`;
+    if (past < -172800) words = day.format(at);
+    else if (past < 0) words = past > -2 ? 'now' : `in ${seconds(-past)}`;
     else words = past < 2 ? 'just now' : `${seconds(Math.floor(past))} ago`;
     return h('time', { datetime: text, title: clock.format(at) }, words);
 }

@@ -70,6 +70,12 @@ function nameOf({ name, labels }) {
     return own.length > 0 ? `${plain}: ${own.join(', ')}` : plain;
 }
 
+/** What the charts span: all that is kept, and at least a minute. */
+function timeRange() {
+    const end = times.at(-1) ?? Date.now() / 1000;
+    return [Math.min(times[0] ?? end, end - 60), end];
+}
+
 /** A chart: a canvas, and below it what its lines are and say at the cursor, or at the end. `lines`: [name]. */
 class Chart {
     constructor(title, lines, format, signal) {
@@ -102,9 +108,9 @@ class Chart {
         const axis = { stroke: colour('--muted'), grid: { stroke: colour('--line'), width: 1 }, ticks: { stroke: colour('--line'), width: 1 }, font: `12px ${getComputedStyle(document.body).fontFamily}` };
         this.plot = new uPlot({
             width: this.place.clientWidth || 300, height: 200, legend: { show: false }, cursor: { y: false, points: { size: 6 } },
-            scales: { y: { range: (_, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
+            scales: { x: { range: timeRange }, y: { range: (_, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
             axes: [{ ...axis, values: (_, ticks) => ticks.map((tick) => clock.format(new Date(tick * 1000))), space: 90 }, { ...axis, size: 66, values: (_, ticks) => ticks.map((tick) => (tick === 0 ? '0' : this.format(tick))) }],
-            series: [{}, ...this.lines.map((label, i) => ({ label, stroke: colour(colours[i]), width: 2, points: { show: false }, spanGaps: false }))],
+            series: [{}, ...this.lines.map((label, i) => ({ label, stroke: colour(colours[i]), width: 2, points: { show: () => times.length < 3, size: 5 }, spanGaps: false }))],
             hooks: { setCursor: [({ cursor }) => this.tell(cursor.idx)] },
         }, this.data, this.place);
     }
