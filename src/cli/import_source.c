@@ -280,6 +280,21 @@ static bool pass_over(struct import_source *s, FTSENT *e) {
     return e->fts_info != FTS_F;
 }
 
+/* A file that cannot be read with what is here is not gone: what was made of it where it could be stays (import_sync.c). */
+static void note_there(struct import_source *s, const char *path) {
+    char id[160];
+    char *real = realpath(path, NULL);
+    if (real == NULL) {
+        s->passed.unreadable++;
+        return;
+    }
+    import_file_id(real, id);
+    struct import_known_file *known = s->options->known != NULL ? import_known_find(s->options->known, id) : NULL;
+    if (known != NULL)
+        known->seen = true;
+    free(real);
+}
+
 /* The next file of the tree that is one for us. 0: no more; 1: a document; 2: an NDJSON file was opened. */
 static int next_file(struct import_source *s, struct import_document *ret, struct status *st) {
     for (FTSENT *e; (e = fts_read(s->tree)) != NULL;) {
@@ -292,7 +307,10 @@ static int next_file(struct import_source *s, struct import_document *ret, struc
             continue;
         enum import_kind kind = kind_here(e->fts_name);
         if (kind == IMPORT_OTHER) {
-            *(import_kind_of(e->fts_name) == IMPORT_PDF ? &s->passed.pdf : &s->passed.other_kinds) += 1;
+            bool pdf = import_kind_of(e->fts_name) == IMPORT_PDF;
+            *(pdf ? &s->passed.pdf : &s->passed.other_kinds) += 1;
+            if (pdf)
+                note_there(s, e->fts_path);
             continue;
         }
         if (kind == IMPORT_NDJSON) {

@@ -353,6 +353,11 @@ counts() { jq -c '[.added, .replaced, .already_there, .failed, .removed]'; }
     PATH=/nowhere run "$quire" import things things
     [ "$status" = 0 ]
     [[ $output == *"1 PDF (pdftotext is not there"* ]]
+    # What was made of a PDF where pdftotext was there is not gone because it is not here.
+    [ "$(quire import things things --json | counts)" = '[1,0,1,0,0]' ]
+    PATH=/nowhere run "$quire" import things things --sync
+    [ "$status" = 0 ]
+    [[ $output == *"0 removed"* ]]
     run quire import things broken.pdf
     [ "$status" = 65 ]
     [[ $output == *"broken.pdf: pdftotext cannot read it"* ]]
