@@ -3,7 +3,7 @@
  *
  *   prober        asks for the fixed texts' vectors: at the start until it is answered, then every probe_interval seconds, so that a provider that has
  *                 exchanged its model is noticed
- *   hurry N       requests that somebody waits for: queries, and writes of libraries that say `reject`
+ *   hurry N       requests that somebody waits for: queries, and behind them writes of libraries that say `reject`, of which many may wait at a time
  *   bulk N        chunks that were committed without their vectors; one fewer than the provider takes calls at a time, so that a query never waits for them
  *
  * A request that comes before the model is known waits for the attempt that is under way, and gets what became of it.
@@ -283,12 +283,21 @@ static void *run_bulk(void *arg) {
     run_lane(m, &m->bulk);
 }
 
+/* A query goes before all that is none. */
+static void put(struct provider_queue *q, struct provider_job *job) {
+    struct provider_job **at = job->ask.role == EMBED_QUERY ? &q->first : q->end;
+    while (*at != NULL && (*at)->ask.role == EMBED_QUERY) {
+        at = &(*at)->next;
+    }
+    job->next = *at;
+    *at = job;
+    q->end = job->next == NULL ? &job->next : q->end;
+}
+
 void provider_model_take(struct provider_model *m, struct provider_job *job) {
     struct provider_queue *q = job->ask.hurry ? &m->hurry : &m->bulk;
-    job->next = NULL;
     (void)pthread_mutex_lock(&m->mutex);
-    *q->end = job;
-    q->end = &job->next;
+    put(q, job);
     (void)pthread_cond_signal(&q->more);
     (void)pthread_mutex_unlock(&m->mutex);
 }

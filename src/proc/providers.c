@@ -33,7 +33,8 @@
 #include <unistd.h>
 
 enum {
-    ASKS_MAX = 256,
+    ASKS_MAX = 1024,
+    ASKS_OF_QUERIES = 64, /* of these; as many writes as wait leave them free */
     UNSENT_MAX = 33554432,
     READ_BYTES = 65536,
     US_PER_MS = 1000,
@@ -55,6 +56,7 @@ struct ask {
     /* a worker */
     uint32_t slot;
     uint64_t generation, request;
+    bool query;
     /* or a thread of ours, whose wait this is */
     struct wait *wait;
 };
@@ -191,8 +193,8 @@ static void fail_hushed(struct providers *p, int64_t now_us) {
 
 /* --- asking ----------------------------------------------------------------------------------------------------------- */
 
-static struct ask *free_place(struct providers *p) {
-    for (size_t i = 0; i < ASKS_MAX; i++) {
+static struct ask *free_place(struct providers *p, bool query) {
+    for (size_t i = query ? 0 : ASKS_OF_QUERIES; i < ASKS_MAX; i++) {
         if (!p->ask[i].used) {
             return &p->ask[i];
         }
@@ -214,7 +216,7 @@ static bool put_frame(struct providers *p, uint64_t id, struct slice payload) {
 static const char *enqueue(struct providers *p, struct ask wanted, struct slice payload) {
     const char *why = NULL;
     lock_take(&p->mutex);
-    struct ask *a = free_place(p);
+    struct ask *a = free_place(p, wanted.query);
     wanted.id = ++p->last_id;
     wanted.used = true;
     if (p->s->config.model_count == 0) {
@@ -244,7 +246,7 @@ bool providers_relay(struct providers *p, uint32_t slot, uint64_t generation, ui
         return status_set(st, STATUS_MALFORMED, "a request for vectors of a model that is not there");
     }
     const struct ask wanted = {
-        .slot = slot, .generation = generation, .request = request, .deadline_us = clock_monotonic_us() + (int64_t)ask.patience_ms * US_PER_MS};
+        .slot = slot, .generation = generation, .request = request, .query = ask.role == EMBED_QUERY, .deadline_us = clock_monotonic_us() + (int64_t)ask.patience_ms * US_PER_MS};
     const char *why = enqueue(p, wanted, payload);
     if (why != NULL) {
         struct provider_answer failed;

@@ -187,6 +187,26 @@ def case_desk():
         check(s.complete(library)["done"] == 1 + writes * 60, s.embedding(library))
 
 
+def case_query_first():
+    """Writes that wait for a slow provider hold up no query."""
+    p = provider()
+    with Far(p.port, "workers = 2", "write_workers = 1", "writes_in_hand = 32", "model.far.concurrency = 1") as s:
+        s.start()
+        library = s.library(embedding_model="far", on_embedding_failure="reject")
+        put(s, library, "first", "text first")
+        p.state.control({"behave": "slow:250"})
+        before, writes = p.state.calls, 16
+        bodies = [{"id": "d%d" % i, "title": "t", "texts": ["text number%d" % i]} for i in range(writes)]
+        with concurrent.futures.ThreadPoolExecutor(writes) as pool:
+            replies = [pool.submit(request, s.write_socket, "POST", "/v1/libraries/%s/documents" % library, body) for body in bodies]
+            until(lambda: p.state.calls > before + 1, "they ask")
+            r = s.ask(library, "text first of all", mode="dense")
+            check(r.status == 200, r.status, r.body)
+            check(p.state.calls < before + writes, "the query came last")
+            statuses = [reply.result().status for reply in replies]
+        check(statuses == [201] * writes, statuses)
+
+
 def case_changed():
     """A provider that exchanges its model: nothing is mixed, new texts wait, searches by meaning are refused; the old one back, and all goes on."""
     p = provider()
