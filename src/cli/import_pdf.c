@@ -45,7 +45,7 @@ bool import_pdf_available(void) {
 
 static void limit(int what, rlim_t value) {
     struct rlimit r = {.rlim_cur = value, .rlim_max = value};
-    (void)setrlimit(what, &r);
+    (void)setrlimit((__rlimit_resource_t)what, &r);
 }
 
 /* In the child: only calls that are safe between fork and exec. */
