@@ -498,14 +498,17 @@ END
     diff <(sed -nE 's/^(TEXT|NUMBER|CHOICE)\(([a-z_]+),.*/\2/p' "$root/src/s3/s3.def" | sort) <(sed -nE 's/^# ([a-z_]+) = .*/\1/p' "$root/conf/backup.conf.example" | sort)
     # One at a time; --follow looks again and again.
     configure "interval = 1"
-    backup --follow >"$BATS_TEST_TMPDIR/follow" 2>&1 3>&- &
+    rm "$instance/data/backup/state"
+    quire backup --config "$conf" --follow >"$BATS_TEST_TMPDIR/follow" 2>&1 3>&- &
     local pid=$!
     went_up() { grep -q 'succeeded_at [1-9]' "$instance/data/backup/state"; }
     until_true 10 went_up
     run backup
     [ "$status" = 75 ]
     [[ $output == *"another backup"* ]]
-    run ! grep -qa -e test-secret "/proc/$pid/cmdline"
+    tr "\0" " " <"/proc/$pid/cmdline" >"$BATS_TEST_TMPDIR/arguments"
+    grep -q follow "$BATS_TEST_TMPDIR/arguments"
+    run ! grep -q test-secret "$BATS_TEST_TMPDIR/arguments"
     put d2 "Two."
     sleep 1.1 # archives have seconds in their names
     snapshot
