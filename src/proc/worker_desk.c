@@ -6,7 +6,8 @@
  *
  * What must not happen is that one holds up the others, so only those are taken side by side which lie whole in the socket and are short (PEEK_BYTES with their head):
  * then reading them cannot wait. What is longer, not whole yet, or a stream, is served alone: the worker takes nothing more, gives its desk to another (intake.c), finishes
- * what it has in hand, and serves that one as it serves what comes by the main socket. One that has said nothing yet is waited for, beside the answers; meanwhile nothing more is
+ * what it has in hand, and serves that one as it serves what comes by the main socket. What is in hand may wait long, for a provider above all: after PATIENCE_US one that is no
+ * stream is served beside it, since nothing but its own reading can hold the others up, and nginx has it whole. One that has said nothing yet is waited for, beside the answers; meanwhile nothing more is
  * taken. A short reply fits into the socket's buffer, so that writing it cannot wait either; timeouts are set for longer ones.
  *
  * A short body can ask for many vectors; when those in hand keep ENOUGH_BYTES of such, or are about to get them from a provider, nothing more is taken either. The supervisor
@@ -26,7 +27,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PEEK_BYTES = 16384, US_PER_MS = 1000, LAST_MOMENT_US = 1000000, ENOUGH_BYTES = 16777216 };
+enum { PEEK_BYTES = 16384, US_PER_MS = 1000, LAST_MOMENT_US = 1000000, ENOUGH_BYTES = 16777216, PATIENCE_US = 100000 };
 
 /* --- what a connection has said -------------------------------------------------------------------------------------------- */
 
@@ -152,6 +153,8 @@ static struct seat *seat_of(const struct worker *w, uint64_t request) {
 static void serve_later(struct worker *w, int fd, bool streams) {
     w->desk.alone_fd = fd;
     w->desk.alone_streams = streams;
+    w->desk.alone_until_us = streams ? INT64_MAX : clock_monotonic_us() + PATIENCE_US;
+    w->desk.ending = true;
     intake_leave_desk(&w->intake);
 }
 
@@ -184,6 +187,7 @@ static void look(struct worker *w) {
 }
 
 void desk_take(struct worker *w, int fd) {
+    w->desk.ending = false;
     w->desk.coming_fd = fd;
     w->desk.coming_until_us = clock_monotonic_us() + (int64_t)w->config.peer_timeout_ms * US_PER_MS;
     look(w);
@@ -191,7 +195,7 @@ void desk_take(struct worker *w, int fd) {
 
 static bool may_take(const struct worker *w) {
     const struct desk *d = &w->desk;
-    return d->in_hand < w->config.writes_in_hand && d->bytes < ENOUGH_BYTES && d->coming_fd < 0 && d->alone_fd < 0 && !d->leaving && !w->link.broken;
+    return d->in_hand < w->config.writes_in_hand && d->bytes < ENOUGH_BYTES && d->coming_fd < 0 && !d->ending && !d->leaving && !w->link.broken;
 }
 
 static void take_more(struct worker *w) {
@@ -209,7 +213,7 @@ static void take_more(struct worker *w) {
 /* Until when nothing has to be done unless something happens. */
 static int64_t earliest(const struct worker *w) {
     const struct desk *d = &w->desk;
-    int64_t until = d->coming_fd >= 0 ? d->coming_until_us : INT64_MAX;
+    int64_t until = d->coming_fd >= 0 ? d->coming_until_us : d->alone_fd >= 0 ? d->alone_until_us : INT64_MAX;
     for (size_t i = 0; i < d->made; i++) {
         const struct seat *s = d->seats[i];
         until = s->begun_us != 0 && s->until_us < until ? s->until_us : until;
@@ -246,6 +250,21 @@ static void give_up(struct worker *w) {
     }
 }
 
+/* The one that was to be served alone, when those in hand do not come to their end. */
+static void serve_beside(struct worker *w) {
+    struct desk *d = &w->desk;
+    if (d->alone_fd < 0 || d->in_hand == 0 || clock_monotonic_us() < d->alone_until_us) {
+        return;
+    }
+    struct seat *s = d->in_hand < DESK_SEATS_MAX ? free_seat(w) : NULL;
+    d->alone_until_us = INT64_MAX;
+    if (s != NULL) {
+        int fd = d->alone_fd;
+        d->alone_fd = -1;
+        begin(w, s, fd);
+    }
+}
+
 bool desk_is_busy(const struct worker *w) {
     return w->desk.in_hand > 0 || w->desk.coming_fd >= 0 || w->desk.alone_fd >= 0;
 }
@@ -275,6 +294,7 @@ void desk_turn(struct worker *w, int *ret_fd, bool *ret_streams) {
     intake_wait(&w->intake, may_take(w), d->coming_fd, earliest(w));
     deliver(w);
     give_up(w);
+    serve_beside(w);
     if (d->coming_fd >= 0) {
         look(w);
     }

@@ -46,6 +46,8 @@ struct desk {
     int64_t coming_until_us;
     int alone_fd; /* one whose request is served when nothing is in hand any more; -1: none */
     bool alone_streams;
+    int64_t alone_until_us; /* then it is served beside those in hand */
+    bool ending; /* such a one has come: nothing more is taken until nothing is in hand */
     bool leaving; /* the worker is told to go: nothing more is taken */
 };
 

@@ -15,6 +15,7 @@ one() {
 @test "providers: reject: 503 and nothing stored, or text and vector at once" { one reject; }
 @test "providers: a worker with many writes in hand may have many vectors waiting for it" { one desk; }
 @test "providers: a query does not wait for the writes that wait" { one query_first; }
+@test "providers: a long write does not wait for short ones that wait for vectors" { one beside; }
 @test "providers: another model is noticed, and nothing is mixed" { one changed; }
 @test "providers: the same query is asked for once" { one cache; }
 @test "providers: a reload ends a pause" { one reload; }

@@ -207,6 +207,26 @@ def case_query_first():
         check(statuses == [201] * writes, statuses)
 
 
+def case_beside():
+    """A long write does not wait until the worker's short ones have their vectors from a slow provider."""
+    p = provider()
+    with Far(p.port, "workers = 2", "write_workers = 1", "model.far.timeout_ms = 20000") as s:
+        s.start()
+        slow, other = s.library(embedding_model="far", on_embedding_failure="reject"), s.library(name="other")
+        put(s, slow, "first", "text first")
+        p.state.control({"behave": "slow:4000"})
+        before = p.state.calls
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            short = pool.submit(request, s.write_socket, "POST", "/v1/libraries/%s/documents" % slow, {"title": "t", "texts": ["text short"]})
+            until(lambda: p.state.calls > before, "it asks")
+            long = request(s.write_socket, "POST", "/v1/libraries/%s/documents" % other, {"title": "t", "texts": ["long " * 6000]})
+            check(not short.done(), "the long one came last")
+            p.state.control({"behave": "ok"})
+            check(long.status == 201, long.status, long.body)
+            after = request(s.write_socket, "POST", "/v1/libraries/%s/documents" % other, {"title": "t", "texts": ["short"]})
+            check(short.result().status == 201 and after.status == 201, short.result().status, after.status)
+
+
 def case_changed():
     """A provider that exchanges its model: nothing is mixed, new texts wait, searches by meaning are refused; the old one back, and all goes on."""
     p = provider()
