@@ -417,3 +417,14 @@ second_instance() {
     until_true 10 found not-running || return 1
     found socket-stale && found pid-file-stale
 }
+
+@test "doctor: pipes in place of files do not hold it up" {
+    local data=$BATS_TEST_TMPDIR/data place
+    mkdir -p "$data/wal" "$data/snapshots" "$data/backup"
+    for place in LOCK snapshots/record snapshots/snapshot_20260101_000000.tar.zst backup/state "wal/$(cd "$instance/data/wal" && compgen -G 'wal_*' | head -n 1)"; do
+        mkfifo "$data/$place"
+    done
+    run timeout 30 "$quire" doctor --json --data "$data"
+    [ "$status" -le 2 ]
+    [[ $output == '{"format":1,'* ]]
+}
