@@ -6,6 +6,7 @@
 #include "base/uuid.h"
 
 #include <curl/curl.h>
+#include <errno.h>
 #include <sysexits.h>
 
 const struct cli_exit cli_exits[] = {{EX_OK, "It is done."},
@@ -72,8 +73,8 @@ int cli_exit_code(const struct status *st) {
     switch (st->code) {
     case STATUS_NO_MEMORY:
         return EX_OSERR;
-    case STATUS_IO:
-        return EX_UNAVAILABLE;
+    case STATUS_IO: /* of a file that was named, or the server cannot be reached */
+        return st->sys_errno == ENOENT || st->sys_errno == ENOTDIR ? EX_NOINPUT : EX_UNAVAILABLE;
     case STATUS_NOT_FOUND:
         return EX_NOINPUT;
     case STATUS_BUSY:

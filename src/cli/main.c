@@ -1,10 +1,12 @@
 /* main.c - the `quire` command: words to a command (command.h). A client of the HTTP interface, and tools for the data of a server on this machine. */
 #include "cli/cli.h"
+#include "cli/json_text.h"
 
 #include <curl/curl.h>
 #include <getopt.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sysexits.h>
 #include <unistd.h>
 
@@ -28,9 +30,10 @@ static bool real_number(const char *text, double *ret) {
 }
 
 static bool is_json(const char *text) {
-    enum json_tokener_error error = json_tokener_success;
-    json_object_put(json_tokener_parse_verbose(text, &error));
-    return error == json_tokener_success;
+    struct json_object *value = NULL;
+    bool whole = json_text_whole(text, strlen(text), &value);
+    json_object_put(value);
+    return whole;
 }
 
 static bool take_option(struct cli *cli, enum cli_option option, const char *value) {

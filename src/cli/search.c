@@ -1,4 +1,5 @@
 /* search.c - quire search. */
+#include "cli/condition.h"
 #include "cli/request.h"
 
 #include <ctype.h>
@@ -77,34 +78,15 @@ static void print_batch(const struct cli *cli, struct json_object *reply) {
 
 /* --- the request --------------------------------------------------------------------------------------------------------- */
 
-/* "author eq Ida": a value that is JSON is taken as it is, any other is a string. */
-static bool add_condition(struct json_object *list, const char *text, struct status *st) {
-    size_t field = strcspn(text, " "), skip = field + strspn(text + field, " ");
-    size_t operator= strcspn(text + skip, " ");
-    const char *value = text + skip + operator;
-    value += strspn(value, " ");
-    if (field == 0 || operator== 0 || *value == '\0')
-        return status_set(st, STATUS_INVALID, "--where takes a field, an operator (eq ne gt lt gte lte in contains) and a value, as 'author eq Ida', and not '%.200s'", text);
-    struct json_object *condition = json_object_new_object(), *parsed = NULL;
-    enum json_tokener_error error = json_tokener_success;
-    parsed = json_tokener_parse_verbose(value, &error);
-    bool json = error == json_tokener_success && strchr("[\"0123456789-tfn", value[0]) != NULL;
-    json_object_object_add(condition, "field", json_object_new_string_len(text, (int)field));
-    json_object_object_add(condition, "operator", json_object_new_string_len(text + skip, (int)operator));
-    json_object_object_add(condition, "value", json ? parsed : json_object_new_string(value));
-    if (!json)
-        json_object_put(parsed);
-    json_object_array_add(list, condition);
-    return true;
-}
-
 static struct json_object *conditions(const struct cli *cli, struct status *st) {
     struct json_object *list = json_object_new_array();
     for (int i = 0; i < cli->given[OPTION_WHERE].count; i++) {
-        if (add_condition(list, cli->given[OPTION_WHERE].texts[i], st))
-            continue;
-        json_object_put(list);
-        return NULL;
+        struct json_object *condition = condition_of(cli->given[OPTION_WHERE].texts[i], st);
+        if (condition == NULL) {
+            json_object_put(list);
+            return NULL;
+        }
+        json_object_array_add(list, condition);
     }
     return list;
 }
