@@ -38,8 +38,8 @@ static void batch_free(struct import_batch *b) {
     free(b);
 }
 
-void import_complain(struct import *im, const char *where, const char *detail) {
-    im->refused++;
+/* With the mutex held. */
+static void tell(struct import *im, const char *where, const char *detail) {
     if (im->shown++ == MESSAGES_SHOWN)
         fputs("quire: further messages of this kind are left out\n", stderr);
     if (im->shown > MESSAGES_SHOWN)
@@ -51,6 +51,11 @@ void import_complain(struct import *im, const char *where, const char *detail) {
         fprintf(stderr, "%s: ", where);
     cli_print_clean(stderr, detail, 400);
     fputc('\n', stderr);
+}
+
+void import_complain(struct import *im, const char *where, const char *detail) {
+    im->refused++;
+    tell(im, where, detail);
 }
 
 static void document_path(const struct import *im, const char *id, struct buf *out) {
@@ -119,6 +124,8 @@ bool import_settle_loaded(struct import *im, const struct import_document *d, en
         im->empty++;
     else if (how == IMPORT_FAILED)
         import_complain(im, d->where, why->detail);
+    else if (d->warning[0] != '\0')
+        tell(im, d->where, d->warning);
     return how == IMPORT_LOADED;
 }
 

@@ -5,6 +5,7 @@
 #include "base/utf8.h"
 #include "cli/import_html.h"
 #include "cli/import_pdf.h"
+#include "text/letters.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -115,6 +116,62 @@ static void put_title(struct json_object *document, struct slice title, struct s
     }
 }
 
+/* The next word of *s, which is moved behind it; empty at the end. */
+static struct slice next_word(struct slice *s) {
+    static const char blanks[] = " \t\r\n";
+    size_t begin = 0, end;
+    while (begin < s->len && memchr(blanks, s->data[begin], sizeof blanks - 1) != NULL)
+        begin++;
+    for (end = begin; end < s->len && memchr(blanks, s->data[end], sizeof blanks - 1) == NULL;)
+        end++;
+    struct slice word = slice_of(s->data + begin, end - begin);
+    *s = slice_of(s->data + end, s->len - end);
+    return word;
+}
+
+static bool same_word(struct slice a, struct slice b) {
+    uint8_t folded_a[FOLDED_BYTES_MAX], folded_b[FOLDED_BYTES_MAX];
+    if (a.len == b.len && memcmp(a.data, b.data, a.len) == 0)
+        return true;
+    size_t len = fold_word(a, folded_a, sizeof folded_a);
+    return len > 0 && len == fold_word(b, folded_b, sizeof folded_b) && memcmp(folded_a, folded_b, len) == 0;
+}
+
+/* "#" to "######", of a heading. */
+static bool is_mark(struct slice word) {
+    return word.len > 0 && word.len <= 6 && memcmp(word.data, "######", word.len) == 0;
+}
+
+bool import_begins_with_title(struct slice text, struct slice title) {
+    struct slice mark = next_word(&text); /* text is behind it, on its line or not */
+    if (!is_mark(mark))
+        return false;
+    const uint8_t *end = memchr(text.data, '\n', text.len);
+    struct slice heading = slice_of(text.data, end != NULL ? (size_t)(end - text.data) : text.len), a, b;
+    do {
+        a = next_word(&heading);
+        b = next_word(&title);
+        if (b.len == 0 && is_mark(a))
+            a = next_word(&heading); /* "# Title #" */
+        if (!same_word(a, b))
+            return false;
+    } while (a.len > 0);
+    return true;
+}
+
+/* Words are looked for in texts, and not in titles: one that stands only in front matter, or in a page's head, goes in front as a heading. */
+static struct json_object *text_with_title(struct slice text, struct json_object *title) {
+    struct slice words = title != NULL ? slice_str(json_object_get_string(title)) : slice_of(NULL, 0);
+    struct buf both = {0};
+    if (words.len == 0 || import_begins_with_title(text, words))
+        return string_of(text);
+    buf_printf(&both, "# %s\n\n", (const char *)words.data);
+    buf_put_slice(&both, text);
+    struct json_object *whole = buf_ok(&both) ? string_of(buf_slice(&both)) : string_of(text);
+    buf_fini(&both);
+    return whole;
+}
+
 /* --- reading ------------------------------------------------------------------------------------------------------------- */
 
 static bool read_file(const char *path, size_t most, struct buf *out, struct status *st) {
@@ -158,8 +215,11 @@ static bool convert(struct import_document *d, struct slice raw, struct content 
             return false;
         c->text = buf_slice(&c->made);
     } else if (d->kind == IMPORT_MARKDOWN && (front = import_front_matter(c->text, &yaml)) > 0) {
-        import_front_take(yaml, c->document, c->metadata);
-        c->text = slice_of(c->text.data + front, c->text.len - front);
+        struct status unread = {0};
+        if (import_front_take(yaml, c->document, c->metadata, &unread))
+            c->text = slice_of(c->text.data + front, c->text.len - front);
+        else
+            (void)snprintf(d->warning, sizeof d->warning, "%s", unread.detail);
     }
     return utf8_valid(c->text) || status_set(st, STATUS_INVALID, "not UTF-8 text");
 }
@@ -169,6 +229,8 @@ static bool write_document(struct import_document *d, struct content *c, struct 
     bool marked = d->kind == IMPORT_MARKDOWN || d->kind == IMPORT_HTML;
     if (!utf8_valid(slice_str(d->shown)) || utf8_has_control(slice_str(d->shown)))
         return status_set(st, STATUS_INVALID, "the file's name is not UTF-8, or has control characters");
+    struct json_object *title = NULL;
+    bool headed = json_object_object_get_ex(c->document, "title", &title) || c->title.len > 0;
     json_object_object_add(c->document, "id", json_object_new_string(d->id));
     put_title(c->document, buf_slice(&c->title), marked ? c->text : slice_of(NULL, 0), d->path);
     put_url(c->document, d->path);
@@ -178,7 +240,7 @@ static bool write_document(struct import_document *d, struct content *c, struct 
     if (d->kind == IMPORT_HTML || d->kind == IMPORT_PDF)
         json_object_object_add(c->metadata, "format", json_object_new_string(formats[d->kind]));
     json_object_object_add(c->document, "metadata", json_object_get(c->metadata));
-    json_object_object_add(c->document, "text", string_of(c->text));
+    json_object_object_add(c->document, "text", text_with_title(c->text, headed && json_object_object_get_ex(c->document, "title", &title) ? title : NULL));
     buf_put_str(&d->json, json_object_to_json_string_ext(c->document, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
     return buf_check(&d->json, st);
 }

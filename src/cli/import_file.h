@@ -19,6 +19,7 @@ struct import_document {
     char *shown;             /* its path below the directory that was named */
     enum import_kind kind;
     uint64_t bytes; /* of the file */
+    char warning[STATUS_DETAIL_MAX]; /* once loaded: what is not as it should be, though it is taken; or "" */
 };
 void import_document_fini(struct import_document *d);
 
@@ -32,11 +33,15 @@ enum import_loaded import_file_load(struct import_document *d, bool always, stru
 
 /* --- pieces, for tests ------------------------------------------------------------------------------------------------- */
 
-/* YAML between two lines "---" at the begin: *ret_len bytes of it with both lines; 0: there is none. */
+/* YAML between two lines "---" at the begin, with a line "key:" in it: how many bytes of the text it is, with both lines; 0: there is none. */
 size_t import_front_matter(struct slice text, struct slice *ret_yaml);
 
 struct json_object;
-/* Adds what YAML says to a document: title, author and tags to `document`, all else to `metadata`. Scalars and lists of scalars are taken, the rest is passed over. */
-void import_front_take(struct slice yaml, struct json_object *document, struct json_object *metadata);
+/* Adds what YAML says to a document: title, author and tags to `document`, all else to `metadata`. Scalars and lists of scalars are taken, the rest is passed over.
+ * False: a value is not closed, and nothing was added. */
+MUST_CHECK bool import_front_take(struct slice yaml, struct json_object *document, struct json_object *metadata, struct status *st);
+
+/* Whether a text begins with the title as a heading ("# Title"), its words compared without regard to case. */
+bool import_begins_with_title(struct slice text, struct slice title);
 
 #endif

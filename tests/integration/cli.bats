@@ -320,8 +320,8 @@ counts() { jq -c '[.added, .replaced, .already_there, .failed, .removed]'; }
     [ "$(jq .passed_over.dangling_links again)" = 1 ]
     quire document get notes "file:$(realpath notes/kites.md)" --json >kites
     [ "$(jq -c '.metadata | [.title, .tags, .year, .path]' kites)" = '["Kites",["toys"],2026,"kites.md"]' ]
-    [ "$(jq -r '.chunks[0].text' kites | head -n 1)" = '# Heading' ]
-    [ "$(quire search notes whales -k 1 --json | jq -r '.results[0] | .document_title + "|" + .chunk.metadata.section')" = 'Whales|At sea' ]
+    [ "$(jq -r '.chunks[0].text' kites | head -n 1)" = '# Kites' ]
+    [ "$(quire search notes whales -k 1 --json | jq -r '.results[0] | .document_title + "|" + .chunk.metadata.section')" = 'Whales|Whales > At sea' ]
     [ "$(quire search notes volcanoes -k 1 --json | jq -r '.results[0].document_title')" = volcano ]
     echo 'And string.' >>notes/kites.md
     rm notes/sub/tea.txt

@@ -20,8 +20,9 @@ static void front_becomes(const char *text, const char *document, const char *me
     struct json_object *d = json_object_new_object(), *m = json_object_new_object();
     struct slice yaml = {0};
     size_t n = import_front_matter(slice_str(text), &yaml);
-    if (n > 0)
-        import_front_take(yaml, d, m);
+    struct status st = {0};
+    if (n > 0 && !import_front_take(yaml, d, m, &st))
+        n = 0;
     assert_string_equal(json_object_to_json_string_ext(d, JSON_C_TO_STRING_PLAIN), document);
     assert_string_equal(json_object_to_json_string_ext(m, JSON_C_TO_STRING_PLAIN), metadata);
     assert_string_equal(text + n, rest);
@@ -48,13 +49,28 @@ static void what_is_no_front_matter_stays(void **state) {
     front_becomes("----\na: b\n---\n", "{}", "{}", "----\na: b\n---\n");
     front_becomes("", "{}", "{}", "");
     front_becomes("---", "{}", "{}", "---");
+    front_becomes("---\nA rule, no front matter\n\n---\nafter rule", "{}", "{}", "---\nA rule, no front matter\n\n---\nafter rule");
+    front_becomes("---\nhttp://x\n  a: b\n---\n", "{}", "{}", "---\nhttp://x\n  a: b\n---\n");
+}
+
+static void what_is_not_closed_stays(void **state) {
+    static const char *const bad[] = {"---\nauthor: Ida\ntitle: \"Unclosed\n---\nT", "---\ntags: [a, b\n---\nT", "---\ntags: [a, 'b]\n---\nT", "---\ntags:\n- 'a\n---\nT"};
+    (void)state;
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        front_becomes(bad[i], "{}", "{}", bad[i]);
+}
+
+static void texts_of_several_lines_are_kept_or_folded(void **state) {
+    (void)state;
+    front_becomes("---\na: |\n  one\n    two\n\n  three\nb: >-\n  one\n  two\n\n  three\ntitle: |\n  x\n  y\n---\n", "{\"title\":\"x y\"}",
+                  "{\"a\":\"one\\n  two\\n\\nthree\",\"b\":\"one two\\nthree\"}", "");
 }
 
 static void odd_front_matter_is_no_error(void **state) {
     (void)state;
-    front_becomes("---\nnested:\n  a: 1\n  b:\n    - 2\nmap: {a: 1}\nanchor: &x y\nbroken: \"no end\ntitle:\ntags: []\n: x\nkey without colon\n---\nT", "{}", "{}", "T");
+    front_becomes("---\nnested:\n  a: 1\n  b:\n    - 2\nmap: {a: 1}\nanchor: &x y\ntitle:\ntags: []\n: x\nkey without colon\n---\nT", "{}", "{}", "T");
     front_becomes("---\nid: mine\npath: /etc\ncontent_sha256: no\nsource_url: x\ncreated_at: y\n---\nT", "{}", "{}", "T");
-    front_becomes("---\nlist: [a, [b, c], d\n---\nT", "{}", "{\"list\":[\"a\",\"[b\",\"c\"]}", "T");
+    front_becomes("---\nlist: [a, it's, \"b], c\", [b, c], d\n---\nT", "{}", "{\"list\":[\"a\",\"it's\",\"b], c\",\"[b\",\"c\"]}", "T");
     front_becomes("---\nbad: \xff\xfe\ncontrol: a\x01z\n---\nT", "{}", "{}", "T");
 }
 
@@ -145,7 +161,7 @@ static void files_are_loaded_once(void **state) {
     buf_put_u8(&d.json, 0);
     struct json_object *got = json_tokener_parse((const char *)d.json.data);
     assert_string_equal(member_text(got, "title"), "T");
-    assert_string_equal(member_text(got, "text"), "Text\n");
+    assert_string_equal(member_text(got, "text"), "# T\n\nText\n");
     assert_string_equal(member_text(member(got, "metadata"), "k"), "v");
     assert_string_equal(member_text(member(got, "metadata"), "path"), "shown.md");
     assert_string_equal(member_text(member(got, "metadata"), "content_sha256"), d.content_sha256);
@@ -155,6 +171,32 @@ static void files_are_loaded_once(void **state) {
     assert_int_equal(load("---\ntitle: T\nk: v\n---\nText\n", 27, IMPORT_MARKDOWN, &again, &st), IMPORT_UNCHANGED);
     import_document_fini(&again);
     import_document_fini(&d);
+}
+
+static void text_is(const char *content, enum import_kind kind, const char *text, const char *warning) {
+    struct import_document d = {0};
+    struct status st = {0};
+    assert_int_equal(load(content, strlen(content), kind, &d, &st), IMPORT_LOADED);
+    buf_put_u8(&d.json, 0);
+    struct json_object *got = json_tokener_parse((const char *)d.json.data);
+    assert_string_equal(member_text(got, "text"), text);
+    assert_true(warning[0] == '\0' ? d.warning[0] == '\0' : strstr(d.warning, warning) != NULL);
+    json_object_put(got);
+    import_document_fini(&d);
+}
+
+static void a_title_can_be_found_by_its_words(void **state) {
+    (void)state;
+    text_is("---\ntitle: Rye bread\n---\n\nText", IMPORT_MARKDOWN, "# Rye bread\n\n\nText", "");
+    text_is("---\ntitle: \xc3\x9c" "ber Brot\n---\n\n## \xc3\xbc" "BER  brot ##\nText", IMPORT_MARKDOWN, "\n## \xc3\xbc" "BER  brot ##\nText", "");
+    text_is("---\ntitle: Rye\n---\n# Rye bread\n", IMPORT_MARKDOWN, "# Rye\n\n# Rye bread\n", "");
+    text_is("---\ntitle: Rye bread\n---\n# Rye\n", IMPORT_MARKDOWN, "# Rye bread\n\n# Rye\n", "");
+    text_is("---\ntitle: Rye\n---\nRye\n", IMPORT_MARKDOWN, "# Rye\n\nRye\n", "");
+    text_is("---\ntitle: Rye\n---\n#\nRye\n", IMPORT_MARKDOWN, "# Rye\n\n#\nRye\n", "");
+    text_is("No front matter\n", IMPORT_MARKDOWN, "No front matter\n", "");
+    text_is("---\ntags: [a, b\n---\nText", IMPORT_MARKDOWN, "---\ntags: [a, b\n---\nText", "value of 'tags'");
+    text_is("<title>Kites</title><h1>Wind</h1><p>x", IMPORT_HTML, "# Kites\n\n# Wind\n\nx\n", "");
+    text_is("<h1>Wind</h1><p>x", IMPORT_HTML, "# Wind\n\nx\n", "");
 }
 
 static void empty_and_unreadable_files_say_so(void **state) {
@@ -195,7 +237,8 @@ int main(void) {
         cmocka_unit_test(front_matter_is_taken_out_of_the_text), cmocka_unit_test(what_is_no_front_matter_stays), cmocka_unit_test(odd_front_matter_is_no_error),
         cmocka_unit_test(pages_become_markdown),                 cmocka_unit_test(a_deep_page_is_no_recursion),    cmocka_unit_test(ids_are_paths_or_their_hash),
         cmocka_unit_test(kinds_go_by_endings),                   cmocka_unit_test(files_are_loaded_once),          cmocka_unit_test(empty_and_unreadable_files_say_so),
-        cmocka_unit_test(below_is_a_matter_of_whole_names),
+        cmocka_unit_test(below_is_a_matter_of_whole_names),      cmocka_unit_test(what_is_not_closed_stays),       cmocka_unit_test(texts_of_several_lines_are_kept_or_folded),
+        cmocka_unit_test(a_title_can_be_found_by_its_words),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
