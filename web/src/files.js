@@ -1,6 +1,8 @@
-// files.js - from files to documents, as `quire import` makes them: text and Markdown become one document each, NDJSON one a line.
+// files.js - from files to documents, as `quire import` makes them: text, Markdown and HTML become one document each, NDJSON one a line.
 //
 // Ids are made so that the same file dropped again is the same document: file:PATH of a text, ndjson:HASH of a line that brings no id of its own.
+import { control, cut, describe, frontMatter, withTitle } from './front.js';
+import { readPage } from './html.js';
 
 const largestFile = 16 * 1024 * 1024;
 const titleMax = 200;
@@ -20,6 +22,12 @@ export function kindOf(name) {
     case 'text':
     case 'rst':
         return 'text';
+    case 'html':
+    case 'htm':
+    case 'xhtml':
+        return 'html';
+    case 'pdf':
+        return 'pdf';
     default:
         return 'other';
     }
@@ -30,72 +38,33 @@ async function sha256(bytes) {
     return [...hash].map((byte) => byte.toString(16).padStart(2, '0')).join('');
 }
 
-const control = /\p{Cc}/u;
-
 /** "# Title" of the first lines, or the name of the file without its ending. */
 export function titleOf(text, name) {
     for (const line of text.slice(0, 4096).split('\n')) {
         const match = /^[#][# ]*(.*)$/.exec(line);
         let title = match && match[0].length - match[1].length > 1 ? match[1].trimEnd() : '';
-        while (utf8.encode(title).length > titleMax) title = [...title].slice(0, -1).join('');
+        title = cut(title, titleMax);
         if (title !== '' && !control.test(title)) return title;
     }
     const dot = name.lastIndexOf('.');
     return dot > 0 ? name.slice(0, dot) : name;
 }
 
-// What the server or the import itself says; a key of this name says nothing.
-const keptNames = new Set(['id', 'created_at', 'document_type', 'source_url', 'path', 'content_sha256', 'format', 'section', 'start', 'end', 'page_number', 'chunk_index']);
-
-function scalar(text) {
-    const quoted = /^(["'])(.*)\1$/.exec(text);
-    if (quoted) return quoted[2];
-    return /^-?\d{1,15}(\.\d+)?$/.test(text) ? Number(text) : text.replace(/\s#.*$/, '');
-}
-
-/**
- * YAML front matter, what stands between two lines "---" at the begin of a Markdown file: {values, text}, the text behind it. Of YAML that part is read which such files have mostly: a scalar, a list in brackets,
- * a list of lines "- value"; what is nested deeper is passed over.
- */
-export function frontMatter(text) {
-    const block = /^---[ \t]*\r?\n([\s\S]{0,65536}?)^(?:---|\.\.\.)[ \t]*(?:\r?\n|$)/m.exec(text);
-    if (!block || block.index !== 0) return { values: {}, text };
-    const values = Object.create(null);
-    let list = null;
-    for (const line of block[1].split(/\r?\n/)) {
-        const item = /^\s*-\s+(.+?)\s*$/.exec(line);
-        if (item && list) {
-            if (list.length < 100) list.push(scalar(item[1]));
-            continue;
+/** The text of a page of HTML goes by the character set that the page names; where it names none it is UTF-8, or what old pages are. */
+function decodePage(content) {
+    const named = /<meta[^>]+charset\s*=\s*["']?\s*([\w:.-]+)/i.exec(new TextDecoder('latin1').decode(content.subarray(0, 4096)));
+    const marked = (content[0] === 0xfe && content[1] === 0xff && 'utf-16be') || (content[0] === 0xff && content[1] === 0xfe && 'utf-16le');
+    for (const label of [marked, 'utf-8', named?.[1], 'windows-1252']) {
+        try {
+            if (label) return new TextDecoder(label, { fatal: true }).decode(content);
+        } catch {
+            // Not in this one, or none that the browser knows.
         }
-        const pair = /^([A-Za-z_][\w .-]{0,63}):(?:\s+(.*?))?\s*$/.exec(line);
-        if (!pair) continue;
-        const [, key, value = ''] = pair;
-        list = null;
-        if (value === '') list = values[key] = [];
-        else if (/^\[.*\]$/.test(value)) values[key] = value.slice(1, -1).split(',').map((part) => scalar(part.trim())).filter((part) => part !== '').slice(0, 100);
-        else if (!/^[{|>&*!]/.test(value)) values[key] = scalar(value);
     }
-    for (const [key, value] of Object.entries(values)) if (Array.isArray(value) && value.length === 0) delete values[key];
-    return { values, text: text.slice(block[0].length) };
+    throw new Error('not text');
 }
 
-/** What front matter says as members of a document. */
-function describe(document, values) {
-    const words = (value) => [value].flat().map(String).filter((word) => word !== '' && !control.test(word));
-    for (const [key, value] of Object.entries(values)) {
-        const name = key.toLowerCase();
-        if (name === 'title' && words(value).length > 0) document.title = words(value)[0].slice(0, titleMax);
-        else if (name === 'author' || name === 'authors') document.author = words(value).join(', ') || undefined;
-        else if (name === 'tags' || name === 'keywords') document.tags = [...new Set(words(value).flatMap((word) => (Array.isArray(value) ? [word] : word.split(/[,\s]+/))))].filter(Boolean).slice(0, 100);
-        else if (!keptNames.has(name)) document.metadata[key] = value;
-    }
-}
-
-/** A file of text as one document. Throws what is wrong with it. */
-export async function textDocument({ file, path }) {
-    if (file.size > largestFile) throw new Error('larger than 16 MB');
-    const content = new Uint8Array(await file.arrayBuffer());
+function decodeText(content) {
     let text;
     try {
         text = new TextDecoder('utf-8', { fatal: true }).decode(content); // a byte order mark is taken off
@@ -103,16 +72,29 @@ export async function textDocument({ file, path }) {
         throw new Error('not UTF-8 text');
     }
     if (text.includes('\0')) throw new Error('not UTF-8 text');
-    if (text.trim() === '') throw new Error('empty');
+    return text;
+}
+
+/** A file of text as one document: {document, warning}, or null where it has no text. Throws what is wrong with it. */
+export async function textDocument({ file, path }) {
+    const kind = kindOf(file.name);
+    if (kind === 'pdf') throw new Error('PDF: bring it in with the command quire import');
+    if (file.size > largestFile) throw new Error('larger than 16 MB');
+    const content = new Uint8Array(await file.arrayBuffer());
+    let front = { values: {}, text: kind === 'html' ? decodePage(content) : decodeText(content), warning: null };
+    let pageTitle = '';
+    if (kind === 'markdown') front = frontMatter(front.text);
+    else if (kind === 'html') ({ text: front.text, title: pageTitle } = readPage(front.text));
+    if (front.text.trim() === '') return null;
     let id = `file:${path}`;
     if (utf8.encode(id).length > idMax || control.test(id)) id = `file:${await sha256(utf8.encode(path))}`;
-    const markdown = kindOf(file.name) === 'markdown';
-    const front = markdown ? frontMatter(text) : { values: {}, text };
-    // Nothing but front matter: then that is the text.
-    const body = front.text.trim() === '' ? text : front.text;
-    const document = { id, title: titleOf(body, file.name), text: body, document_type: markdown ? 'markdown' : 'text', metadata: { path, content_sha256: await sha256(utf8.encode(text)) } };
+    const metadata = Object.assign(Object.create(null), { path, content_sha256: await sha256(content) });
+    if (kind === 'html') metadata.format = 'html';
+    const document = { id, text: front.text, document_type: kind === 'markdown' || kind === 'html' ? 'markdown' : 'text', metadata };
     describe(document, front.values);
-    return document;
+    if (document.title) document.text = withTitle(document.title, front.text);
+    else document.title = cut(pageTitle, titleMax) || titleOf(front.text, file.name);
+    return { document, warning: front.warning };
 }
 
 /** The lines of a file, as it is read: {text, number, end}, `end` being the bytes read so far. */
@@ -157,6 +139,11 @@ export async function lineDocument(text) {
     return JSON.stringify({ ...document, id: `ndjson:${(await sha256(utf8.encode(text))).slice(0, 32)}` });
 }
 
+/** Of a folder: what this can read. */
+function isTaken(name) {
+    return !['other', 'pdf'].includes(kindOf(name));
+}
+
 function entryFile(entry) {
     return new Promise((resolve, reject) => { entry.file(resolve, reject); });
 }
@@ -166,8 +153,8 @@ async function walk(entry, found, named) {
     const path = entry.fullPath.replace(/^\//, '');
     if (entry.isFile) {
         // Of a folder only what is known is taken; a file that was dropped by itself is read, whatever it is called.
-        if (named || kindOf(entry.name) !== 'other') found.files.push({ file: await entryFile(entry), path });
-        else found.skipped += 1;
+        if (named || isTaken(entry.name)) found.files.push({ file: await entryFile(entry), path });
+        else found.skipped.push(path);
         return;
     }
     const reader = entry.createReader();
@@ -178,9 +165,9 @@ async function walk(entry, found, named) {
     }
 }
 
-/** The files of what was dropped, those in folders, too: {files: [{file, path}], skipped}. */
+/** The files of what was dropped, those in folders, too: {files: [{file, path}], skipped: the paths of those left out}. */
 export async function dropped(transfer) {
-    const found = { files: [], skipped: 0 };
+    const found = { files: [], skipped: [] };
     // Entries have to be taken before anything is waited for.
     const entries = [...transfer.items].filter((item) => item.kind === 'file').map((item) => item.webkitGetAsEntry?.() ?? item.getAsFile());
     for (const entry of entries) {
@@ -192,12 +179,12 @@ export async function dropped(transfer) {
 
 /** The files of an input, of a folder perhaps. */
 export function picked(list) {
-    const found = { files: [], skipped: 0 };
+    const found = { files: [], skipped: [] };
     for (const file of list) {
         const path = file.webkitRelativePath || file.name;
         const inFolder = path.includes('/');
         if (inFolder && path.split('/').slice(1).some((part) => part.startsWith('.'))) continue;
-        if (inFolder && kindOf(file.name) === 'other') found.skipped += 1;
+        if (inFolder && !isTaken(file.name)) found.skipped.push(path);
         else found.files.push({ file, path });
     }
     return found;

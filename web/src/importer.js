@@ -22,6 +22,7 @@ export class Importer {
         this.skipped = 0;
         this.replaced = 0;
         this.failed = 0;
+        this.empty = 0; // files without text, passed over
         this.chunks = 0;
         this.batch = [];
         this.batchSize = 0;
@@ -43,9 +44,11 @@ export class Importer {
             try {
                 if (kindOf(entry.file.name) === 'ndjson') await this.readLines(entry, before);
                 else {
-                    const document = await textDocument(entry);
-                    if (this.chunking) document.chunking = this.chunking;
-                    await this.add(entry, null, JSON.stringify(document));
+                    const made = await textDocument(entry);
+                    if (made) {
+                        entry.warning = made.warning;
+                        await this.add(entry, null, JSON.stringify(this.chunking ? { ...made.document, chunking: this.chunking } : made.document));
+                    }
                 }
             } catch (error) {
                 if (this.signal.aborted) break;
@@ -53,6 +56,7 @@ export class Importer {
                 this.complain(entry, null, error.message);
             }
             entry.read = true;
+            if (entry.sent === 0 && entry.failed === 0) this.empty += 1;
             before += entry.file.size;
             this.doneBytes = before;
             this.settle(entry);
@@ -86,7 +90,9 @@ export class Importer {
 
     /** A file is done when it is read and all of its documents have their result. */
     settle(entry) {
-        if (entry.read && !entry.open) entry.state = entry.failed > 0 ? 'failed' : 'done';
+        if (!entry.read || entry.open) return;
+        if (entry.failed > 0) entry.state = 'failed';
+        else entry.state = entry.sent > 0 ? 'done' : 'empty';
     }
 
     async flush() {

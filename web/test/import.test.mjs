@@ -28,11 +28,11 @@ export default async function tests(harness) {
             file('picture.bin', Buffer.from([0xff, 0xd8, 0, 1])), file('empty.txt', ' \n'),
         ]);
         await page.getByRole('heading', { name: 'Imported' }).waitFor();
-        await page.getByText(/^4 documents in \d+ new chunks, 5 failed$/).waitFor();
+        await page.getByText(/^4 documents in \d+ new chunks, 4 failed; 1 file without text passed over$/).waitFor();
         await row('bread.md').getByText('1 document').waitFor();
         assert.match(await row('more.ndjson').textContent(), /line 4: not JSON.*line 5: .*line 6: not a JSON object/);
         await row('picture.bin').getByText('not UTF-8 text').waitFor();
-        await row('empty.txt').getByText('empty', { exact: true }).waitFor();
+        await row('empty.txt').getByText('without text', { exact: true }).waitFor();
         const bread = await server.must('GET', `/v1/libraries/${library.id}/documents/file%3Abread.md`);
         assert.equal(bread.metadata.title, 'Bread');
         assert.equal(bread.metadata.document_type, 'markdown');
@@ -41,6 +41,35 @@ export default async function tests(harness) {
         await page.getByText('4 documents, 4 chunks').waitFor();
         await harness.accessible(page, 'an import with errors');
         await harness.shot(page, 'import-errors', { fullPage: true });
+    });
+
+    await harness.test('a page of HTML becomes its text, scripts and menus left out; nothing of it runs or is loaded', async () => {
+        await open();
+        // The browser notes what it does not let the parsed page do.
+        page.quire.allow.push(/Applying inline style|Executing inline event handler/, /^(style-src-elem|script-src-attr) inline /);
+        const html = `<!doctype html><title>The  mill &amp; its pond</title><style>p{}</style><script>alert(1)</script><body onload="alert(2)"><nav>Home</nav>
+            <h1>The mill</h1><p>Two <b>wheels</b>,\n one race.<img src="https://elsewhere.test/x.png" onerror="alert(3)"></p><h2>Stones</h2><ul><li>French burr<ul><li>hard</li></ul></li><li>Peak</li></ul><pre>a\n\n  b</pre>
+            <table><tr><td>x</td><td>y</td></tr><tr><td>z</td></tr></table><svg><title>no</title></svg></body>`;
+        await page.locator('#files').setInputFiles([file('mill.html', html, 'text/html'), file('old.htm', Buffer.from('<meta charset=iso-8859-1><p>M\xfchle', 'latin1')), file('none.html', '<script>alert(4)</script>'), file('paper.pdf', '%PDF-1.7')]);
+        await page.getByText(/^2 documents in \d+ new chunks, 1 failed; 1 file without text passed over$/).waitFor();
+        await row('paper.pdf').getByText('PDF: bring it in with the command quire import').waitFor();
+        const { chunks, metadata } = await server.must('GET', `/v1/libraries/${library.id}/documents/file%3Amill.html`);
+        assert.deepEqual([metadata.title, metadata.document_type, metadata.format], ['The mill & its pond', 'markdown', 'html']);
+        assert.equal(chunks.map(({ text }) => text.trim()).join('\n\n'), '# The mill\n\nTwo wheels, one race.\n\n## Stones\n\n- French burr\n- hard\n- Peak\n\n```\na\n\n  b\n```\n\nx y\nz');
+        const old = await server.must('GET', `/v1/libraries/${library.id}/documents/file%3Aold.htm`);
+        assert.deepEqual([old.metadata.title, old.chunks[0].text.trim()], ['old', 'Mühle']);
+        for (const name of ['mill.html', 'old.htm']) await server.must('DELETE', `/v1/libraries/${library.id}/documents/${encodeURIComponent(`file:${name}`)}`);
+        page.quire.allow.length = 0;
+    });
+
+    await harness.test('front matter that is not whole is told beside its file; a title of front matter is found by words', async () => {
+        await open();
+        await page.locator('#files').setInputFiles([file('broken.md', '---\ntitle: "Broken\n---\nStill here.\n'), file('titled.md', '---\ntitle: Zanzibar\n---\nCloves and nutmeg.\n'), file('only.md', '---\ntitle: T\n---\n')]);
+        await page.getByText(/^2 documents in 2 new chunks, 0 failed; 1 file without text passed over$/).waitFor();
+        await row('broken.md').getByText('its front matter cannot be read whole and stays in the text: title: a quotation mark is not closed').waitFor();
+        const { results } = await server.must('POST', `/v1/libraries/${library.id}/search`, { query: 'zanzibar', mode: 'lexical' });
+        assert.deepEqual(results.map(({ document_id: id }) => id), ['file:titled.md']);
+        for (const name of ['broken.md', 'titled.md']) await server.must('DELETE', `/v1/libraries/${library.id}/documents/${encodeURIComponent(`file:${name}`)}`);
     });
 
     await harness.test('what comes again replaces what is there, or leaves it', async () => {
@@ -86,10 +115,10 @@ export default async function tests(harness) {
     await harness.test('a folder is taken with what lies below it, hidden and unknown files left out', async () => {
         const folder = path.join(server.directory, 'tmp/folder');
         await fs.mkdir(path.join(folder, 'deep/er'), { recursive: true });
-        for (const [name, content] of [['top.md', '# Top\n\nOn the hill.'], ['deep/er/well.txt', 'Deep in the well.'], ['.hidden.txt', 'secret'], ['image.png', 'png']]) await fs.writeFile(path.join(folder, name), content);
+        for (const [name, content] of [['top.md', '# Top\n\nOn the hill.'], ['deep/er/well.txt', 'Deep in the well.'], ['.hidden.txt', 'secret'], ['image.png', 'png'], ['paper.pdf', '%PDF-1.7']]) await fs.writeFile(path.join(folder, name), content);
         await open();
         await page.locator('#folder').setInputFiles(folder);
-        await page.getByText(/^2 documents in 2 new chunks, 0 failed; 1 file of other kinds left out$/).waitFor();
+        await page.getByText(/^2 documents in 2 new chunks, 0 failed; 2 files of other kinds left out: folder\/image\.png, folder\/paper\.pdf$/).waitFor();
         assert.equal((await server.must('GET', `/v1/libraries/${library.id}/documents/${encodeURIComponent('file:folder/deep/er/well.txt')}`)).metadata.path, 'folder/deep/er/well.txt');
     });
 

@@ -16,24 +16,33 @@ function stateText({ state, sent, failed }) {
         return ['reading', 'info'];
     case 'done':
         return [counted(sent, 'document'), 'good'];
+    case 'empty':
+        return ['without text', ''];
     default:
         return [failed === 1 && sent <= 1 ? 'failed' : `${count(failed)} failed`, 'bad'];
     }
 }
 
-/** The table of files: those that failed first, then those under way, then the others, up to a number. */
+/** The table of files: those that failed first, then those with a warning, then those under way, then the others, up to a number. */
 function fileTable(importer) {
-    const order = { failed: 0, reading: 1, waiting: 2, done: 3 };
-    const entries = [...importer.files].sort((a, b) => order[a.state] - order[b.state]).slice(0, rowsShown);
+    const order = { failed: 0, reading: 2, waiting: 3, empty: 4, done: 5 };
+    const placeOf = ({ state, warning }) => (warning && state !== 'failed' ? 1 : order[state]);
+    const entries = [...importer.files].sort((a, b) => placeOf(a) - placeOf(b)).slice(0, rowsShown);
     return [
         table('Files', ['File', '#Size', 'State'], h('tbody', null, entries.map((entry) => {
             const [text, kind] = stateText(entry);
-            return row([h('span', { class: 'anywhere' }, entry.path),
+            return row([h('span', { class: 'anywhere' }, entry.path), entry.warning && h('p', { class: 'warning small anywhere' }, entry.warning),
                 entry.errors.length > 0 && h('ul', { class: 'errors anywhere' }, [...entry.errors].sort(([a], [b]) => a - b).map(([, error]) => h('li', null, error)), entry.failed > entry.errors.length && h('li', null, `and ${count(entry.failed - entry.errors.length)} more`))],
             [bytes(entry.file.size), 'number'], [h('span', { class: `badge ${kind}` }, text)]);
         }))),
         importer.files.length > rowsShown && h('p', { class: 'muted small pad' }, `${count(importer.files.length - rowsShown)} more files are not listed.`),
     ];
+}
+
+const namesShown = 10;
+
+function namesOf(paths) {
+    return [...paths].sort().slice(0, namesShown).join(', ') + (paths.length > namesShown ? ` and ${count(paths.length - namesShown)} more` : '');
 }
 
 export async function importing(context) {
@@ -53,7 +62,7 @@ export async function importing(context) {
     const begin = async ({ files: found, skipped }) => {
         if (running || found.length === 0) {
             if (running) say('An import is under way here: wait for its end, or stop it.');
-            else say('There is no text, Markdown or NDJSON in this.');
+            else say(`There is no text, Markdown, HTML or NDJSON in this${skipped.length > 0 ? `. Left out: ${namesOf(skipped)}` : '.'}`);
             return;
         }
         running = new AbortController();
@@ -72,7 +81,8 @@ export async function importing(context) {
             whole.max = Math.max(importer.totalBytes, 1);
             whole.value = importer.doneBytes;
             fill(line, `${counted(importer.successful, 'document')} in ${counted(importer.chunks, 'new chunk')}`, importer.replaced > 0 && `, ${count(importer.replaced)} replaced`, importer.skipped > 0 && `, ${count(importer.skipped)} kept`,
-                `, ${count(importer.failed)} failed`, skipped > 0 && `; ${counted(skipped, 'file')} of other kinds left out`);
+                `, ${count(importer.failed)} failed`, importer.empty > 0 && `; ${counted(importer.empty, 'file')} without text passed over`,
+                skipped.length > 0 && h('span', { class: 'anywhere' }, `; ${counted(skipped.length, 'file')} of other kinds left out: ${namesOf(skipped)}`));
             fill(list, fileTable(importer));
             list.hidden = false;
         };
@@ -110,7 +120,7 @@ export async function importing(context) {
         },
     } },
     icon(icons.upload), h('p', null, h('strong', null, 'Drop files or folders here')),
-    h('p', { class: 'muted small' }, 'Text, Markdown (.md), and NDJSON (.ndjson, .jsonl: one document a line).'),
+    h('p', { class: 'muted small' }, 'Text, Markdown (.md), HTML, and NDJSON (.ndjson, .jsonl: one document a line). For PDF take the command quire import.'),
     h('div', { class: 'row center' }, h('button', { type: 'button', on: { click: () => files.click() } }, 'Choose files'), h('button', { type: 'button', on: { click: () => folder.click() } }, 'Choose a folder'), files, folder));
     for (const input of [files, folder]) {
         input.addEventListener('change', () => {

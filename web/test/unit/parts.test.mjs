@@ -1,9 +1,11 @@
 // parts.test.mjs - parts of the page that need no browser.
 import assert from 'node:assert/strict';
+import buffer from 'node:buffer';
 import { webcrypto } from 'node:crypto';
 import fs from 'node:fs/promises';
 import { test } from 'node:test';
-import { frontMatter, kindOf, lineDocument, linesOf, textDocument, titleOf } from '../../src/files.js';
+import { kindOf, lineDocument, linesOf, textDocument, titleOf } from '../../src/files.js';
+import { frontMatter, withTitle } from '../../src/front.js';
 import { highlighter } from '../../src/highlight.js';
 import { Problem } from '../../src/lib/api.js';
 import { bytes, count, figure, percent, seconds } from '../../src/lib/format.js';
@@ -12,6 +14,7 @@ import { gathered, histograms, parse, rates, total } from '../../src/metrics.js'
 
 // Debian's node 18 has not what browsers have.
 globalThis.crypto ??= webcrypto;
+globalThis.File ??= buffer.File;
 
 test('a problem says what it can', () => {
     assert.equal(new Problem(503, { detail: 'full', request_id: 'r' }).requestId, 'r');
@@ -73,7 +76,7 @@ test('metrics: after a restart counters begin anew', () => {
 });
 
 test('files: kinds and titles as quire import has them', () => {
-    assert.deepEqual(['a.MD', 'b.txt', 'c.jsonl', 'd.rst', 'e.pdf', 'README'].map(kindOf), ['markdown', 'text', 'ndjson', 'text', 'other', 'other']);
+    assert.deepEqual(['a.MD', 'b.txt', 'c.jsonl', 'd.rst', 'e.pdf', 'f.HTM', 'g.html', 'README'].map(kindOf), ['markdown', 'text', 'ndjson', 'text', 'pdf', 'html', 'html', 'other']);
     assert.equal(titleOf('intro\n\n##  The title  \n', 'x.md'), 'The title');
     assert.equal(titleOf('#\nno heading #x', 'notes.of.may.txt'), 'notes.of.may');
     assert.ok(new TextEncoder().encode(titleOf(`# ${'ä'.repeat(300)}`, 'x.md')).length <= 200);
@@ -96,9 +99,47 @@ test('files: lines of NDJSON, whole and numbered, with ids that stay the same', 
 test('files: front matter becomes members of the document and leaves the text', async () => {
     const text = '---\ntitle: "The pond: a survey"\nauthors: [Ida, Jon]\ntags:\n  - birds\n  - "wet land"\nyear: 2024\npath: /etc\nnested:\n  deep: x\n__proto__: y\n---\n# Heading\n\n---\n\nHerons.\n';
     assert.equal(frontMatter(text).text, '# Heading\n\n---\n\nHerons.\n');
-    const document = await textDocument({ file: new File([text], 'pond.md'), path: 'notes/pond.md' });
+    const { document } = await textDocument({ file: new File([text], 'pond.md'), path: 'notes/pond.md' });
     assert.deepEqual([document.title, document.author, document.tags, document.metadata.year, document.metadata.path], ['The pond: a survey', 'Ida, Jon', ['birds', 'wet land'], 2024, 'notes/pond.md']);
     assert.equal(document.metadata.deep, undefined);
-    for (const plain of ['---\nno end', 'a\n---\nb: c\n---\n', '----\nb: c\n---\n', '']) assert.equal(frontMatter(plain).text, plain);
-    assert.equal((await textDocument({ file: new File(['---\na: b\n---\n'], 'only.md'), path: 'only.md' })).text, '---\na: b\n---\n');
+    assert.equal(document.metadata.__proto__, 'y');
+    assert.equal(document.text, '# The pond: a survey\n\n# Heading\n\n---\n\nHerons.\n');
+    for (const plain of ['---\nno end', 'a\n---\nb: c\n---\n', '----\nb: c\n---\n', '', '---\nA rule, no front matter\n\n---\nafter rule', '---\n- a\n  b: c\n---\n']) assert.deepEqual([frontMatter(plain).text, frontMatter(plain).warning], [plain, null]);
+    for (const empty of ['---\na: b\n---\n', '---\ntitle: T\n---\n \n', ' \n', '']) assert.equal(await textDocument({ file: new File([empty], 'only.md'), path: 'only.md' }), null);
+});
+
+test('files: values of front matter are what quire import takes them for', () => {
+    for (const [yaml, wanted] of [
+        ['k: false', false], ['k: true', true], ['k: null', undefined], ['k: ~', undefined], ['k:', undefined], ['k: 12', 12], ['k: -1.5', -1.5], ['k: 007', '007'], ['k: 1e5', '1e5'], ['k: 1234567890123456', '1234567890123456'],
+        ['k: plain # said', 'plain'], ['k: a#b', 'a#b'], ['k: "a # b"', 'a # b'], ["k: 'It''s'", "It's"], ['k: "a \\"b\\" c"', 'a "b" c'], ['k: "a\\nb"', 'a b'], ['k: "false"', 'false'],
+        ['k: [Foo, "Bar, Baz"]', ['Foo', 'Bar, Baz']], ["k: [it's, 'it''s', 3, true, null]", ["it's", "it's", 3, true]], ['k: []', undefined],
+        ['k:\n  - a\n  - "b, c"\n    - deeper\n\n  - 3', ['a', 'b, c', 3]], ['k:\n- a\n- b', ['a', 'b']], ['k:\n  deep: x', undefined], ['k: {a: b}', undefined], ['k: &x y', undefined],
+        ['k: >\n  one\n  two\n\n  three', 'one two three'], ['k: |\n  one\n  two', 'one two'], ['k: |-\n  # one', '# one'], ['k: "#tag1 #tag2"', '#tag1 #tag2'],
+    ]) {
+        const { values, text, warning } = frontMatter(`---\r\n${yaml.replaceAll('\n', '\r\n')}\r\nlast: 1\r\n...\r\nbody`);
+        assert.deepEqual([values.k, values.last, text, warning], [wanted, 1, 'body', null], yaml);
+    }
+});
+
+test('files: title, author and tags of front matter', async () => {
+    const made = async (yaml) => (await textDocument({ file: new File([`---\n${yaml}\n---\nBody.\n`], 'n.md'), path: 'n.md' })).document;
+    assert.deepEqual((await made('tags: "#tag1 #tag2"')).tags, ['#tag1 #tag2']);
+    assert.deepEqual((await made('Keywords: a b, c')).tags, ['a b', 'c']);
+    assert.deepEqual((await made('tags: [Foo, "Bar, Baz", 7]')).tags, ['Foo', 'Bar, Baz', '7']);
+    assert.equal((await made('author: [Ida, Jon]')).author, 'Ida, Jon');
+    assert.deepEqual([(await made('title: 1984')).title, (await made('title: ""')).title], ['1984', 'n']);
+});
+
+test('files: front matter that cannot be read whole stays in the text, with a warning', async () => {
+    for (const yaml of ['title: "Unclosed', "title: 'Unclosed", 'tags: [a, b', 'tags: [a, "b]', 'list:\n  - "a']) {
+        const text = `---\ndraft: true\n${yaml}\n---\nBody.\n`;
+        const { document, warning } = await textDocument({ file: new File([text], 'n.md'), path: 'n.md' });
+        assert.deepEqual([document.text, document.title, document.metadata.draft], [text, 'n', undefined], yaml);
+        assert.match(warning, /^its front matter cannot be read whole and stays in the text: (title|tags|list): a (quotation mark|bracket) is not closed$/);
+    }
+});
+
+test('files: a title that only front matter says is put in front of the text', () => {
+    for (const body of ['# The  pond\n\nHerons.', '\n\n## the POND ##\r\nHerons.']) assert.equal(withTitle('The Pond', body), body);
+    for (const body of ['Herons.', '# A pond', 'The Pond\n', '#The Pond', '\nHerons.\n\n# The Pond']) assert.equal(withTitle('The Pond', body), `# The Pond\n\n${body}`);
 });
