@@ -481,11 +481,11 @@ int command_import(struct cli *cli) {
     const struct import_source_options options = {
         .excludes = cli->given[OPTION_EXCLUDE].texts, .exclude_count = (size_t)cli->given[OPTION_EXCLUDE].count, .known = &im.known};
     im.last_line = im.began;
-    if (!import_source_open(cli->argv[1], &options, &source, &st))
+    if (!import_source_open(cli->argv + 1, (size_t)cli->argc - 1, &options, &source, &st))
         return cli_fail(&st);
-    if (cli_has(cli, OPTION_SYNC) && import_source_root(source) == NULL) {
+    if (cli_has(cli, OPTION_SYNC) && (cli->argc != 2 || import_source_root(source) == NULL)) {
         import_source_close(source);
-        return cli_usage(cli, "--sync goes with a directory");
+        return cli_usage(cli, "--sync goes with one directory");
     }
     pthread_mutex_init(&im.mutex, NULL);
     pthread_cond_init(&im.filled, NULL);

@@ -14,6 +14,8 @@
 
 struct import_source {
     const struct import_source_options *options;
+    char *const *paths; /* that are still to be opened */
+    size_t path_count;
     FTS *tree;       /* NULL: one file or standard input */
     char *root;      /* its real path */
     size_t root_len; /* of the directory as it was named, with its slash */
@@ -22,7 +24,8 @@ struct import_source {
     unsigned long line_number;
     char *line;
     size_t line_cap;
-    char *only; /* a single file that is still to be handed out */
+    char *only; /* a single file that is still to be handed out, */
+    uint64_t only_bytes;
     bool has_files;
     uint64_t done, total;
     struct import_passed passed;
@@ -84,19 +87,26 @@ static bool open_lines(struct import_source *s, const char *path, struct status 
     return true;
 }
 
-static bool open_tree(struct import_source *s, const char *path, struct status *st) {
+/* The path without slashes at its end, freed by the caller; what is below it is known from then on by where that ends. */
+static char *take_root(struct import_source *s, const char *path) {
     char *copy = strdup(path);
+    size_t len = copy != NULL ? strlen(copy) : 0;
+    if (copy == NULL)
+        return NULL;
+    while (len > 1 && copy[len - 1] == '/')
+        copy[--len] = '\0';
+    s->root_len = len + (copy[len - 1] == '/' ? 0 : 1);
+    return copy;
+}
+
+static bool open_tree(struct import_source *s, const char *path, struct status *st) {
+    char *copy = take_root(s, path);
+    free(s->root);
     s->root = realpath(path, NULL);
     if (copy == NULL || s->root == NULL) {
         free(copy);
         return status_set_errno(st, errno, "%s", path);
     }
-    size_t len = strlen(copy);
-    while (len > 1 && copy[len - 1] == '/')
-        copy[--len] = '\0';
-    s->root_len = len + (copy[len - 1] == '/' ? 0 : 1);
-    s->total = tree_bytes(s, copy);
-    s->has_files = true;
     char *paths[] = {copy, NULL};
     s->tree = fts_open(paths, FTS_PHYSICAL | FTS_COMFOLLOW | FTS_NOCHDIR, by_name);
     bool ok = s->tree != NULL || status_set_errno(st, errno, "%s", path);
@@ -104,30 +114,61 @@ static bool open_tree(struct import_source *s, const char *path, struct status *
     return ok;
 }
 
-bool import_source_open(const char *path, const struct import_source_options *options, struct import_source **ret, struct status *st) {
-    struct import_source *s = calloc(1, sizeof *s);
+static bool is_lines(const char *path, const struct stat *about) {
+    return import_kind_of(path) == IMPORT_NDJSON || !S_ISREG(about->st_mode);
+}
+
+/* What is known of a path before anything is read: that it is there, and how much it is. */
+static bool look_at(struct import_source *s, const char *path, struct status *st) {
     struct stat about;
-    bool ok = false;
+    if (strcmp(path, "-") == 0)
+        return true;
+    if (stat(path, &about) != 0)
+        return status_set_errno(st, errno, "%s", path);
+    if (S_ISDIR(about.st_mode)) {
+        char *copy = take_root(s, path);
+        if (copy == NULL)
+            return status_no_memory(st);
+        s->total += tree_bytes(s, copy);
+        s->has_files = true;
+        free(copy);
+        return true;
+    }
+    s->total += S_ISREG(about.st_mode) ? (uint64_t)about.st_size : 0;
+    s->has_files = s->has_files || !is_lines(path, &about);
+    return true;
+}
+
+static bool open_next(struct import_source *s, struct status *st) {
+    const char *path = s->paths[0];
+    struct stat about;
+    s->paths++;
+    s->path_count--;
+    if (strcmp(path, "-") == 0)
+        return open_lines(s, path, st);
+    if (stat(path, &about) != 0)
+        return status_set_errno(st, errno, "%s", path);
+    if (S_ISDIR(about.st_mode))
+        return open_tree(s, path, st);
+    if (is_lines(path, &about))
+        return open_lines(s, path, st);
+    /* A file that is named is read, whatever it is called. */
+    s->only_bytes = (uint64_t)about.st_size;
+    s->only = strdup(path);
+    return s->only != NULL || status_no_memory(st);
+}
+
+bool import_source_open(char *const *paths, size_t count, const struct import_source_options *options, struct import_source **ret, struct status *st) {
+    struct import_source *s = calloc(1, sizeof *s);
     if (s == NULL)
         return status_no_memory(st);
     s->options = options;
-    if (strcmp(path, "-") == 0) {
-        ok = open_lines(s, path, st);
-    } else if (stat(path, &about) != 0) {
-        ok = status_set_errno(st, errno, "%s", path);
-    } else if (S_ISDIR(about.st_mode)) {
-        ok = open_tree(s, path, st);
-    } else if (import_kind_of(path) == IMPORT_NDJSON || !S_ISREG(about.st_mode)) {
-        s->total = S_ISREG(about.st_mode) ? (uint64_t)about.st_size : 0;
-        ok = open_lines(s, path, st);
-    } else {
-        /* A file that is named is read, whatever it is called. */
-        s->total = (uint64_t)about.st_size;
-        s->has_files = true;
-        s->only = strdup(path);
-        ok = s->only != NULL || status_no_memory(st);
-    }
-    if (!ok) {
+    s->paths = paths;
+    s->path_count = count;
+    bool ok = true;
+    for (size_t i = 0; ok && i < count; i++)
+        ok = look_at(s, paths[i], st);
+    if (!ok || !open_next(s, st)) {
         import_source_close(s);
         return false;
     }
@@ -335,14 +376,21 @@ int import_source_next(struct import_source *s, struct import_document *ret, str
             char *path = s->only;
             s->only = NULL;
             const char *slash = strrchr(path, '/');
-            int n = hand_out(s, path, slash != NULL ? slash + 1 : path, import_kind_of(path), s->total, ret, st);
+            int n = hand_out(s, path, slash != NULL ? slash + 1 : path, import_kind_of(path), s->only_bytes, ret, st);
             free(path);
             return n;
         }
-        if (s->tree == NULL)
-            return 0;
-        int n = next_file(s, ret, st);
-        if (n != 2)
+        int n = s->tree != NULL ? next_file(s, ret, st) : 0;
+        if (n == 2)
+            continue;
+        if (n != 0 || s->path_count == 0)
             return n;
+        if (s->tree != NULL)
+            fts_close(s->tree);
+        s->tree = NULL;
+        if (!open_next(s, st)) {
+            s->passed.unreadable++;
+            return -1;
+        }
     }
 }

@@ -9,9 +9,11 @@
 #include "cli/import_file.h"
 #include "cli/import_html.h"
 #include "cli/import_known.h"
+#include "cli/import_source.h"
 
 #include <json-c/json.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* --- front matter -------------------------------------------------------------------------------------------------------- */
@@ -218,6 +220,52 @@ static void empty_and_unreadable_files_say_so(void **state) {
     import_document_fini(&d);
 }
 
+static void put_file(const char *dir, const char *name, char ret_path[200]) {
+    (void)snprintf(ret_path, 200, "%s/%s", dir, name);
+    FILE *out = fopen(ret_path, "we");
+    assert_non_null(out);
+    fputs("{\"id\":\"x\"}\n", out);
+    assert_int_equal(fclose(out), 0);
+}
+
+static void several_paths_are_one_source(void **state) {
+    char dir[] = "/tmp/quire-test-import.XXXXXX", sub[200], a[200], b[200], c[200];
+    const char *const met[] = {"a.md", "b.md", "c.ndjson:1", "b.md"};
+    struct import_source_options options = {0};
+    struct import_source *source = NULL;
+    struct status st = {0};
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    put_file(dir, "a.md", a);
+    put_file(dir, "c.ndjson", c);
+    (void)snprintf(sub, sizeof sub, "%s/sub", dir);
+    assert_int_equal(mkdir(sub, 0700), 0);
+    put_file(sub, "b.md", b);
+    char *const paths[] = {a, sub, c, b};
+    assert_true(import_source_open(paths, 4, &options, &source, &st));
+    assert_true(import_source_has_files(source));
+    uint64_t done, total;
+    import_source_progress(source, &done, &total);
+    assert_int_equal(total, 4 * 11);
+    for (size_t i = 0; i < 4; i++) {
+        struct import_document d;
+        assert_int_equal(import_source_next(source, &d, &st), 1);
+        assert_non_null(strstr(d.where, met[i]));
+        import_document_fini(&d);
+    }
+    struct import_document none;
+    assert_int_equal(import_source_next(source, &none, &st), 0);
+    import_source_close(source);
+    char missing[] = "/no/such/path";
+    char *const bad[] = {a, missing};
+    assert_false(import_source_open(bad, 2, &options, &source, &st));
+    unlink(a);
+    unlink(b);
+    unlink(c);
+    rmdir(sub);
+    rmdir(dir);
+}
+
 static void below_is_a_matter_of_whole_names(void **state) {
     struct import_known_file f = {.path = strdup("/a/bc/d.md")};
     (void)state;
@@ -238,7 +286,7 @@ int main(void) {
         cmocka_unit_test(pages_become_markdown),                 cmocka_unit_test(a_deep_page_is_no_recursion),    cmocka_unit_test(ids_are_paths_or_their_hash),
         cmocka_unit_test(kinds_go_by_endings),                   cmocka_unit_test(files_are_loaded_once),          cmocka_unit_test(empty_and_unreadable_files_say_so),
         cmocka_unit_test(below_is_a_matter_of_whole_names),      cmocka_unit_test(what_is_not_closed_stays),       cmocka_unit_test(texts_of_several_lines_are_kept_or_folded),
-        cmocka_unit_test(a_title_can_be_found_by_its_words),
+        cmocka_unit_test(a_title_can_be_found_by_its_words),     cmocka_unit_test(several_paths_are_one_source),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
