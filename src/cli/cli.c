@@ -181,39 +181,47 @@ const char *cli_bytes(uint64_t bytes, char out[32]) {
     return out;
 }
 
-bool cli_find_library(struct cli *cli, const char *name_or_id, char ret_id[64], struct status *st) {
-    struct uuid id;
-    if (uuid_parse(slice_str(name_or_id), &id)) {
-        uuid_format(&id, ret_id);
-        return true;
-    }
+bool cli_libraries_named(struct cli *cli, const char *name, struct cli_named *ret, struct status *st) {
     char path[640] = "/v1/libraries?limit=1000";
-    unsigned found = 0;
+    *ret = (struct cli_named){0};
     while (path[0] != '\0') {
         struct client_reply reply;
-        if (!client_call(cli->client, "GET", path, slice_of(NULL, 0), true, &reply, st)) {
-            if (st->code == STATUS_DENIED) /* a key that may only write */
-                (void)status_set(st, STATUS_DENIED, "this key may not read, so it cannot look for a library by its name: give the id of '%.100s' instead", name_or_id);
+        if (!client_call(cli->client, "GET", path, slice_of(NULL, 0), true, &reply, st))
             return false;
-        }
         size_t count = json_object_is_type(reply.json, json_type_array) ? json_object_array_length(reply.json) : 0;
         for (size_t i = 0; i < count; i++) {
             struct json_object *library = json_object_array_get_idx(reply.json, i);
-            if (strcmp(member_text(library, "name"), name_or_id) != 0)
+            if (strcmp(member_text(library, "name"), name) != 0)
                 continue;
-            snprintf(ret_id, 64, "%s", member_text(library, "id"));
-            found++;
+            const char *id = member_text(library, "id");
+            size_t len = strlen(ret->ids);
+            if (ret->count++ < CLI_IDS_SHOWN)
+                snprintf(ret->ids + len, sizeof ret->ids - len, "%s%s", len > 0 ? ", " : "", id);
         }
         snprintf(path, sizeof path, "%s", reply.next);
         client_reply_fini(&reply);
     }
-    if (found == 1)
+    return true;
+}
+
+bool cli_find_library(struct cli *cli, const char *name_or_id, char ret_id[64], struct status *st) {
+    struct uuid id;
+    struct cli_named named;
+    if (uuid_parse(slice_str(name_or_id), &id)) {
+        uuid_format(&id, ret_id);
         return true;
-    if (found == 0)
-        return status_set(st, STATUS_NOT_FOUND, "there is no library '%s'; `quire library list` shows those there are",
-                          name_or_id);
-    return status_set(st, STATUS_CONFLICT, "%u libraries have the name '%s'; give the id instead (`quire library list`)", found,
-                      name_or_id);
+    }
+    if (!cli_libraries_named(cli, name_or_id, &named, st)) {
+        if (st->code == STATUS_DENIED) /* a key that may only write */
+            (void)status_set(st, STATUS_DENIED, "this key may not read, so it cannot look for a library by its name: give the id of '%.100s' instead", name_or_id);
+        return false;
+    }
+    if (named.count == 0)
+        return status_set(st, STATUS_NOT_FOUND, "there is no library '%s'; `quire library list` shows those there are", name_or_id);
+    if (named.count > 1)
+        return status_set(st, STATUS_CONFLICT, "%u libraries have the name '%.60s'; give the id instead: %s%s", named.count, name_or_id, named.ids, named.count > CLI_IDS_SHOWN ? ", ..." : "");
+    snprintf(ret_id, 64, "%.63s", named.ids);
+    return true;
 }
 
 bool cli_create_library(struct cli *cli, struct slice body, char ret_id[64], struct client_reply *ret_reply, struct status *st) {

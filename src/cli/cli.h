@@ -56,6 +56,13 @@ int cli_exit_code(const struct status *st);
 /* "quire: <what>", unless NULL, and how the command is to be given. Returns EX_USAGE. */
 int cli_usage(const struct cli *cli, const char *what);
 
+/* The libraries of a name: how many, and the ids of the first of them, with commas between. */
+enum { CLI_IDS_SHOWN = 5 };
+struct cli_named {
+    unsigned count;
+    char ids[CLI_IDS_SHOWN * 40];
+};
+MUST_CHECK bool cli_libraries_named(struct cli *cli, const char *name, struct cli_named *ret, struct status *st);
 /* A library by id or by its name. STATUS_NOT_FOUND, or STATUS_CONFLICT where several have the name. */
 MUST_CHECK bool cli_find_library(struct cli *cli, const char *name_or_id, char ret_id[64], struct status *st);
 /* Makes one of that name. */

@@ -9,8 +9,19 @@ static void show_made(const struct cli *cli, struct json_object *library) {
     printf("made library %s\n", member_text(library, "id"));
 }
 
+/* The interface takes a name that is taken; by it no command finds either library then. */
+static void warn_of_namesakes(const char *name, const struct cli_named *before) {
+    if (before->count == 0)
+        return;
+    fputs("quire: the name '", stderr);
+    cli_print_clean(stderr, name, 200);
+    fprintf(stderr, "' was taken before, by %s%s: commands need the ids of these libraries now (`quire library update ID --name NAME` gives one another name)\n", before->ids,
+            before->count > CLI_IDS_SHOWN ? ", ..." : "");
+}
+
 int command_library_create(struct cli *cli) {
-    struct status st = {0};
+    struct status st = {0}, unread = {0};
+    struct cli_named before = {0};
     struct request r = {.method = "POST", .show = show_made};
     bool ok = (r.body = request_body(cli, &st)) != NULL;
     if (ok) {
@@ -22,8 +33,14 @@ int command_library_create(struct cli *cli) {
         request_put_text(cli, r.body, "language", OPTION_LANGUAGE);
         request_put_index(cli, r.body);
     }
-    ok = ok && request_path(&r, &st, "/v1/libraries", NULL);
-    return ok ? request_run(cli, &r) : request_failed(&r, &st);
+    if (!ok || !request_path(&r, &st, "/v1/libraries", NULL))
+        return request_failed(&r, &st);
+    if (!cli_libraries_named(cli, cli->argv[0], &before, &unread) && unread.code != STATUS_DENIED) /* a key that may only write does without */
+        return request_failed(&r, &unread);
+    int rc = request_run(cli, &r);
+    if (rc == EX_OK)
+        warn_of_namesakes(cli->argv[0], &before);
+    return rc;
 }
 
 int command_library_update(struct cli *cli) {

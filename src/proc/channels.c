@@ -232,7 +232,8 @@ static bool begin_optimize(struct supervisor *s, const struct uuid *library, con
     catalog_release(s->catalog, lib);
     if (exchange != EXCHANGE_NONE) {
         return status_set_subject(st, STATUS_CONFLICT, SUBJECT_LIBRARY,
-                                  "the model of this library is being exchanged, or it is kept with the model before: drop that first");
+                                  exchange == EXCHANGE_KEPT ? "this library is kept with the model before: `quire reembed LIBRARY --drop` ends that, then it goes"
+                                                            : "the model of this library is being exchanged: wait for it, or give it up with `quire reembed LIBRARY --drop`");
     }
     if (tasks_find_live(s->tasks, TASK_REBUILD, library, ret_task) ||
         tasks_find_live(s->tasks, TASK_OPTIMIZE, library, ret_task)) {

@@ -165,7 +165,7 @@ static bool check_exchange(struct catalog *c, struct library *lib, const struct 
     }
     if (to == EXCHANGE_BUILDING) {
         return status_set_subject(st, STATUS_CONFLICT, SUBJECT_LIBRARY,
-                                  from == EXCHANGE_KEPT ? "the library is kept with the model before; drop that first"
+                                  from == EXCHANGE_KEPT ? "the library is kept with the model before: `quire reembed LIBRARY --drop` ends that, then it goes"
                                                         : "the model of this library is being exchanged already");
     }
     if (op->switches || from == EXCHANGE_NONE || !is_step(from, to)) {

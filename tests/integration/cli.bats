@@ -97,6 +97,15 @@ complete_words() {
     run quire library create ''
     [ "$status" = 65 ]
     [ "$(grep -o 'must not be empty' <<<"$output" | wc -l)" = 1 ]
+    local first second
+    first=$(quire library create twin --json | jq -r .id)
+    second=$(quire library create twin --json 2>warned | jq -r .id)
+    grep -q "'twin' was taken before, by $first:" warned
+    run quire library show twin
+    [ "$status" = 65 ]
+    [[ $output == *"2 libraries have the name 'twin'"*"$first"* && $output == *"$second"* ]]
+    quire library delete "$first" --yes
+    quire library delete "$second" --yes
     quire library create one --metadata '{"shelf": 3}' --ef-search 99 --body '{"quantization": {"strategy": "none"}}'
     quire library update one --name uno --description 'the first' --m 20
     quire library show uno | grep -q 'description  the first'
