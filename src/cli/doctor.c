@@ -58,6 +58,15 @@ static void look(struct doctor *d) {
         doctor_ask_server(d);
 }
 
+/* A directory as scripts/serve makes it, with the data below it: taken for the data, everything in it would be a stranger. */
+static bool is_instance(const char *directory) {
+    char conf[PATH_MAX], data[PATH_MAX], log[PATH_MAX];
+    snprintf(conf, sizeof conf, "%s/quire.conf", directory);
+    snprintf(data, sizeof data, "%s/data", directory);
+    snprintf(log, sizeof log, "%s/wal", directory);
+    return access(conf, F_OK) == 0 && access(data, F_OK) == 0 && access(log, F_OK) != 0;
+}
+
 static int tell(const struct doctor *d) {
     struct status st = {0};
     if (d->no_memory && !status_no_memory(&st))
@@ -73,6 +82,10 @@ int command_doctor(struct cli *cli) {
     static struct doctor d; /* it holds a whole configuration */
     char config_path[PATH_MAX], nginx_path[PATH_MAX];
     const char *named = cli_text(cli, OPTION_CONFIG), *data = cli_text(cli, OPTION_DATA), *nginx = cli_text(cli, OPTION_NGINX);
+    if (data != NULL && is_instance(data)) {
+        fprintf(stderr, "quire: %s has an instance, its data is in %s/data: say --data %s/data, or -c %s/quire.conf, which looks at configuration, nginx and server, too\n", data, data, data, data);
+        return EX_USAGE;
+    }
     bool has_server = cli->server.url != NULL || getenv("QUIRE_URL") != NULL;
     if (named == NULL && data == NULL && (access(PRESET_CONFIG, F_OK) == 0 || !has_server))
         named = PRESET_CONFIG;

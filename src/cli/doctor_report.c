@@ -182,6 +182,20 @@ static const char *plural(size_t count) {
     return count == 1 ? "" : "s";
 }
 
+/* "healthy" is worth what was looked at. */
+static void print_scope(const struct doctor *d) {
+    printf("looked at ");
+    if (d->config_path != NULL) {
+        cli_print_clean(stdout, d->config_path, SHOWN_MAX);
+        puts(d->has_config ? " and what it names, data, nginx, this machine, and the server where it answers" : d->data_dir[0] != '\0' ? " and the data" : " alone");
+    } else if (d->data_dir[0] != '\0') {
+        cli_print_clean(stdout, d->data_dir, SHOWN_MAX);
+        puts(" alone; `quire doctor -c DIR/quire.conf` looks at a configuration, nginx and the server, too");
+    } else {
+        puts("what the server says alone; `quire doctor -c DIR/quire.conf`, on its machine, looks at configuration, data and nginx, too");
+    }
+}
+
 void doctor_print(const struct doctor *d) {
     for (int level = DOCTOR_ERROR; level >= DOCTOR_NOTE; level--)
         for (size_t i = 0; i < d->finding_count; i++)
@@ -194,6 +208,7 @@ void doctor_print(const struct doctor *d) {
         cli_print_clean(stdout, d->skipped[i].why, sizeof d->skipped[i].why);
         putchar('\n');
     }
+    print_scope(d);
     size_t errors = doctor_count(d, DOCTOR_ERROR), warnings = doctor_count(d, DOCTOR_WARNING), notes = doctor_count(d, DOCTOR_NOTE);
     printf("%s%zu error%s, %zu warning%s, %zu note%s%s\n", errors + warnings == 0 ? "healthy: " : "", errors, plural(errors), warnings, plural(warnings), notes,
            plural(notes), d->skipped_count > 0 ? "; not everything could be looked at" : "");

@@ -84,10 +84,16 @@ with_copy() {
         == []' <<<"$report"
     jq -e '.not_seen == [] and .format == 1' <<<"$report"
     run "$quire" doctor -c "$instance/quire.conf"
-    [[ ${lines[-1]} == *" errors, "* ]]
+    [[ ${lines[-1]} == *" errors, "* && ${lines[-2]} == "looked at $instance/quire.conf and what it names, data, nginx"* ]]
     # Without any configuration: what a server says.
     run env QUIRE_URL="$url" QUIRE_CACERT="$instance/tls/cert.pem" "$quire" doctor --json
     [ "$status" = 0 ] || [ -e /etc/quire/quire.conf ]
+    run env QUIRE_URL="$url" QUIRE_CACERT="$instance/tls/cert.pem" "$quire" doctor
+    [[ ${lines[-2]} == "looked at what the server says alone; "* ]] || [ -e /etc/quire/quire.conf ]
+    # The directory of an instance is not its data.
+    run "$quire" doctor --data "$instance"
+    [ "$status" = 64 ]
+    [[ $output == *"its data is in $instance/data"* ]]
     run "$quire" doctor too many words
     [ "$status" = 64 ]
     diff "$root/docs/troubles.md" <("$root/scripts/doc-tables" troubles)
