@@ -92,8 +92,9 @@ export async function textDocument({ file, path }) {
     if (kind === 'html') metadata.format = 'html';
     const document = { id, text: front.text, document_type: kind === 'markdown' || kind === 'html' ? 'markdown' : 'text', metadata };
     describe(document, front.values);
+    document.title ??= cut(pageTitle, titleMax) || undefined;
     if (document.title) document.text = withTitle(document.title, front.text);
-    else document.title = cut(pageTitle, titleMax) || titleOf(front.text, file.name);
+    else document.title = titleOf(front.text, file.name);
     return { document, warning: front.warning };
 }
 

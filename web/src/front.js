@@ -1,7 +1,7 @@
 // front.js - YAML front matter, what stands between two lines "---" at the begin of a Markdown file, by the rules of `quire import` (src/cli/import_front.c).
 //
-// A small part of YAML, the one that such files have: "key: value" at the left edge, where a value is a scalar (plain, or in quotes), a list in brackets, or a list of lines "- value" below; also "|"
-// and ">" with an indented text. What is nested deeper is passed over. A value whose end is missing makes all of it stay in the text: nothing is lost then.
+// A small part of YAML, the one that such files have: "key: value" at the left edge, where a value is a scalar (plain, or in quotes), a list in brackets, or a list of lines "- value" below; also an indented
+// text below "|", which keeps its lines, and below ">", which makes one of them. What is nested deeper is passed over. A value whose end is missing makes all of it stay in the text: nothing is lost then.
 
 const frontMax = 64 * 1024;
 const valueMax = 4096;
@@ -26,10 +26,10 @@ export function cut(text, most) {
 
 const trim = (text) => text.replace(/^[ \t\r\n\v\f]+|[ \t\r\n\v\f]+$/g, '');
 
-/** A text as a value, or null. */
+/** A text as a value, or null. Ends of lines may be in it. */
 function textValue(text) {
     const value = cut(text, valueMax);
-    return control.test(value) ? null : value;
+    return control.test(value.replaceAll('\n', '')) ? null : value;
 }
 
 // A comment begins with # at the begin or behind a blank.
@@ -53,7 +53,7 @@ function unquote(text) {
             i += 1;
         } else value += c;
     }
-    throw new Unclosed('a quotation mark is not closed');
+    throw new Unclosed();
 }
 
 /** Numbers and truth as such, unless they would not come back as they were written (007, 1e9999, a long row of digits). */
@@ -86,31 +86,52 @@ function inlineList(text) {
             if (c === ']') return list;
         }
     }
-    throw new Unclosed('a bracket is not closed');
+    throw new Unclosed();
 }
 
 const isItem = (text) => text === '-' || text.startsWith('- ');
 const indentOf = (line) => /^[ \t]*/.exec(line)[0].length;
 
-/** What stands below a key: lines of more indent than the key's, or "- " at the same. {value, next}: the number of the line behind them. */
-function blockBelow(lines, from, literal) {
+/** What stands below a key: lines of more indent than the key's, or "- " at the same. {below: [indent, text] of each, next}: the number of the line behind them. */
+function linesBelow(lines, from, items) {
     const below = [];
     let next = from;
     for (; next < lines.length; next += 1) {
         const text = trim(lines[next]);
-        if (text !== '' && indentOf(lines[next]) === 0 && (literal || !isItem(text))) break;
-        if (text !== '') below.push([indentOf(lines[next]), text]);
+        const indent = indentOf(lines[next]);
+        if (text !== '' && indent === 0 && !(items && isItem(text))) break;
+        below.push([indent, text]);
     }
-    if (literal) return { value: below.length > 0 ? textValue(below.map(([, text]) => text).join(' ')) : null, next };
-    const list = [];
-    // The first line decides whether it is a list, and how deep.
-    if (below.length > 0 && isItem(below[0][1])) {
-        for (const [indent, text] of below) {
-            const value = isItem(text) && indent === below[0][0] ? scalar(trim(text.slice(2))) : null;
-            if (value !== null && list.length < listMax) list.push(value);
+    return { below, next };
+}
+
+/** The text below "|", with its lines, or ">", which makes one of them. An empty one between two is an end of a line in both. */
+function blockText(below, folded) {
+    let text = '';
+    let least = 0;
+    let blanks = 0;
+    for (const [indent, line] of below) {
+        if (line === '') blanks += text === '' ? 0 : 1;
+        else {
+            if (text === '') least = indent;
+            else text += '\n'.repeat(blanks + (folded ? 0 : 1)) || ' ';
+            text += (folded ? '' : ' '.repeat(Math.max(0, indent - least))) + line;
+            blanks = 0;
         }
     }
-    return { value: list, next };
+    return text === '' ? null : textValue(text);
+}
+
+/** The first line decides whether it is a list, and how deep. */
+function blockList(lines) {
+    const below = lines.filter(([, text]) => text !== '');
+    const list = [];
+    if (below.length === 0 || !isItem(below[0][1])) return list;
+    for (const [indent, text] of below) {
+        const value = isItem(text) && indent === below[0][0] ? scalar(trim(text.slice(2))) : null;
+        if (value !== null && list.length < listMax) list.push(value);
+    }
+    return list;
 }
 
 /** Calls take(key, value) for each "key: value" that says something. */
@@ -120,13 +141,16 @@ function readYaml(lines, take) {
         i += 1;
         if (!pair) continue;
         const rest = trim(pair[2] ?? '');
-        const literal = /^[|>]/.test(rest);
+        const block = /^[|>]/.test(rest);
         let value;
         try {
-            if (rest === '' || rest[0] === '#' || literal) ({ value, next: i } = blockBelow(lines, i, literal));
-            else value = rest[0] === '[' ? inlineList(rest) : scalar(rest);
+            if (block || rest === '' || rest[0] === '#') {
+                const { below, next } = linesBelow(lines, i, !block);
+                i = next;
+                value = block ? blockText(below, rest[0] === '>') : blockList(below);
+            } else value = rest[0] === '[' ? inlineList(rest) : scalar(rest);
         } catch (error) {
-            throw error instanceof Unclosed ? new Unclosed(`${pair[1]}: ${error.message}`) : error;
+            throw error instanceof Unclosed ? new Unclosed(`the value of '${pair[1]}' has a quotation mark or a bracket that is not closed`) : error;
         }
         if (value !== null && !(Array.isArray(value) && value.length === 0)) take(pair[1], value);
     }
@@ -171,7 +195,7 @@ const keptNames = new Set(['id', 'created_at', 'document_type', 'source_url', 'p
 
 /** One string of a scalar or a list, or null. */
 function joined(value) {
-    return textValue([value].flat().map(String).join(', ')) || null;
+    return textValue([value].flat().map(String).join(', ').replaceAll('\n', ' ')) || null;
 }
 
 /** A list of strings of a list, or of "a, b". */

@@ -53,6 +53,15 @@ export default async function tests(harness) {
         await page.close();
     });
 
+    await harness.test('/docs: the body that stands in a form is one that works; on a dark system the page is light', async () => {
+        const page = await visit(harness, open, { dark: true });
+        await settle(page);
+        const [status, library] = await tried(page, 'Libraries-createLibrary');
+        assert.deepEqual([status, JSON.parse(library).name], [201, 'notes']);
+        assert.equal(await page.locator('a[href="/"]').evaluate((link) => getComputedStyle(link).color), 'rgb(34, 89, 143)');
+        await page.close();
+    });
+
     await harness.test('/docs: calls open, with their examples and schemas, on a narrow screen', async () => {
         const page = await visit(harness, open, { phone: true });
         await settle(page);

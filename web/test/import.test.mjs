@@ -55,7 +55,7 @@ export default async function tests(harness) {
         await row('paper.pdf').getByText('PDF: bring it in with the command quire import').waitFor();
         const { chunks, metadata } = await server.must('GET', `/v1/libraries/${library.id}/documents/file%3Amill.html`);
         assert.deepEqual([metadata.title, metadata.document_type, metadata.format], ['The mill & its pond', 'markdown', 'html']);
-        assert.equal(chunks.map(({ text }) => text.trim()).join('\n\n'), '# The mill\n\nTwo wheels, one race.\n\n## Stones\n\n- French burr\n- hard\n- Peak\n\n```\na\n\n  b\n```\n\nx y\nz');
+        assert.equal(chunks.map(({ text }) => text.trim()).join('\n\n'), '# The mill & its pond\n\n# The mill\n\nTwo wheels, one race.\n\n## Stones\n\n- French burr\n- hard\n- Peak\n\n```\na\n\n  b\n```\n\nx y\nz');
         const old = await server.must('GET', `/v1/libraries/${library.id}/documents/file%3Aold.htm`);
         assert.deepEqual([old.metadata.title, old.chunks[0].text.trim()], ['old', 'Mühle']);
         for (const name of ['mill.html', 'old.htm']) await server.must('DELETE', `/v1/libraries/${library.id}/documents/${encodeURIComponent(`file:${name}`)}`);
@@ -66,7 +66,7 @@ export default async function tests(harness) {
         await open();
         await page.locator('#files').setInputFiles([file('broken.md', '---\ntitle: "Broken\n---\nStill here.\n'), file('titled.md', '---\ntitle: Zanzibar\n---\nCloves and nutmeg.\n'), file('only.md', '---\ntitle: T\n---\n')]);
         await page.getByText(/^2 documents in 2 new chunks, 0 failed; 1 file without text passed over$/).waitFor();
-        await row('broken.md').getByText('its front matter cannot be read whole and stays in the text: title: a quotation mark is not closed').waitFor();
+        await row('broken.md').getByText('its front matter cannot be read whole and stays in the text: the value of \'title\' has a quotation mark or a bracket that is not closed').waitFor();
         const { results } = await server.must('POST', `/v1/libraries/${library.id}/search`, { query: 'zanzibar', mode: 'lexical' });
         assert.deepEqual(results.map(({ document_id: id }) => id), ['file:titled.md']);
         for (const name of ['broken.md', 'titled.md']) await server.must('DELETE', `/v1/libraries/${library.id}/documents/${encodeURIComponent(`file:${name}`)}`);

@@ -113,8 +113,8 @@ test('files: values of front matter are what quire import takes them for', () =>
         ['k: false', false], ['k: true', true], ['k: null', undefined], ['k: ~', undefined], ['k:', undefined], ['k: 12', 12], ['k: -1.5', -1.5], ['k: 007', '007'], ['k: 1e5', '1e5'], ['k: 1234567890123456', '1234567890123456'],
         ['k: plain # said', 'plain'], ['k: a#b', 'a#b'], ['k: "a # b"', 'a # b'], ["k: 'It''s'", "It's"], ['k: "a \\"b\\" c"', 'a "b" c'], ['k: "a\\nb"', 'a b'], ['k: "false"', 'false'],
         ['k: [Foo, "Bar, Baz"]', ['Foo', 'Bar, Baz']], ["k: [it's, 'it''s', 3, true, null]", ["it's", "it's", 3, true]], ['k: []', undefined],
-        ['k:\n  - a\n  - "b, c"\n    - deeper\n\n  - 3', ['a', 'b, c', 3]], ['k:\n- a\n- b', ['a', 'b']], ['k:\n  deep: x', undefined], ['k: {a: b}', undefined], ['k: &x y', undefined],
-        ['k: >\n  one\n  two\n\n  three', 'one two three'], ['k: |\n  one\n  two', 'one two'], ['k: |-\n  # one', '# one'], ['k: "#tag1 #tag2"', '#tag1 #tag2'],
+        ['k:\n  - a\n  - "b, c"\n    - deeper\n\n  - 3', ['a', 'b, c', 3]], ['k:\n- a\n- b', ['a', 'b']], ['k: [a, "b], c", [b, c], d', ['a', 'b], c', '[b', 'c']], ['k:\n  deep: x', undefined], ['k: {a: b}', undefined], ['k: &x y', undefined],
+        ['k: >-\n  one\n  two\n\n  three', 'one two\nthree'], ['k: |\n  one\n    two\n\n  three', 'one\n  two\n\nthree'], ['k: |-\n  # one', '# one'], ['k: "#tag1 #tag2"', '#tag1 #tag2'],
     ]) {
         const { values, text, warning } = frontMatter(`---\r\n${yaml.replaceAll('\n', '\r\n')}\r\nlast: 1\r\n...\r\nbody`);
         assert.deepEqual([values.k, values.last, text, warning], [wanted, 1, 'body', null], yaml);
@@ -127,6 +127,7 @@ test('files: title, author and tags of front matter', async () => {
     assert.deepEqual((await made('Keywords: a b, c')).tags, ['a b', 'c']);
     assert.deepEqual((await made('tags: [Foo, "Bar, Baz", 7]')).tags, ['Foo', 'Bar, Baz', '7']);
     assert.equal((await made('author: [Ida, Jon]')).author, 'Ida, Jon');
+    assert.equal((await made('title: |\n  x\n  y')).title, 'x y');
     assert.deepEqual([(await made('title: 1984')).title, (await made('title: ""')).title], ['1984', 'n']);
 });
 
@@ -135,7 +136,7 @@ test('files: front matter that cannot be read whole stays in the text, with a wa
         const text = `---\ndraft: true\n${yaml}\n---\nBody.\n`;
         const { document, warning } = await textDocument({ file: new File([text], 'n.md'), path: 'n.md' });
         assert.deepEqual([document.text, document.title, document.metadata.draft], [text, 'n', undefined], yaml);
-        assert.match(warning, /^its front matter cannot be read whole and stays in the text: (title|tags|list): a (quotation mark|bracket) is not closed$/);
+        assert.match(warning, /^its front matter cannot be read whole and stays in the text: the value of '(title|tags|list)' has a quotation mark or a bracket that is not closed$/);
     }
 });
 
