@@ -20,7 +20,6 @@
 #define BATCH_BYTES (1024 * 1024)
 #define PRESET_JOBS 4
 #define MAX_JOBS 64
-#define MESSAGES_SHOWN 10
 #define PROGRESS_US 100000
 #define WEIGHT_MAX ((size_t)256 * 1024) /* of a file in a batch: a PDF is mostly pictures */
 
@@ -38,24 +37,9 @@ static void batch_free(struct import_batch *b) {
     free(b);
 }
 
-/* With the mutex held. */
-static void tell(struct import *im, const char *where, const char *detail) {
-    if (im->shown++ == MESSAGES_SHOWN)
-        fputs("quire: further messages of this kind are left out\n", stderr);
-    if (im->shown > MESSAGES_SHOWN)
-        return;
-    if (im->terminal)
-        fputs("\r\033[K", stderr);
-    fputs("quire: ", stderr);
-    if (where[0] != '\0')
-        fprintf(stderr, "%s: ", where);
-    cli_print_clean(stderr, detail, 400);
-    fputc('\n', stderr);
-}
-
-void import_complain(struct import *im, const char *where, const char *detail) {
+void import_complain(struct import *im, uint64_t order, const char *where, const char *detail) {
     im->refused++;
-    tell(im, where, detail);
+    import_messages_add(&im->messages, order, where, detail);
 }
 
 static void document_path(const struct import *im, const char *id, struct buf *out) {
@@ -97,7 +81,7 @@ static void note_replaced(struct import *im, const struct import_document *d, bo
     if (done)
         im->replaced++;
     else
-        import_complain(im, d->where, why->detail);
+        import_complain(im, d->order, d->where, why->detail);
     pthread_mutex_unlock(&im->mutex);
 }
 
@@ -123,9 +107,9 @@ bool import_settle_loaded(struct import *im, const struct import_document *d, en
     else if (how == IMPORT_EMPTY)
         im->empty++;
     else if (how == IMPORT_FAILED)
-        import_complain(im, d->where, why->detail);
+        import_complain(im, d->order, d->where, why->detail);
     else if (d->warning[0] != '\0')
-        tell(im, d->where, d->warning);
+        import_messages_add(&im->messages, d->order, d->where, d->warning);
     return how == IMPORT_LOADED;
 }
 
@@ -179,7 +163,7 @@ static void take_results(struct import *im, struct client *client, const struct 
         if (success)
             im->added++;
         else
-            import_complain(im, b->document[i].where, error != NULL ? member_text(error, "detail") : "the server gave no result");
+            import_complain(im, b->document[i].order, b->document[i].where, error != NULL ? member_text(error, "detail") : "the server gave no result");
         pthread_mutex_unlock(&im->mutex);
     }
     pthread_mutex_lock(&im->mutex);
@@ -220,7 +204,7 @@ static bool send_one_by_one(struct import *im, struct client *client, struct imp
         if (st->code != STATUS_INVALID && st->code != STATUS_CONFLICT)
             return false;
         pthread_mutex_lock(&im->mutex);
-        import_complain(im, b->document[i].where, st->detail);
+        import_complain(im, b->document[i].order, b->document[i].where, st->detail);
         pthread_mutex_unlock(&im->mutex);
     }
     return true;
@@ -330,7 +314,7 @@ static bool feed(struct import *im, struct import_source *source, struct status 
             break;
         if (got < 0) {
             pthread_mutex_lock(&im->mutex);
-            import_complain(im, "", st->detail);
+            import_complain(im, import_source_order(source), "", st->detail);
             pthread_mutex_unlock(&im->mutex);
             continue;
         }
@@ -469,6 +453,7 @@ static bool do_import(struct import *im, struct import_source *source, struct st
     bool ok = cli_has(im->cli, OPTION_STREAM) ? import_stream(im, source, st) : run(im, source, st);
     if (ok)
         import_progress(im, source, true);
+    import_messages_print(&im->messages, stderr);
     ok = ok && (!cli_has(im->cli, OPTION_SYNC) || import_sync(im, source, st));
     print_summary(im, source);
     return ok;

@@ -3,6 +3,7 @@
 #define QUIRE_CLI_IMPORT_H
 
 #include "cli/cli.h"
+#include "cli/import_message.h"
 #include "cli/import_source.h"
 
 #include <pthread.h>
@@ -22,13 +23,13 @@ struct import {
     uint64_t file_bytes; /* of files that are done */
     struct import_known known; /* what the library has of files, where */
     bool knows;                /* it could be asked */
-    unsigned shown;
+    struct import_messages messages;
     int64_t began, last_line;
     bool terminal;
 };
 
-/* Counts a document that was refused, and says so for the first few. With im->mutex held, where there are several threads. */
-void import_complain(struct import *im, const char *where, const char *detail);
+/* Counts a document that was refused, and keeps why for the end (import_message.h). With im->mutex held, where there are several threads. */
+void import_complain(struct import *im, uint64_t order, const char *where, const char *detail);
 /* Shows how far it is, if it is time. */
 void import_progress(struct import *im, const struct import_source *source, bool last);
 /* Sends everything through one connection after the other, each of which goes on where the one before broke. */

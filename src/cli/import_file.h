@@ -19,6 +19,7 @@ struct import_document {
     char *shown;             /* its path below the directory that was named */
     enum import_kind kind;
     uint64_t bytes; /* of the file */
+    uint64_t order; /* its place in the source */
     char warning[STATUS_DETAIL_MAX]; /* once loaded: what is not as it should be, though it is taken; or "" */
 };
 void import_document_fini(struct import_document *d);

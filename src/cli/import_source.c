@@ -28,6 +28,7 @@ struct import_source {
     uint64_t only_bytes;
     bool has_files;
     uint64_t done, total;
+    uint64_t order; /* calls of import_source_next */
     struct import_passed passed;
 };
 
@@ -365,7 +366,7 @@ static int next_file(struct import_source *s, struct import_document *ret, struc
     return 0;
 }
 
-int import_source_next(struct import_source *s, struct import_document *ret, struct status *st) {
+static int take_next(struct import_source *s, struct import_document *ret, struct status *st) {
     for (;;) {
         if (s->lines != NULL) {
             int n = next_line(s, ret, st);
@@ -393,4 +394,16 @@ int import_source_next(struct import_source *s, struct import_document *ret, str
             return -1;
         }
     }
+}
+
+int import_source_next(struct import_source *s, struct import_document *ret, struct status *st) {
+    int n = take_next(s, ret, st);
+    s->order++;
+    if (n == 1)
+        ret->order = s->order;
+    return n;
+}
+
+uint64_t import_source_order(const struct import_source *s) {
+    return s->order;
 }

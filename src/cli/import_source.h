@@ -34,6 +34,8 @@ void import_source_close(struct import_source *s);
 /* The next document. 1: there is one (the caller frees it), maybe yet to be loaded; 0: the end; -1: this one cannot be read, *st says why and where, the
  * next call goes on; -2: the source itself failed. */
 int import_source_next(struct import_source *s, struct import_document *ret, struct status *st);
+/* The place of what import_source_next has returned last, from 1 on. */
+uint64_t import_source_order(const struct import_source *s);
 /* Bytes of lines read so far, and of all in all (0: not known). */
 void import_source_progress(const struct import_source *s, uint64_t *ret_done, uint64_t *ret_total);
 const struct import_passed *import_source_passed(const struct import_source *s);

@@ -100,7 +100,7 @@ static struct sent *read_source(struct stream_run *r) {
     struct import_document d;
     int got = -1;
     while (!r->exhausted && !r->stopped && (got = next_document(r, &d, &st)) == -1)
-        import_complain(r->im, "", st.detail);
+        import_complain(r->im, import_source_order(r->source), "", st.detail);
     if (r->exhausted || r->stopped || got == 0) {
         r->exhausted = true;
         return NULL;
@@ -170,7 +170,7 @@ static void take_result(struct stream_run *r, struct json_object *result) {
     }
     r->moved_us = clock_monotonic_us();
     if (error != NULL)
-        import_complain(r->im, s->document.where, member_text(error, "detail"));
+        import_complain(r->im, s->document.order, s->document.where, member_text(error, "detail"));
     else if (json_object_get_boolean(member(result, "skipped")))
         r->im->present++;
     else if (json_object_get_boolean(member(result, "replaced")))

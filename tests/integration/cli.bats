@@ -374,6 +374,16 @@ counts() { jq -c '[.added, .replaced, .already_there, .failed, .removed]'; }
     [ "$status" = 65 ]
     [[ $output == *"latin.txt: not UTF-8"* ]]
     [ "$(printf '{"title":"a","texts":["b"]}\n' | quire import things - --json | counts)" = '[1,0,0,0,0]' ]
+    # What is refused is told by file and line, in their order, with what to do.
+    printf '%s\n' '{"title":"c","texts":["d"]}' '{"title":"e","texts":["f"],"metadata":{"tags":["x"]}}' '{"title' '{"title":"g","texts":["h"],"year":1}' >lines.ndjson
+    local how
+    for how in --jobs=2 --stream; do
+        run quire import things lines.ndjson "$how"
+        [ "$status" = 65 ]
+        [[ ${lines[0]} == *"lines.ndjson:2: /metadata/tags: "*": put tags at the top level" ]]
+        [[ ${lines[1]} == *"lines.ndjson:3: not a JSON object"* ]]
+        [[ ${lines[2]} == *"lines.ndjson:4: /year: "*": put it under metadata" ]]
+    done
     [ "$(quire import things things/b.txt --json | counts)" = '[0,0,1,0,0]' ]
     run quire import things things/b.txt --sync
     [ "$status" = 64 ]

@@ -9,6 +9,7 @@
 #include "cli/import_file.h"
 #include "cli/import_html.h"
 #include "cli/import_known.h"
+#include "cli/import_message.h"
 #include "cli/import_source.h"
 
 #include <json-c/json.h>
@@ -266,6 +267,48 @@ static void several_paths_are_one_source(void **state) {
     rmdir(dir);
 }
 
+static void reason_becomes(const char *detail, const char *reason) {
+    struct buf out = {0};
+    import_message_reason(detail, &out);
+    buf_put_u8(&out, 0);
+    assert_string_equal((const char *)out.data, reason);
+    buf_fini(&out);
+}
+
+static void reasons_name_no_place_in_a_request(void **state) {
+    (void)state;
+    reason_becomes("/documents/2/metadata/tags: is the name of a field of its own and cannot be custom metadata",
+                   "/metadata/tags: is the name of a field of its own and cannot be custom metadata: put tags at the top level");
+    reason_becomes("/documents/10/year: is no member that is known here; /documents/10/texts/0: must not be empty",
+                   "/year: is no member that is known here: put it under metadata; /texts/0: must not be empty");
+    reason_becomes("/metadata/tags/0: is no member that is known here", "/metadata/tags/0: is no member that is known here");
+    reason_becomes("/documents/3: must be an object", "must be an object");
+    reason_becomes("cannot be read: No such file", "cannot be read: No such file");
+    reason_becomes("/", "/");
+    reason_becomes("", "");
+}
+
+static void messages_come_in_the_order_of_the_source(void **state) {
+    struct import_messages *m = calloc(1, sizeof *m);
+    char *text = NULL;
+    size_t len = 0;
+    FILE *out = open_memstream(&text, &len);
+    (void)state;
+    assert_true(m != NULL && out != NULL);
+    for (uint64_t i = 0; i < 20; i++) {
+        char where[32];
+        uint64_t order = (i * 7) % 20;
+        (void)snprintf(where, sizeof where, "x:%u", (unsigned)order);
+        import_messages_add(m, order, where, "no");
+    }
+    import_messages_print(m, out);
+    assert_int_equal(fclose(out), 0);
+    assert_string_equal(text, "quire: x:0: no\nquire: x:1: no\nquire: x:2: no\nquire: x:3: no\nquire: x:4: no\nquire: x:5: no\nquire: x:6: no\nquire: x:7: no\nquire: x:8: no\n"
+                              "quire: x:9: no\nquire: and 10 more of this kind\n");
+    free(text);
+    free(m);
+}
+
 static void below_is_a_matter_of_whole_names(void **state) {
     struct import_known_file f = {.path = strdup("/a/bc/d.md")};
     (void)state;
@@ -286,7 +329,8 @@ int main(void) {
         cmocka_unit_test(pages_become_markdown),                 cmocka_unit_test(a_deep_page_is_no_recursion),    cmocka_unit_test(ids_are_paths_or_their_hash),
         cmocka_unit_test(kinds_go_by_endings),                   cmocka_unit_test(files_are_loaded_once),          cmocka_unit_test(empty_and_unreadable_files_say_so),
         cmocka_unit_test(below_is_a_matter_of_whole_names),      cmocka_unit_test(what_is_not_closed_stays),       cmocka_unit_test(texts_of_several_lines_are_kept_or_folded),
-        cmocka_unit_test(a_title_can_be_found_by_its_words),     cmocka_unit_test(several_paths_are_one_source),
+        cmocka_unit_test(a_title_can_be_found_by_its_words),     cmocka_unit_test(several_paths_are_one_source),   cmocka_unit_test(reasons_name_no_place_in_a_request),
+        cmocka_unit_test(messages_come_in_the_order_of_the_source),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
