@@ -227,7 +227,7 @@ PY
     expect 404 TaskNotFoundError
     api GET /v1/nothing
     expect 404 RouteNotFoundError
-    api GET /
+    api GET /nothing
     expect 404 RouteNotFoundError
     api GET "/v1/libraries/%00"
     [ "$code" = 404 ] || [ "$code" = 400 ]
