@@ -24,13 +24,18 @@ static void no_room_for_both(void **state) {
     recovery_no_leftovers(s);
 }
 
+/* At each call, or at some of them where each costs much more (sanitizers, memcheck). */
+static uint64_t stride(void) {
+    return getenv("QUIRE_TEST_QUICK") != NULL ? 7 : 1;
+}
+
 static void every_call_fails(void **state) {
     struct server *s = (struct server *)*state;
     static const int errors[] = {EIO, ENOSPC};
     recovery_live_a_little(s);
     server_crash(s);
     for (size_t e = 0; e < 2; e++) {
-        for (uint64_t after = 0;; after++) {
+        for (uint64_t after = 0;; after += stride()) {
             struct fault_plan plan = {.calls = FAULT_CHANGES | FAULT_BIT(IO_READ) | FAULT_BIT(IO_MMAP),
                                       .after = after,
                                       .times = UINT64_MAX,
@@ -61,7 +66,7 @@ static void killed_while_recovering(void **state) {
     struct status st;
     for (int stopped = 0; stopped < 2; stopped++) {
         uint64_t after = 0;
-        for (;; after++) {
+        for (;; after += stride()) {
             if (stopped != 0) {
                 server_start_ok(s);
                 (void)server_check(s);
@@ -98,7 +103,7 @@ static void killed_while_recovering(void **state) {
 /* A whole life, killed at the Nth call, for growing N: writes, snapshots, an orderly stop and a start in between. */
 static void killed_anywhere(void **state) {
     struct server *s = (struct server *)*state;
-    for (uint64_t after = 0;; after += 1 + after / 40) {
+    for (uint64_t after = 0;; after += stride() + after / 40) {
         struct status st = {0};
         server_crash(s);
         assert_true(io_remove_tree(s->data.fd, "wal", &st) && io_remove_tree(s->data.fd, "vectors", &st) &&
