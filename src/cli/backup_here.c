@@ -177,13 +177,21 @@ static bool try_archive(const char *path, struct snapshot_info *ret, struct stat
     return ok;
 }
 
+static void print_held(const struct snapshot_info *info) {
+    char libraries[CLI_COUNTED_ROOM], documents[CLI_COUNTED_ROOM], chunks[CLI_COUNTED_ROOM];
+    printf("%s, %s, %s, up to LSN %llu", cli_counted(info->libraries, "library", "libraries", libraries), cli_counted(info->documents, "document", "documents", documents),
+           cli_counted(info->chunks, "chunk", "chunks", chunks), (unsigned long long)info->lsn);
+}
+
 static void print_verified(const struct cli *cli, const struct snapshot_info *info) {
-    if (cli->json)
+    if (cli->json) {
         printf("{\"name\":\"%s\",\"lsn\":%llu,\"libraries\":%u,\"documents\":%llu,\"chunks\":%llu,\"good\":true}\n", info->name, (unsigned long long)info->lsn, info->libraries,
                (unsigned long long)info->documents, (unsigned long long)info->chunks);
-    else
-        printf("%s is good: %u libraries, %llu documents, %llu chunks, up to LSN %llu\n", info->name, info->libraries, (unsigned long long)info->documents,
-               (unsigned long long)info->chunks, (unsigned long long)info->lsn);
+        return;
+    }
+    printf("%s is good: ", info->name);
+    print_held(info);
+    putchar('\n');
 }
 
 int command_verify(struct cli *cli) {
@@ -312,9 +320,10 @@ static void print_backup(const struct cli *cli, const struct copied *c, const st
         json_object_put(out);
         return;
     }
-    printf("%s: %u libraries, %llu documents, %llu chunks, up to LSN %llu, restored on trial\n", c->path, info->libraries, (unsigned long long)info->documents,
-           (unsigned long long)info->chunks, (unsigned long long)info->lsn);
-    printf("%zu of %zu archives copied, %s\n", c->files, archives, cli_bytes(c->bytes, bytes));
+    printf("%s: ", c->path);
+    print_held(info);
+    puts(", restored on trial");
+    printf("%zu of %zu archive%s copied, %s\n", c->files, archives, archives == 1 ? "" : "s", cli_bytes(c->bytes, bytes));
     printf("to restore it: quire restore %s --into DATA_DIRECTORY\n", c->path);
 }
 

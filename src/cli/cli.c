@@ -169,6 +169,11 @@ void cli_print_clean(FILE *out, const char *text, size_t max_bytes) {
     }
 }
 
+const char *cli_counted(uint64_t n, const char *one, const char *several, char out[CLI_COUNTED_ROOM]) {
+    (void)snprintf(out, CLI_COUNTED_ROOM, "%llu %s", (unsigned long long)n, n == 1 ? one : several);
+    return out;
+}
+
 const char *cli_bytes(uint64_t bytes, char out[32]) {
     static const char *const units[] = {"B", "kB", "MB", "GB", "TB"};
     double value = (double)bytes;

@@ -84,6 +84,9 @@ void cli_print_json(struct json_object *json);
 void cli_print_members(struct json_object *json);
 /* Text for a terminal: control characters (what a document may hold) are shown as '?', so no document can drive the terminal. */
 void cli_print_clean(FILE *out, const char *text, size_t max_bytes);
+/* "1 chunk", "2 chunks"; several: the noun for what is not one. */
+enum { CLI_COUNTED_ROOM = 48 };
+const char *cli_counted(uint64_t n, const char *one, const char *several, char out[CLI_COUNTED_ROOM]);
 /* "1.2 MB" */
 const char *cli_bytes(uint64_t bytes, char out[32]);
 

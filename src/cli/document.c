@@ -8,7 +8,8 @@ static void show_documents(const struct cli *cli, struct json_object *documents)
     for (size_t i = 0; i < json_object_array_length(documents); i++) {
         struct json_object *document = json_object_array_get_idx(documents, i);
         cli_print_clean(stdout, member_text(document, "id"), 200);
-        printf("  %lld chunks  ", (long long)member_int(document, "num_chunks"));
+        char chunks[CLI_COUNTED_ROOM];
+        printf("  %s  ", cli_counted((uint64_t)member_int(document, "num_chunks"), "chunk", "chunks", chunks));
         cli_print_clean(stdout, member_text(member(document, "metadata"), "title"), 200);
         putchar('\n');
     }
@@ -66,7 +67,8 @@ static void show_made(const struct cli *cli, struct json_object *document) {
     (void)cli;
     fputs("document ", stdout);
     cli_print_clean(stdout, member_text(document, "id"), 200);
-    printf(", %zu chunks\n", json_object_array_length(member(document, "chunks")));
+    char chunks[CLI_COUNTED_ROOM];
+    printf(", %s\n", cli_counted(json_object_array_length(member(document, "chunks")), "chunk", "chunks", chunks));
 }
 
 static void show_batch(const struct cli *cli, struct json_object *reply) {

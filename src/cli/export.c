@@ -108,7 +108,7 @@ int command_export(struct cli *cli) {
     struct status st = {0};
     bool ok = cli_find_library(cli, cli->argv[0], e.library, &st) && run(&e, &st);
     if (ok && isatty(STDERR_FILENO))
-        fprintf(stderr, "%llu documents\n", (unsigned long long)e.documents);
+        fprintf(stderr, "%llu document%s\n", (unsigned long long)e.documents, e.documents == 1 ? "" : "s");
     buf_fini(&e.line);
     buf_fini(&e.last);
     return ok ? EX_OK : cli_fail(&st);

@@ -6,6 +6,10 @@
 #include <ctype.h>
 #include <sysexits.h>
 
+#ifdef HAVE_CONFIG_H
+#include "config.h"
+#endif
+
 enum { WIDTH = 79, COLUMN = 26 };
 
 /* Words, broken at WIDTH; lines but the first begin at `indent`. `column`: where it begins. */
@@ -149,7 +153,7 @@ void help_overview(FILE *out) {
     }
     fputs("\nfor every command:\n", out);
     put_options(out, command_common_options);
-    fputs("\nA LIBRARY is its name or its id. `quire help COMMAND` tells more, and so does `man quire`.\n", out);
+    fputs("\nA LIBRARY is its name or its id. `quire help COMMAND` tells more, and so does `man quire` (not installed: `quire help --man | man -l -`).\n", out);
 }
 
 static void json_options(struct json_out *j, const struct command_option *list) {
@@ -227,5 +231,11 @@ int command_help(struct cli *cli) {
         help_command(stdout, command);
     else if (!help_group(stdout, cli->argc, cli->argv))
         return help_unknown(cli->argc, cli->argv);
+    return EX_OK;
+}
+
+int command_version(struct cli *cli) {
+    (void)cli;
+    printf("quire %s\n", PACKAGE_VERSION);
     return EX_OK;
 }

@@ -387,7 +387,7 @@ static void print_summary(const struct import *im, const struct import_source *s
         print_json_summary(im, import_source_passed(source), seconds);
         return;
     }
-    printf("%llu added (%llu chunks), %llu replaced, %llu already there, %llu failed", (unsigned long long)im->added, (unsigned long long)im->chunks,
+    printf("%llu added (%llu chunk%s), %llu replaced, %llu already there, %llu failed", (unsigned long long)im->added, (unsigned long long)im->chunks, im->chunks == 1 ? "" : "s",
            (unsigned long long)im->replaced, (unsigned long long)im->present, (unsigned long long)im->refused);
     if (cli_has(im->cli, OPTION_SYNC))
         printf(", %llu removed", (unsigned long long)im->removed);

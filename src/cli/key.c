@@ -172,11 +172,12 @@ int command_key_create(struct cli *cli) {
 static void print_key(struct json_object *key) {
     struct json_object *scopes = member(key, "scopes");
     struct json_object *libraries = member(key, "libraries");
+    char count[CLI_COUNTED_ROOM];
     printf("%-36s  ", member_text(key, "id"));
     for (size_t i = 0; i < json_object_array_length(scopes); i++)
         printf("%s%s", i > 0 ? "," : "", json_object_get_string(json_object_array_get_idx(scopes, i)));
     if (libraries != NULL)
-        printf(" (%zu libraries)", json_object_array_length(libraries));
+        printf(" (%s)", cli_counted(json_object_array_length(libraries), "library", "libraries", count));
     printf("  used %s  expires %s  ", member_text(key, "last_used_at")[0] != '\0' ? member_text(key, "last_used_at") : "never",
            member_text(key, "expires_at")[0] != '\0' ? member_text(key, "expires_at") : "never");
     cli_print_clean(stdout, member_text(key, "name"), 4096);

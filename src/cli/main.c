@@ -10,10 +10,6 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-#ifdef HAVE_CONFIG_H
-#include "config.h"
-#endif
-
 enum { GETOPT_BASE = 256 }; /* an option's value for getopt: beyond all letters */
 
 /* A whole number of at least 1, or -1. */
@@ -145,7 +141,7 @@ int main(int argc, char **argv) {
     cli.argv = argv + optind;
     cli.command = command_find(cli.argc, cli.argv, &words);
     if (cli_has(&cli, OPTION_VERSION)) {
-        printf("quire %s\n", PACKAGE_VERSION);
+        rc = command_version(&cli);
     } else if (cli_has(&cli, OPTION_HELP)) {
         rc = command_help(&cli);
     } else if (cli.argc == 0) {

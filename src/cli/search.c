@@ -6,6 +6,7 @@
 #include <sysexits.h>
 
 #define EXCERPT_BYTES 300
+#define FILE_ID "file:" /* the id of a document that an import made of a file begins with it, the path behind */
 
 /* --- the reply ----------------------------------------------------------------------------------------------------------- */
 
@@ -33,9 +34,15 @@ static void print_explanation(struct json_object *explain) {
 
 static void print_hit(const struct cli *cli, struct json_object *hit, size_t number) {
     struct json_object *chunk = member(hit, "chunk");
+    const char *id = member_text(hit, "document_id");
     printf("%2zu. %s", number, cli->bold);
     cli_print_clean(stdout, member_text(hit, "document_title"), 200);
-    printf("%s  (score %.4f", cli->plain, member_double(hit, "score"));
+    printf("%s  ", cli->plain);
+    if (strncmp(id, FILE_ID, sizeof FILE_ID - 1) == 0) { /* of an import */
+        cli_print_clean(stdout, id + sizeof FILE_ID - 1, 200);
+        fputs("  ", stdout);
+    }
+    printf("(score %.4f", member_double(hit, "score"));
     if (member(hit, "distance") != NULL)
         printf(", distance %.3f", member_double(hit, "distance"));
     printf(")\n    ");
@@ -63,7 +70,7 @@ static void print_hits(const struct cli *cli, struct json_object *reply) {
     if (count == 0)
         puts("nothing found");
     struct json_object *index = member(reply, "index");
-    printf("%zu hits in %.2f ms (%s, %s%s, coverage %.0f%%)\n", count, member_double(reply, "query_time_ms"), member_text(index, "mode"), member_text(index, "model"),
+    printf("%zu hit%s in %.2f ms (%s, %s%s, coverage %.0f%%)\n", count, count == 1 ? "" : "s", member_double(reply, "query_time_ms"), member_text(index, "mode"), member_text(index, "model"),
            json_object_get_boolean(member(index, "exact")) ? ", exact" : "", 100 * member_double(index, "coverage"));
     print_note(cli, index);
 }

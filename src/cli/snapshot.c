@@ -9,12 +9,12 @@ static void show_snapshots(const struct cli *cli, struct json_object *snapshots)
     (void)cli;
     for (size_t i = 0; i < count; i++) {
         struct json_object *snapshot = json_object_array_get_idx(snapshots, i), *verified = member(snapshot, "verified");
-        char bytes[32];
+        char bytes[32], others[CLI_COUNTED_ROOM];
         printf("%-44s  lsn %-10lld  %8s  %s  %s", member_text(snapshot, "name"), (long long)member_int(snapshot, "lsn"),
                cli_bytes((uint64_t)member_int(snapshot, "bytes"), bytes), member_text(snapshot, "created_at"),
                verified == NULL ? "not verified" : json_object_get_boolean(member(verified, "good")) ? "verified" : "BROKEN");
         if (member_text(snapshot, "base")[0] != '\0')
-            printf("  rests on %lld others", (long long)member_int(snapshot, "depth"));
+            printf("  rests on %s", cli_counted((uint64_t)member_int(snapshot, "depth"), "other", "others", others));
         putchar('\n');
     }
     if (count == 0)

@@ -106,8 +106,8 @@ static void draw_requests(const struct top_figures *f, struct buf *out) {
 
 static void draw_log(const struct top_figures *f, struct buf *out) {
     char bytes[32], lag[32], snapshot[32], verified[32], checkpoint[32];
-    buf_printf(out, "log          LSN %.0f, %s in %.0f segments, %s to be archived\n", f->lsn, cli_bytes((uint64_t)f->log_bytes, bytes), f->segments,
-               cli_bytes((uint64_t)f->archive_lag_bytes, lag));
+    buf_printf(out, "log          LSN %.0f, %s in %.0f segment%s, %s to be archived\n", f->lsn, cli_bytes((uint64_t)f->log_bytes, bytes), f->segments,
+               f->segments > 1 || f->segments < 1 ? "s" : "", cli_bytes((uint64_t)f->archive_lag_bytes, lag));
     buf_printf(out, "saved        snapshot %s (%.0f behind), verified %s, checkpoint %s\n", age(f->snapshot_age, snapshot), f->lsn > f->snapshot_lsn ? f->lsn - f->snapshot_lsn : 0,
                age(f->verified_age, verified), age(f->checkpoint_age, checkpoint));
     buf_printf(out, "behind       %.0f chunks wait for vectors, %.0f for links", f->pending, f->tail);

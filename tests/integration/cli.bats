@@ -49,6 +49,7 @@ setup() {
     [ "$status" = 64 ]
     quire --json library list | jq -e 'type == "array"'
     quire --version | grep -q '^quire [0-9]'
+    [ "$(quire version)" = "$(quire --version)" ]
 }
 
 @test "the manual: pages without a fault, and quired(8) has the options of quired" {
@@ -331,6 +332,9 @@ counts() { jq -c '[.added, .replaced, .already_there, .failed, .removed]'; }
     [ "$(jq -c '.metadata | [.title, .tags, .year, .path]' kites)" = '["Kites",["toys"],2026,"kites.md"]' ]
     [ "$(jq -r '.chunks[0].text' kites | head -n 1)" = '# Kites' ]
     [ "$(quire search notes whales -k 1 --json | jq -r '.results[0] | .document_title + "|" + .chunk.metadata.section')" = 'Whales|Whales > At sea' ]
+    quire search notes kites -k 1 >shown
+    head -n 1 shown | grep -qF " 1. Kites  $(realpath notes/kites.md)  (score "
+    tail -n 1 shown | grep -q '^1 hit in '
     [ "$(quire search notes volcanoes -k 1 --json | jq -r '.results[0].document_title')" = volcano ]
     echo 'And string.' >>notes/kites.md
     rm notes/sub/tea.txt

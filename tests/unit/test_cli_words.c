@@ -79,11 +79,19 @@ static void a_missing_file_is_no_missing_server(void **state) {
     assert_int_equal(cli_exit_code(&st), EX_UNAVAILABLE);
 }
 
+static void one_is_no_plural(void **state) {
+    char out[CLI_COUNTED_ROOM];
+    (void)state;
+    assert_string_equal(cli_counted(1, "library", "libraries", out), "1 library");
+    assert_string_equal(cli_counted(0, "library", "libraries", out), "0 libraries");
+    assert_string_equal(cli_counted(2, "chunk", "chunks", out), "2 chunks");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_value_is_json_wholly_or_a_string), cmocka_unit_test(in_takes_commas),
         cmocka_unit_test(a_condition_has_three_parts),        cmocka_unit_test(json_with_more_behind_it_is_none),
-        cmocka_unit_test(a_missing_file_is_no_missing_server),
+        cmocka_unit_test(a_missing_file_is_no_missing_server), cmocka_unit_test(one_is_no_plural),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
