@@ -2,7 +2,7 @@
 //
 // Batches go to documents/stream, each a request of bounded size, whose reply has a line for each document. A document whose id is there is replaced or kept. What could not be sent because
 // the server was busy, or away for a moment, is sent again: ids make that safe.
-import { Problem, send } from './lib/api.js';
+import { Problem, isPassing, send } from './lib/api.js';
 import { libraryPath } from './library.js';
 import { kindOf, lineDocument, linesOf, textDocument } from './files.js';
 import { wait } from './ui.js';
@@ -106,7 +106,7 @@ export class Importer {
                 if (items.length > 0) await wait(500 * attempt, this.signal);
             } catch (problem) {
                 if (this.signal.aborted) return;
-                const passing = [0, 429, 502, 503, 504].includes(problem.status);
+                const passing = problem.status === 429 || isPassing(problem);
                 if (!passing || attempt >= attempts) throw Object.assign(problem, { fatal: true });
                 await wait((problem.retryAfter ?? 2 ** (attempt - 1)) * 1000, this.signal);
             }

@@ -1,7 +1,7 @@
 // index.js - the page at /: its frame, and which view is shown. The address after # names the view: #/library/ID/search?q=...
 //
 // A view is a function of {main, params, query, signal}: it fills `main` and ends all that it does when `signal` aborts, that is when another view is shown.
-import { apiKey, call, setApiKey } from './lib/api.js';
+import { apiKey, call, isPassing, setApiKey } from './lib/api.js';
 import { fill, h } from './lib/dom.js';
 import { problemBox, repeatedly } from './ui.js';
 import { activity } from './views/activity.js';
@@ -38,6 +38,8 @@ const state = h('span', { class: 'state' }, h('span', { class: 'dot' }), h('span
 const signOut = h('button', { type: 'button', class: 'small', on: { click: () => setApiKey(null) } }, 'Sign out');
 let leaving = new AbortController();
 let first = true;
+let away = false; // at the last look
+let lookNow = () => {};
 
 function decoded(part) {
     try {
@@ -58,7 +60,7 @@ async function show(view, title, params, query, focus) {
         await view({ main, params, query, signal });
     } catch (error) {
         if (signal.aborted || error.name === 'AbortError' || error.status === 401) return;
-        fill(main, h('h1', { tabindex: '-1' }, title), problemBox(error, { retry: route }));
+        fill(main, h('h1', { tabindex: '-1' }, title), problemBox(error, { retry: route, itself: isPassing(error) }));
     }
     if (signal.aborted || !focus) return;
     // What a view has put the focus on keeps it.
@@ -101,9 +103,15 @@ async function look() {
     } catch (error) {
         text = error.status === 503 ? 'Not ready' : 'No answer';
     }
+    tell(ready, text);
+    if (ready && away) for (const button of main.querySelectorAll('.problem[data-itself] button')) button.click();
+    away = !ready;
+    return ready ? 20000 : 3000;
+}
+
+function tell(ready, text) {
     state.classList.toggle('good', ready);
     fill(state.querySelector('.state-text'), text);
-    return ready ? 20000 : 3000;
 }
 
 fill(document.getElementById('top'), h('div', { class: 'bar' },
@@ -122,5 +130,10 @@ document.addEventListener('quire:unauthorized', ({ detail }) => {
     // Several calls of a view may be refused at once.
     if (!main.querySelector('form.sign-in')) show((context) => signIn(context, detail), 'Sign in', [], new URLSearchParams(), true);
 });
+// A call that has failed says it first; how the server is now is looked at without waiting for the next time.
+document.addEventListener('quire:failed', ({ detail: status }) => {
+    if (status === 0) tell(false, 'No answer');
+    lookNow();
+});
 route();
-repeatedly(new AbortController().signal, look, () => {});
+lookNow = repeatedly(new AbortController().signal, look, () => {});

@@ -77,10 +77,17 @@ export async function createLibrary(signal) {
     const models = await call('/v1/models', { signal });
     const preset = models.find((model) => model.default)?.name ?? 'none';
     const choices = [...models.map(({ name, dimension, where }) => [name, `${name} (${dimension ? `${dimension} dimensions, ` : ''}${where})`]), ['none', 'none: you bring the vectors']];
+    const same = h('p', { class: 'warning small', role: 'status' });
+    const name = h('input', { name: 'name', required: true, maxlength: 255, autocomplete: 'off', on: { input: () => {
+        const text = name.value.trim().toLowerCase();
+        fill(same, names.has(text) && 'There is a library of this name: this would be another one beside it.');
+    } } });
+    // Not every key may see them, and then nothing is said.
+    const names = new Set((await call('/v1/libraries?limit=1000', { signal }).catch(() => [])).map((library) => library.name.trim().toLowerCase()));
     return dialog({
         title: 'New library', action: 'Create', signal,
         content: [
-            field('Name', h('input', { name: 'name', required: true, maxlength: 255, autocomplete: 'off' })),
+            field('Name', name), same,
             field('Description', h('input', { name: 'description', autocomplete: 'off' })),
             h('div', { class: 'two' },
                 field('Embedding model', select({ name: 'embedding_model' }, choices, preset)),

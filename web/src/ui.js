@@ -1,5 +1,5 @@
 // ui.js - parts that several views use: messages, dialogs, errors, and doing something again and again while a view is shown.
-import { Problem } from './lib/api.js';
+import { Problem, isPassing } from './lib/api.js';
 import { add, fill, h, icon } from './lib/dom.js';
 
 export const icons = {
@@ -13,12 +13,12 @@ export const icons = {
     upload: 'M10 14V4M6 8l4-4 4 4M4 17h12',
 };
 
-/** An error as the server gave it: what, why, and the request id by which the server's log has it. */
-export function problemBox(error, { retry } = {}) {
+/** An error as the server gave it: what, why, and the request id by which the server's log has it. `retry`: what "Try again" does; with `itself` it is done, too, when the server is back. */
+export function problemBox(error, { retry, itself = false } = {}) {
     const problem = error instanceof Problem ? error : new Problem(0, { title: 'Error in this page', detail: String(error?.message ?? error) });
     // The detail often says what the only error says.
     const errors = problem.errors.filter(({ pointer, detail }) => problem.message !== `${pointer}: ${detail}`);
-    return h('div', { class: 'problem', role: 'alert' },
+    return h('div', { class: 'problem', role: 'alert', data: itself ? { itself: '' } : {} },
         h('strong', null, problem.title), ' ', h('span', null, problem.message),
         errors.length > 0 && h('ul', null, errors.map(({ pointer, detail }) => h('li', null, pointer && h('code', null, pointer), pointer && ': ', detail))),
         h('div', { class: 'muted small' }, problem.errorType && h('code', null, problem.errorType), problem.requestId && [' request ', h('code', null, problem.requestId)]),
@@ -33,6 +33,11 @@ export function say(...what) {
     while (box.childElementCount >= 3) box.firstElementChild.remove();
     box.append(message);
     setTimeout(() => message.remove(), 8000);
+}
+
+/** Takes away what was said. */
+export function hush() {
+    fill(document.getElementById('messages'));
 }
 
 /** A link to the tasks, for messages. */
@@ -217,10 +222,10 @@ export function again() {
     document.dispatchEvent(new CustomEvent('quire:again'));
 }
 
-/** Shows a problem at the top of a view, or takes it away (null). */
-export function trouble(place, error, options) {
+/** Shows a problem at the top of a view, or takes it away (null). Of one that is passing `retry` is what tries again: the view built anew, where nothing else is given. */
+export function trouble(place, error, { retry = again } = {}) {
     fill(place);
-    if (error && error.name !== 'AbortError') add(place, problemBox(error, options));
+    if (error && error.name !== 'AbortError') add(place, problemBox(error, isPassing(error) ? { retry, itself: true } : {}));
 }
 
 /** A file to the user's disk. Where a key is needed it goes through this page, since a link cannot carry one. */

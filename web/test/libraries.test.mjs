@@ -197,6 +197,54 @@ export default async function tests(harness) {
         await heading('Nothing here').waitFor();
     });
 
+    await harness.test('a name that is taken is told before a second library gets it', async () => {
+        await page.goto(`${server.url}/#/`);
+        await page.getByRole('button', { name: 'New library' }).first().click();
+        const dialog = page.getByRole('dialog', { name: 'New library' });
+        await dialog.getByLabel('Name').fill(hostile.name.toUpperCase());
+        await dialog.getByText('There is a library of this name').waitFor();
+        await dialog.getByLabel('Name').fill('Another name');
+        assert.equal(await dialog.getByText('There is a library of this name').count(), 0);
+        await page.keyboard.press('Escape');
+    });
+
+    await harness.test('a hit says its file, and leads to its chunk, marked and in sight', async () => {
+        const long = await server.must('POST', '/v1/libraries', { name: 'Long' });
+        const texts = Array.from({ length: 130 }, (_, i) => `${i === 120 ? 'A quokka' : 'A goose'} is number ${i} of many that came to the river in the spring of that year.`);
+        await server.must('PUT', `/v1/libraries/${long.id}/documents/${encodeURIComponent('file:notes/river.md')}`, { title: 'River', texts });
+        await page.goto(`${server.url}/#/library/${long.id}/search?q=quokka&mode=lexical`);
+        const hit = page.getByRole('list', { name: 'Hits' }).getByRole('listitem').first();
+        await hit.getByText('notes/river.md', { exact: true }).waitFor();
+        await hit.getByRole('link', { name: 'River' }).click();
+        const found = page.locator('.chunk.found');
+        await found.getByText('A quokka is number 120').waitFor();
+        await harness.until('it is in sight', () => found.evaluate((chunk) => chunk.getBoundingClientRect().top >= 0 && chunk.getBoundingClientRect().bottom <= window.innerHeight));
+        assert.equal(await page.locator('.chunk.found').count(), 1);
+        await harness.shot(page, 'document-found');
+        await page.goBack();
+        await hit.waitFor();
+        await server.must('DELETE', `/v1/libraries/${long.id}`);
+    });
+
+    await harness.test('a server that is away is said to be at once, and what failed is tried again when it is back', async () => {
+        page.quire.allow.push(/ERR_FAILED/);
+        await page.goto(`${server.url}/#/library/${birds.id}/search`);
+        await page.getByLabel('Query', { exact: true }).fill('crust');
+        await page.getByText('Ready', { exact: true }).waitFor();
+        const away = (route) => route.abort();
+        for (const path of ['**/v1/**', '**/readiness']) await page.route(path, away);
+        const looked = page.waitForEvent('requestfailed', (request) => request.url().endsWith('/readiness'));
+        await page.keyboard.press('Enter');
+        const alert = page.getByRole('alert');
+        await alert.getByRole('button', { name: 'Try again' }).waitFor();
+        await looked; // without waiting for the next time
+        await page.locator('.state').getByText('No answer').waitFor({ timeout: 1000 });
+        for (const path of ['**/v1/**', '**/readiness']) await page.unroute(path);
+        await page.getByText(/^10 hits/).waitFor();
+        assert.equal(await alert.count(), 0);
+        await page.locator('.state').getByText('Ready', { exact: true }).waitFor();
+    });
+
     await harness.test('a server that does not answer is said to, and asked again', async () => {
         page.quire.allow.push(/ERR_FAILED/);
         await page.route('**/v1/libraries?*', (route) => route.abort());

@@ -33,6 +33,8 @@ export default async function tests(harness) {
         assert.ok(first <= 30, `${first} requests`);
         assert.ok(statistics <= 40, `${statistics} requests for figures`);
         assert.ok(bytes < 150_000, `${bytes} bytes`);
+        const [above, below] = await page.evaluate(() => [document.querySelector('.find').getBoundingClientRect().bottom, document.querySelector('.library').getBoundingClientRect().top]);
+        assert.ok(below - above >= 8, `the field ends at ${above}, the first library begins at ${below}`);
         await page.getByLabel('Find a library').fill('library 4');
         await page.getByText('11 of 100 libraries').waitFor();
         await page.context().close();

@@ -18,6 +18,11 @@ export class Problem extends Error {
     }
 }
 
+/** Whether an error is one of a server that is away, starting or being replaced: the same call may succeed in a moment. */
+export function isPassing({ status }) {
+    return [0, 502, 503, 504].includes(status);
+}
+
 export function apiKey() {
     return sessionStorage.getItem(keyName);
 }
@@ -45,7 +50,8 @@ export async function problemOf(response) {
 
 /**
  * One call. `body`: an object, sent as JSON, or anything else that fetch takes, with `type` as its media type. Resolves to the response when its status is 2xx,
- * rejects with a Problem otherwise. Of a 401 listeners of `quire:unauthorized` on the document learn, too.
+ * rejects with a Problem otherwise. Of a 401 listeners of `quire:unauthorized` on the document learn, too, and those of `quire:failed` of one that
+ * is passing.
  */
 export async function send(path, { method, body, type, headers = {}, signal } = {}) {
     const all = { ...headers };
@@ -63,11 +69,13 @@ export async function send(path, { method, body, type, headers = {}, signal } = 
         });
     } catch (error) {
         if (error.name === 'AbortError') throw error;
+        document.dispatchEvent(new CustomEvent('quire:failed', { detail: 0 }));
         throw new Problem(0, { title: 'No answer', detail: 'The server cannot be reached. It may be starting anew, or the network is away.' });
     }
     if (response.ok) return response;
     const problem = await problemOf(response);
     if (response.status === 401) document.dispatchEvent(new CustomEvent('quire:unauthorized', { detail: problem }));
+    if (isPassing(problem)) document.dispatchEvent(new CustomEvent('quire:failed', { detail: problem.status }));
     throw problem;
 }
 

@@ -1,4 +1,4 @@
-// documents.js - the documents of a library, page by page, and one document with its chunks.
+// documents.js - the documents of a library, page by page, and one document with its chunks; ?chunk=ID in its address is the one that is marked and scrolled to.
 import { call, page } from '../lib/api.js';
 import { fill, h, icon } from '../lib/dom.js';
 import { count, counted, time } from '../lib/format.js';
@@ -92,18 +92,19 @@ const shownBefore = new Set(['title', 'author', 'created_at', 'document_type', '
 const chunksAtOnce = 100;
 
 export async function document(context) {
-    const { params, signal } = context;
+    const { params, query, signal } = context;
     const { library, place } = await frame(context, null);
     const path = libraryPath(library.id, `/documents/${encodeURIComponent(params[1])}`);
     const { id, chunks, metadata } = await call(path, { signal });
     const own = Object.fromEntries(Object.entries(metadata).filter(([name]) => !shownBefore.has(name)));
     const list = h('ol', { class: 'plain-list stack' });
     const more = h('div', { class: 'row center' });
+    const wanted = query.get('chunk');
     let shown = 0;
     const showMore = () => {
         const part = chunks.slice(shown, shown + chunksAtOnce);
         shown += part.length;
-        list.append(...part.map((chunk) => h('li', { class: 'card chunk' },
+        list.append(...part.map((chunk) => h('li', { class: chunk.id === wanted ? 'card chunk found' : 'card chunk', tabindex: chunk.id === wanted && -1 },
             h('p', { class: 'muted small anywhere' }, `Chunk ${count(chunk.metadata.chunk_index + 1)}`, typeof chunk.metadata.section === 'string' && ` · ${chunk.metadata.section}`, ' · ', h('code', null, chunk.id)),
             h('p', { class: 'text anywhere' }, chunk.text))));
         fill(more, shown < chunks.length && h('button', { type: 'button', on: { click: showMore } }, `Show more of ${counted(chunks.length, 'chunk')}`));
@@ -118,5 +119,9 @@ export async function document(context) {
             metadata.tags.length > 0 && ['Tags', metadata.tags.map((tag) => h('span', { class: 'badge anywhere' }, tag))],
         ]), Object.keys(own).length > 0 && h('details', { class: 'more' }, h('summary', null, 'Metadata'), h('pre', { class: 'anywhere', tabindex: 0 }, JSON.stringify(own, null, 2)))),
         list, more);
-    showMore();
+    const at = chunks.findIndex(({ id: chunkId }) => chunkId === wanted);
+    do showMore(); while (shown <= at);
+    const found = list.querySelector('.found');
+    found?.scrollIntoView({ block: 'center' });
+    found?.focus({ preventScroll: true });
 }

@@ -1,10 +1,11 @@
 // import.js - brings files into a library: dropped, or chosen.
+import { isPassing } from '../lib/api.js';
 import { fill, h, icon } from '../lib/dom.js';
 import { bytes, count, counted } from '../lib/format.js';
 import { dropped, picked } from '../files.js';
 import { Importer } from '../importer.js';
 import { frame, libraryLink } from '../library.js';
-import { bar, field, icons, problemBox, row, say, select, table, trouble } from '../ui.js';
+import { bar, field, hush, icons, problemBox, row, say, select, table, trouble } from '../ui.js';
 
 const rowsShown = 100;
 
@@ -65,6 +66,7 @@ export async function importing(context) {
             else say(`There is no text, Markdown, HTML or NDJSON in this${skipped.length > 0 ? `. Left out: ${namesOf(skipped)}` : '.'}`);
             return;
         }
+        hush();
         running = new AbortController();
         const mine = running.signal;
         const stop = () => running?.abort();
@@ -98,7 +100,7 @@ export async function importing(context) {
         } catch (error) {
             if (signal.aborted) return;
             fill(title, 'Ended early');
-            fill(problem, problemBox(error));
+            fill(problem, problemBox(error, isPassing(error) ? { retry: () => begin({ files: found, skipped }) } : {}));
         } finally {
             running = null;
         }
@@ -132,7 +134,7 @@ export async function importing(context) {
     for (const type of ['dragover', 'drop']) window.addEventListener(type, (event) => event.preventDefault(), { signal });
 
     fill(place, zone, h('details', { class: 'more' }, h('summary', null, 'How'), h('div', { class: 'two' },
-        field('When a document with this id is there', conflict, 'A file is known by its path, a line by its id or content.'),
+        field('When a document with this id is there', conflict, 'A file is known by its path from the folder on, a line by its id or content. quire import goes by the whole path of a file: what comes by both ways is there twice.'),
         field('Tokens in a chunk, at most', tokens, 'Texts are cut by the server, at headings, paragraphs and sentences.'),
         field('Tokens repeated from the chunk before', overlap))),
     problem, progress, list);

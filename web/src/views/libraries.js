@@ -131,7 +131,7 @@ export async function libraries({ main, signal }) {
         return moving.length > 0 ? 2000 : 15000;
     };
 
-    fill(main, head('Libraries', createButton()), problem, h('div', { class: 'row between' }, total, find), empty, list, more);
+    fill(main, head('Libraries', createButton()), problem, h('div', { class: 'row between find-row' }, total, find), empty, list, more);
     find.hidden = true;
     repeatedly(signal, load, (error) => trouble(problem, error), await load());
 }

@@ -63,9 +63,12 @@ function rank(name, side, value) {
 
 function hit(library, result, place, mark) {
     const { chunk, explain } = result;
+    // The id of a file that was imported is its path, or where that is too long what is made from it.
+    const file = /^file:(?![0-9a-f]{64}$)(.+)$/.exec(result.document_id)?.[1];
     const section = typeof chunk.metadata.section === 'string' ? chunk.metadata.section : null;
     return h('li', null, h('article', { class: 'card hit' },
-        h('h2', null, h('span', { class: 'muted' }, `${place}. `), h('a', { class: 'anywhere', href: libraryLink(library.id, `/document/${encodeURIComponent(result.document_id)}`) }, result.document_title)),
+        h('h2', null, h('span', { class: 'muted' }, `${place}. `), h('a', { class: 'anywhere', href: libraryLink(library.id, `/document/${encodeURIComponent(result.document_id)}?chunk=${encodeURIComponent(chunk.id)}`) }, result.document_title),
+            file && [' ', h('span', { class: 'muted small anywhere' }, file)]),
         section && h('p', { class: 'muted small anywhere' }, section),
         chunkText(chunk.text, mark),
         h('p', { class: 'ranks' },
@@ -180,7 +183,7 @@ export async function search(context) {
             if (mine.aborted) return;
             fill(results);
             fill(summary);
-            trouble(trouble_, error);
+            trouble(trouble_, error, { retry: ask });
         } finally {
             if (!mine.aborted) results.removeAttribute('aria-busy');
         }
