@@ -83,8 +83,9 @@ static bool read_request(struct exchange *x, struct embedding_request *r, struct
     (void)json_in_members(x, NULL, x->document.root, members, sizeof members / sizeof members[0]);
     struct place model_at = place_member(NULL, "model");
     struct place format_at = place_member(NULL, "encoding_format");
+    struct place user_at = place_member(NULL, "user");
     unsigned chosen = 0;
-    struct slice name;
+    struct slice name, unused;
     bool no_memory = false;
     if (json_in_require(x, NULL, "input", input)) {
         read_input(x, input, r, st, &no_memory);
@@ -97,6 +98,7 @@ static bool read_request(struct exchange *x, struct embedding_request *r, struct
         }
     }
     (void)json_in_choice(x, &format_at, format, formats, &chosen);
+    (void)json_in_text(x, &user_at, user, 0, SIZE_MAX, &unused); /* taken for the clients that send it */
     r->base64 = chosen == 1;
     return !no_memory && problems_none(x, st);
 }

@@ -298,6 +298,7 @@ static void test_embeddings(void **state) {
                 {"{\"input\":[\"a\",3],\"model\":\"hash-384\"}", "/input/1"},
                 {"{\"input\":5,\"model\":\"hash-384\"}", "/input"},
                 {"{\"input\":\"a\",\"model\":\"hash-384\",\"encoding_format\":\"hex\"}", "/encoding_format"},
+                {"{\"input\":\"a\",\"model\":\"hash-384\",\"user\":{}}", "/user"},
                 {"{\"input\":\"a\",\"model\":\"hash-384\",\"x\":1}", "/x"}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         expect_error(s, 422, "ValidationError", "POST", "/v1/embeddings", rows[i].body);
