@@ -44,7 +44,7 @@ static void judge_saving(struct doctor *d, const struct metrics_text *m) {
         doctor_find(d, TROUBLE_CHECKPOINT_FAILED, "quire_checkpoint_failures_total", "%.0f failed since the start, none was taken",
                     figure(m, "quire_checkpoint_failures_total"));
     if (figure(m, "quire_wal_archive_failures_total") > 0 && figure(m, "quire_wal_archive_lag_segments") > 0)
-        doctor_find(d, TROUBLE_ARCHIVE_LAG, d->config.archive_dir, "%.0f segments wait, copying has failed %.0f times", figure(m, "quire_wal_archive_lag_segments"),
+        doctor_find(d, TROUBLE_ARCHIVE_LAG, d->config.archive_dir, "segments that wait: %.0f; failures of copying: %.0f", figure(m, "quire_wal_archive_lag_segments"),
                     figure(m, "quire_wal_archive_failures_total"));
 }
 

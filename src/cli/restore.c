@@ -27,7 +27,9 @@ static void print_report(const struct restore_options *o, const struct restore_r
     char time[RFC3339_MAX] = "";
     if (r->time_us > 0)
         (void)rfc3339_format(r->time_us, time);
-    printf("restored: %" PRIu32 " libraries, %" PRIu64 " documents, %" PRIu64 " chunks\n", r->libraries, r->documents, r->chunks);
+    char libraries[CLI_COUNTED_ROOM], documents[CLI_COUNTED_ROOM], chunks[CLI_COUNTED_ROOM];
+    printf("restored: %s, %s, %s\n", cli_counted(r->libraries, "library", "libraries", libraries), cli_counted(r->documents, "document", "documents", documents),
+           cli_counted(r->chunks, "chunk", "chunks", chunks));
     printf("from %s, up to LSN %" PRIu64 "%s%s\n", r->base[0] != '\0' ? r->base : "the log alone", r->lsn, time[0] != '\0' ? " of " : "", time);
     if (r->replaced_as[0] == '\0')
         return;

@@ -111,7 +111,7 @@ static void choose_log(struct log_reading *l) {
         }
     }
     if (kept < l->count) {
-        restore_note(l->reader, "%zu segments are of another log than %s, and are passed over", l->count - kept, l->from_name);
+        restore_note(l->reader, "segments of another log than %s, which are passed over: %zu", l->from_name, l->count - kept);
     }
     l->count = kept;
 }

@@ -36,6 +36,12 @@ CALL = re.compile(r"^\d+ +(\w+)\((.*)$")
 PLACE = re.compile(r'^(?:AT_FDCWD<(?P<cwd>[^>]*)>|\d+<(?P<dir>[^>]*)>)?(?:, )?"(?P<path>(?:[^"\\]|\\.)*)"(?P<rest>.*)$')
 
 
+def restored_line(libraries, documents, chunks):
+    def counted(n, one, several):
+        return b"%d %s" % (n, one if n == 1 else several)
+    return b"restored: " + b", ".join((counted(libraries, b"library", b"libraries"), counted(documents, b"document", b"documents"), counted(chunks, b"chunk", b"chunks")))
+
+
 def tree(place):
     """What is there, in a form to compare; never follows links."""
     found = {}
@@ -142,7 +148,7 @@ def judge(campaign, case, outcome, into, before, after):
         faults.append("left behind: %s" % os.listdir(into))
     if outcome.code == 0 and not is_sound(into):
         faults.append("the restored directory is not sound")
-    if outcome.code == 0 and case.expect == "good" and b"restored: %d libraries, %d documents, %d chunks" % case.holds not in outcome.text:
+    if outcome.code == 0 and case.expect == "good" and restored_line(*case.holds) not in outcome.text:
         faults.append("something else was restored")
     if before != after:
         faults.append("changed outside: %s" % sorted(p for p in before.keys() | after.keys() if before.get(p) != after.get(p))[:5])
