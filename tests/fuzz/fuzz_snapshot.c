@@ -54,9 +54,9 @@ static void as_documents(struct slice in) {
     bool good = snapshot_parse_library(fuzz_until(&in, '\n'), &id, "library.json", &encoded, &library, &st);
     fuzz_check_status(good, &st);
     while (good && in.len > 0) {
-        const float *vectors = NULL;
+        const float *vectors = NULL, *others = NULL;
         struct op again;
-        bool read = snapshot_parse_document(&parser, &library, fuzz_until(&in, '\n'), &op, &vectors, &st);
+        bool read = snapshot_parse_document(&parser, &library, fuzz_until(&in, '\n'), &op, &vectors, &others, &st);
         fuzz_check_status(read, &st);
         /* what a snapshot gives is an op like any other */
         FUZZ_CHECK(!read || op_decode(op.bytes, &limits, &again, &st) || st.code == STATUS_TOO_LARGE || st.code == STATUS_INVALID);
