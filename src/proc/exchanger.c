@@ -126,7 +126,8 @@ static bool is_stopping(struct exchanger *e) {
 struct stepping {
     struct supervisor *s;
     struct library *lib;
-    uint32_t from; /* only from this one; else nothing happens */
+    const struct uuid *task; /* of this exchange, */
+    uint32_t from;           /* and only from this one; else nothing happens */
     uint32_t to;
 };
 
@@ -156,7 +157,7 @@ static bool take_step(void *ctx, struct status *st) {
     if (library_is_deleted(w->lib) || !present(w->lib, &d, st)) {
         return library_is_deleted(w->lib);
     }
-    if (d.exchange.state != w->from) {
+    if (d.exchange.state != w->from || !uuid_equal(&d.exchange.task, w->task)) {
         return true;
     }
     if (w->to == EXCHANGE_NONE) {
@@ -185,7 +186,7 @@ static bool pin_model(void *ctx, struct status *st) {
     if (library_is_deleted(w->side->lib) || !present(w->side->lib, &d, st)) {
         return library_is_deleted(w->side->lib);
     }
-    if (d.exchange.state != EXCHANGE_BUILDING || d.exchange.fingerprint != 0) {
+    if (d.exchange.state != EXCHANGE_BUILDING || d.exchange.fingerprint != 0 || !uuid_equal(&d.exchange.task, &w->side->now.task)) {
         return true;
     }
     d.exchange.fingerprint = w->known.fingerprint;
@@ -272,7 +273,7 @@ static void tell(const struct side *side, const char *what, const struct status 
 
 /* why: of STATUS_OK: it was cancelled. */
 static void give_up(struct exchanger *e, struct side *side, const struct status *why) {
-    struct stepping w = {.s = e->s, .lib = side->lib, .from = side->now.state};
+    struct stepping w = {.s = e->s, .lib = side->lib, .task = &side->now.task, .from = side->now.state};
     struct status st = {0};
     bool returning = side->now.state == EXCHANGE_RETURNING;
     w.to = returning ? EXCHANGE_KEPT : EXCHANGE_NONE;
@@ -476,7 +477,7 @@ static void follow(struct exchanger *e, struct side *side) {
     struct status st = {0};
     bool more = true;
     if (is_over(e, side)) {
-        struct stepping w = {.s = e->s, .lib = side->lib, .from = EXCHANGE_KEPT, .to = EXCHANGE_NONE};
+        struct stepping w = {.s = e->s, .lib = side->lib, .task = &side->now.task, .from = EXCHANGE_KEPT, .to = EXCHANGE_NONE};
         if (committer_call(e->s->committer, take_step, &w, &st)) {
             tell(side, "what was kept of it with the model before goes, its time is over", NULL);
         }
@@ -527,9 +528,14 @@ static void work_on(struct exchanger *e, struct side *side) {
     give_up(e, side, &st);
 }
 
-static struct side *side_of(struct exchanger *e, struct library *lib, const struct uuid *id) {
+/* Else the one before it was given up since the last look, and its side is let go. */
+static bool is_of(const struct side *side, const struct library_exchange *now) {
+    return now->state != EXCHANGE_BUILDING || uuid_equal(&side->now.task, &now->task);
+}
+
+static struct side *side_of(struct exchanger *e, struct library *lib, const struct uuid *id, const struct library_exchange *now) {
     struct side *side = e->sides;
-    while (side != NULL && !(uuid_equal(&side->id, id) && side->lib == lib)) {
+    while (side != NULL && !(uuid_equal(&side->id, id) && side->lib == lib && is_of(side, now))) {
         side = side->next;
     }
     if (side != NULL) {
@@ -563,7 +569,7 @@ static void look_at(struct exchanger *e, struct library *lib) {
     if (rd.view.live == 0 || !reading_definition(&rd, &d, &st) || d.exchange.state == EXCHANGE_NONE) {
         return;
     }
-    struct side *side = side_of(e, lib, &rd.view.id);
+    struct side *side = side_of(e, lib, &rd.view.id, &d.exchange);
     if (side != NULL) {
         side->now = d.exchange;
         const struct embedder *model = embed_find(&e->s->models, d.exchange.model);

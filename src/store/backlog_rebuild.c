@@ -31,7 +31,7 @@ static bool check_settings(const struct index_settings *s, struct status *st) {
 static bool claim_rebuild(struct library *lib, const struct index_settings *s, uint32_t dimension, uint32_t *ret_generation,
                           uint32_t *ret_slots, struct status *st) {
     (void)pthread_mutex_lock(&lib->graph_mutex);
-    bool free_place = !lib->rebuilding && !lib->compacting;
+    bool free_place = !lib->rebuilding && !lib->compacting && !lib->exchanging;
     if (free_place) {
         lib->rebuilding = true;
         lib->rebuild_generation = s->type == INDEX_HNSW && dimension != 0 ? ++lib->last_generation : 0;

@@ -112,6 +112,7 @@ static bool same_settings(const struct library_definition *a, const struct libra
            slice_equal(a->language, b->language) && slice_equal(a->metadata, b->metadata);
 }
 
+/* An exchange that has been given up is in nobody's way: its side is let go before the next one is begun. */
 static bool is_at_work(struct library *lib) {
     (void)pthread_mutex_lock(&lib->graph_mutex);
     bool at_work = lib->compacting || lib->rebuilding;

@@ -67,7 +67,7 @@ bool compaction_begin(struct compaction *k, struct status *st) {
         return status_set(st, STATUS_NOT_FOUND, "the library was deleted");
     }
     (void)pthread_mutex_lock(&lib->graph_mutex);
-    bool free_place = !lib->compacting && !lib->rebuilding && lib->deletions == NULL;
+    bool free_place = !lib->compacting && !lib->exchanging && !lib->rebuilding && lib->deletions == NULL;
     lib->compacting = lib->compacting || free_place;
     (void)pthread_mutex_unlock(&lib->graph_mutex);
     if (!free_place) {

@@ -31,7 +31,8 @@ enum {
 
 struct model_exchange {
     struct mirror m;
-    uint32_t state; /* enum exchange_state that it works for */
+    uint32_t state;   /* enum exchange_state that it works for */
+    struct uuid task; /* of that: a library may be given another exchange before this one is let go */
     bool begun;
     bool claimed; /* the source's place for rebuilds and compactions */
     uint32_t asked_until; /* slots of the side below have their vectors from the provider, or never will */
@@ -75,6 +76,7 @@ static bool make_side(struct model_exchange *x, struct catalog *c, struct librar
         return false;
     }
     x->state = e.state;
+    x->task = e.task;
     d.embedding_model = e.model;
     d.dimension = e.dimension;
     d.exchange = (struct library_exchange){0};
@@ -109,8 +111,8 @@ bool exchange_new(struct catalog *c, struct library *lib, bool reuse, struct mod
 
 static bool claim(struct library *lib) {
     (void)pthread_mutex_lock(&lib->graph_mutex);
-    bool free_place = !lib->compacting && !lib->rebuilding && lib->deletions == NULL;
-    lib->compacting = lib->compacting || free_place;
+    bool free_place = !lib->compacting && !lib->exchanging && !lib->rebuilding && lib->deletions == NULL;
+    lib->exchanging = lib->exchanging || free_place;
     (void)pthread_mutex_unlock(&lib->graph_mutex);
     return free_place;
 }
@@ -118,7 +120,7 @@ static bool claim(struct library *lib) {
 static void leave(struct model_exchange *x, struct library *lib) {
     if (x->claimed) {
         (void)pthread_mutex_lock(&lib->graph_mutex);
-        lib->compacting = false;
+        lib->exchanging = false;
         (void)pthread_mutex_unlock(&lib->graph_mutex);
         x->claimed = false;
     }
@@ -411,7 +413,8 @@ bool exchange_prepare(struct model_exchange *x, int64_t now_us, struct slice *re
         return false;
     }
     bool returns = m->inverted && d.exchange.state == EXCHANGE_RETURNING; /* the one that was kept is wanted back */
-    if (!check_state(&d.exchange, st) || (!returns && d.exchange.state != x->state)) {
+    bool ours = returns || (d.exchange.state == x->state && uuid_equal(&d.exchange.task, &x->task));
+    if (!check_state(&d.exchange, st) || !ours) {
         return status_set(st, STATUS_CONFLICT, "the exchange of the library's model was given up");
     }
     if (!mirror_finish(m, st) || !embed_last(x, st) || !mirror_may_invert(m, st) || !take_new_name(x, st)) {

@@ -106,7 +106,8 @@ struct library {
     pthread_mutex_t graph_mutex;
     struct graph_work *serving;  /* under graph_mutex; changed by the committer only */
     struct graph_work *building; /* under graph_mutex */
-    bool compacting;             /* under graph_mutex, with the next three */
+    bool compacting;             /* under graph_mutex, with the next four */
+    bool exchanging;             /* likewise a place that is taken: by a side that is being built, or was and is about to be let go */
     bool rebuilding;
     uint32_t rebuild_generation; /* 0: to flat */
     uint32_t last_generation;

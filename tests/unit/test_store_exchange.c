@@ -145,6 +145,8 @@ static struct library *acquire(struct fixture *f) {
     return lib;
 }
 
+static uint8_t first_task = 7;
+
 /* The op that brings the library's exchange into that state. model: of a begin. */
 static bool try_step(struct fixture *f, uint32_t to, const char *model, struct status *st) {
     struct library *lib = acquire(f);
@@ -155,7 +157,7 @@ static bool try_step(struct fixture *f, uint32_t to, const char *model, struct s
         d.exchange = (struct library_exchange){0};
     } else if (model != NULL) {
         const struct embedder *e = embed_find(&f->models, slice_str(model));
-        d.exchange = (struct library_exchange){.since = 10, .model = slice_str(model), .task = {{7}}};
+        d.exchange = (struct library_exchange){.since = 10, .model = slice_str(model), .task = {{first_task}}};
         d.exchange.dimension = e != NULL ? e->dimension : 0;
         d.exchange.fingerprint = e != NULL ? e->fingerprint : 0;
     }
@@ -359,9 +361,14 @@ static void test_given_up(void **state) {
     step(f, EXCHANGE_NONE, NULL);
     assert_false(exchange_prepare(x, 20, &op, &st));
     assert_int_equal(st.code, STATUS_CONFLICT);
+    first_task++;
+    step(f, EXCHANGE_BUILDING, "twin"); /* before the side of the one that was given up is let go */
+    assert_false(exchange_prepare(x, 20, &op, &st));
+    assert_int_equal(st.code, STATUS_CONFLICT);
     end(x, false);
     assert_int_equal(directories(f), 2);
     assert_same(f, false);
+    step(f, EXCHANGE_NONE, NULL);
     step(f, EXCHANGE_BUILDING, "second");
     x = begin(f, lib, false);
     follow(f, x, &random, 1);
