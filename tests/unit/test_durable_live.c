@@ -233,7 +233,7 @@ static void flipped_bytes(void **state) {
         size_t count = files_below(s->data.fd, "vectors", files, 0, NAMES_MAX);
         const char *file = files[(unsigned)rand() % count];
         off_t size = size_of(s->data.fd, file);
-        file_flip(s->data.fd, file, (size_t)(((uint64_t)rand() << 16 ^ (uint64_t)rand()) % (uint64_t)size), 1U << (rand() % 8));
+        file_flip(s->data.fd, file, (size_t)(((uint64_t)rand() << 16 ^ (uint64_t)rand()) % (uint64_t)size), (uint8_t)(1U << (rand() % 8)));
         server_start_ok(s);
         noticed += !s->report.from_live || s->report.rebuilt > 0 ? 1 : 0;
         (void)server_check(s); /* vectors may be missing, and are made again */

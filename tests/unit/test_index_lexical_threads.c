@@ -206,7 +206,7 @@ static void *read_fast(void *ctx) {
 }
 
 static void test_overwritten_words(void **unused) {
-    struct fast f = {.x = {calloc(1, FILE_BYTES), FILE_BYTES, calloc(1, FILE_BYTES), FILE_BYTES}};
+    struct fast f = {.x = {.terms = calloc(1, FILE_BYTES), .terms_bytes = FILE_BYTES, .postings = calloc(1, FILE_BYTES), .postings_bytes = FILE_BYTES}};
     pthread_t threads[READERS];
     pthread_t writer;
     (void)unused;
