@@ -68,6 +68,7 @@ uint64_t campaign_random(uint64_t *state) {
 
 /* --- what is found --- */
 
+PRINTF_LIKE(2, 0)
 static void say(const char *first, const char *fmt, va_list args) {
     (void)printf("%s", first);
     (void)vprintf(fmt, args);
