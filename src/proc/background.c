@@ -12,7 +12,8 @@
  * make them wait, and searches scan a short tail in half a millisecond. So a burst of writes goes first, and only what goes on is slowed down by its links.
  *
  * A linker that was woken waits a moment before it looks, so that a stream of small commits wakes it fifty times a second and not at each of them: what is not
- * linked yet is scanned, and that much is soon scanned.
+ * linked yet is scanned, and that much is soon scanned. One linker is woken for it, which takes few chunks at a time and rests behind them: whoever a write wakes on its
+ * processor meanwhile would else wait until a whole batch is done, longer than the write takes. It calls the others when the tail grows all the same.
  */
 #include "proc/background.h"
 
@@ -27,13 +28,17 @@
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 enum {
     NICE = 5,
     LINK_BATCH = 32,
     LINK_GATHER_US = 20000,
     LINK_YIELD_US = 20000,
-    LINK_TAIL_SHORT = 4096, /* chunks */
+    LINK_ALONE = 512,       /* chunks of a tail that one linker sees to, */
+    LINK_FEW = 2,           /* so many at a time, */
+    LINK_REST_US = 50,      /* with a rest behind them */
+    LINK_TAIL_SHORT = 4096,
     CROWDED_FACTOR = 2,     /* by which a batch takes longer than it computes */
     BATCHES_PER_VISIT = 16, /* of one library, before the next one has its turn */
     RETRY_US = 1000000,     /* after an error: a model that cannot be reached, memory that is short */
@@ -49,7 +54,8 @@ struct queue {
 struct background {
     struct supervisor *s;
     struct lock mutex;
-    struct queue embed, link;
+    struct queue embed, link; /* link: the first linker's */
+    struct queue help;        /* the other linkers' */
     pthread_cond_t stop;
     /* under the mutex */
     int64_t complained_us;
@@ -79,6 +85,12 @@ void background_wake(struct background *b, bool to_embed) {
     if (to_embed) {
         wake_locked(&b->embed);
     }
+    lock_release(&b->mutex);
+}
+
+static void call_help(struct background *b) {
+    lock_take(&b->mutex);
+    wake_locked(&b->help);
     lock_release(&b->mutex);
 }
 
@@ -145,13 +157,26 @@ static bool embed_batch(struct background *b, struct library *lib, void *own, si
     return backlog_pending_vectors(lib) > 0 || committer_call(b->s->committer, republish, b, st);
 }
 
+static void rest(void) {
+    const struct timespec a_moment = {.tv_nsec = LINK_REST_US * INT64_C(1000)};
+    (void)nanosleep(&a_moment, NULL);
+}
+
 static bool link_batch(struct background *b, struct library *lib, void *own, size_t *ret_done, struct status *st) {
     int64_t begun = clock_monotonic_us();
     int64_t begun_thread = clock_thread_us();
-    if (!backlog_link_some(lib, (struct backlog_linker *)own, LINK_BATCH, ret_done, st)) {
+    bool alone = backlog_can_wait(lib, LINK_ALONE);
+    if (!backlog_link_some(lib, (struct backlog_linker *)own, alone ? LINK_FEW : LINK_BATCH, ret_done, st)) {
         return false;
     }
     (void)add_relaxed_u64(&b->s->figures->linked, *ret_done);
+    if (*ret_done > 0 && alone) {
+        rest();
+        return true;
+    }
+    if (*ret_done > 0) {
+        call_help(b);
+    }
     bool crowded = clock_monotonic_us() - begun > CROWDED_FACTOR * (clock_thread_us() - begun_thread);
     if (*ret_done > 0 && crowded && backlog_can_wait(lib, LINK_TAIL_SHORT)) {
         lock_take(&b->mutex);
@@ -214,18 +239,28 @@ static void *run_embedder(void *arg) {
     return NULL;
 }
 
-static void *run_linker(void *arg) {
-    struct background *b = (struct background *)arg;
+static void link_for(struct background *b, struct queue *q, int64_t gather_us) {
     uint64_t seen = 0;
     struct backlog_linker *linker = backlog_linker_new();
     thread_set_nice(NICE);
-    while (linker != NULL && wait_for(b, &b->link, LINK_GATHER_US, &seen)) {
+    while (linker != NULL && wait_for(b, q, gather_us, &seen)) {
         work_until_done(b, link_batch, linker, "linking is delayed");
     }
     if (linker == NULL) {
         log_error("no memory for a linker; the others go on");
     }
     backlog_linker_free(linker);
+}
+
+static void *run_linker(void *arg) {
+    struct background *b = (struct background *)arg;
+    link_for(b, &b->link, LINK_GATHER_US);
+    return NULL;
+}
+
+static void *run_helper(void *arg) {
+    struct background *b = (struct background *)arg;
+    link_for(b, &b->help, 0);
     return NULL;
 }
 
@@ -237,8 +272,9 @@ static bool start_threads(struct background *b, size_t embedders, size_t linkers
     for (size_t i = 0; i < embedders + linkers; i++) {
         char name[32];
         bool embeds = i < embedders;
+        void *(*run)(void *) = embeds ? run_embedder : i == embedders ? run_linker : run_helper;
         (void)snprintf(name, sizeof name, "%s %zu", embeds ? "embed" : "link", embeds ? i : i - embedders);
-        if (!thread_start(&b->threads[i], name, embeds ? run_embedder : run_linker, b, st)) {
+        if (!thread_start(&b->threads[i], name, run, b, st)) {
             return false;
         }
         b->started++;
@@ -254,12 +290,15 @@ bool background_new(struct supervisor *s, struct background **ret, struct status
     b->s = s;
     b->embed.wakes = 1; /* what recovery left is waiting already */
     b->link.wakes = 1;
+    b->help.wakes = 1;
     lock_init(&b->mutex, LOCK_BACKGROUND);
     (void)pthread_cond_init(&b->embed.wake, NULL);
     (void)pthread_cond_init(&b->link.wake, NULL);
+    (void)pthread_cond_init(&b->help.wake, NULL);
     if (!thread_cond_init(&b->stop, st)) {
         (void)pthread_cond_destroy(&b->embed.wake);
         (void)pthread_cond_destroy(&b->link.wake);
+        (void)pthread_cond_destroy(&b->help.wake);
         lock_fini(&b->mutex);
         free(b);
         return false;
@@ -279,6 +318,7 @@ void background_stop(struct background *b) {
     store_relaxed_u32(&b->stopping, 1);
     (void)pthread_cond_broadcast(&b->embed.wake);
     (void)pthread_cond_broadcast(&b->link.wake);
+    (void)pthread_cond_broadcast(&b->help.wake);
     (void)pthread_cond_broadcast(&b->stop);
     lock_release(&b->mutex);
     for (size_t i = 0; i < b->started; i++) {
