@@ -1,5 +1,5 @@
 /*
- * committer_internal.h - what committer.c and committer_keyed.c share; nobody else includes this. All of it is the committer's
+ * committer_internal.h - what committer.c, committer_batch.c and committer_keyed.c share; nobody else includes this. All of it is the committer's
  * own, whichever thread that is at the time, but what stands under the mutex.
  */
 #ifndef QUIRE_PROC_COMMITTER_INTERNAL_H
@@ -74,14 +74,17 @@ struct committer {
     uint64_t syncs, sync_us; /* of the log, as they were after the last batch */
 };
 
-/* Room for so many more items and records. */
+void committer_refuse_op(struct committer *c, struct submission *sub, size_t index, const struct status *st);
+/* Said once, until a batch gets through again. */
+void committer_note_full_disk(struct committer *c, const struct status *st);
+
+/* committer_batch.c: of what was taken, as much as one batch may have; what is refused is decided. */
+void committer_form_batch(struct committer *c);
+/* committer_batch.c: room for so many more items and records. */
 MUST_CHECK bool committer_room(struct batch *b, size_t more);
 /* Puts a record into the batch, and an op that is in it. There is room. */
 size_t committer_add_record(struct committer *c, struct slice bytes);
 void committer_add_item(struct committer *c, struct submission *sub, size_t index, size_t record);
-void committer_refuse_op(struct committer *c, struct submission *sub, size_t index, const struct status *st);
-/* Said once, until a batch gets through again. */
-void committer_note_full_disk(struct committer *c, const struct status *st);
 
 /* committer_keyed.c: takes all of a request with an Idempotency-Key into the batch, or decides it without. False: the batch ends
  * before it. */
