@@ -220,6 +220,17 @@ static void order_hits(struct search *s, struct search_hit *hits, uint32_t count
     }
 }
 
+/* What has no vector yet can be no candidate of the dense side, which says nothing of it: the words count for both sides. */
+static void let_words_speak(const struct search *s, struct search_hit *hits, uint32_t count) {
+    const struct fusion *f = &s->request->fusion;
+    float words_share = f->method == FUSION_WEIGHTED ? 1.0F - f->weight : 0.5F;
+    for (uint32_t i = 0; i < count && words_share > 0; i++) {
+        if (hits[i].dense_rank == RANK_NONE && !search_has_vector(s, hits[i].slot)) {
+            hits[i].score /= words_share;
+        }
+    }
+}
+
 static bool gather_hybrid(struct search *s, uint32_t depth, uint32_t want, struct candidates *c, struct status *st) {
     struct search_scratch *scratch = s->scratch;
     const struct scored *scored = NULL;
@@ -231,6 +242,7 @@ static bool gather_hybrid(struct search *s, uint32_t depth, uint32_t want, struc
                          &scratch->map, scratch->hits, &c->count, st)) {
         return false;
     }
+    let_words_speak(s, scratch->hits, c->count);
     c->more = c->more || scored_count == depth;
     order_hits(s, scratch->hits, c->count, want);
     return true;

@@ -126,14 +126,14 @@ static bool is_zero(const struct vector_rows *rows, uint32_t slot) {
     return i == rows->dimension;
 }
 
-static bool has_vector(const struct search *s, uint32_t slot) {
+bool search_has_vector(const struct search *s, uint32_t slot) {
     /* pairs with: CHUNK_STATE (a vector is read only once it is whole) */
     return (load_acquire_u32(&s->chunks[slot].state) & CHUNK_HAS_VECTOR) != 0;
 }
 
 static bool accepts(const void *ctx, uint32_t slot) {
     const struct dense *d = (const struct dense *)ctx;
-    return has_vector(d->search, slot) && search_visible(d->search, slot) &&
+    return search_has_vector(d->search, slot) && search_visible(d->search, slot) &&
            (d->search->chunks[slot].vector_crc != d->zeros_crc || !is_zero(&d->rows, slot));
 }
 
@@ -143,7 +143,7 @@ static float distance_of(const struct dense *d, uint32_t slot) {
 
 float search_distance(const struct search *s, uint32_t slot) {
     const struct vector_rows rows = arena_vectors(s->rd->arena, &s->rd->view);
-    if (rows.base == NULL || s->request->query == NULL || !has_vector(s, slot) || is_zero(&rows, slot)) {
+    if (rows.base == NULL || s->request->query == NULL || !search_has_vector(s, slot) || is_zero(&rows, slot)) {
         return NAN;
     }
     return cosine_distance(dot_product(s->request->query, vector_row(&rows, slot), rows.dimension));

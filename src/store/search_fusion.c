@@ -5,7 +5,7 @@
  *                      sides need no common scale
  *   weighted           weight * dense + (1 - weight) * lexical, each brought to 0..1: nearness from that of the farthest candidate to that of the nearest, BM25
  *                      from 0, which is what a text without any of the words has, to what no text reaches, however often it has them all. A slot that
- *                      a side does not have gets 0 from it
+ *                      a side does not have gets 0 from it; but see let_words_speak() in search.c
  *
  * BM25 is not measured by its best candidate, because the best may be bad: where a question and its answer share no words, some text has one of them by
  * chance, and would count as much as one that has them all. (bench/retrieval, questions: MRR 0.26 by the best, 0.43 by the ceiling; packages: 0.842

@@ -20,6 +20,8 @@ struct search {
 };
 
 /* --- search_dense.c --- */
+
+bool search_has_vector(const struct search *s, uint32_t slot); /* one of zeros, too */
 struct dense_scratch;
 struct dense_scratch *dense_scratch_new(void);
 void dense_scratch_free(struct dense_scratch *s);

@@ -388,6 +388,41 @@ static void test_fusion(void **state) {
     end(&s);
 }
 
+/* Of a chunk whose vector is still to be made, the words speak for the vectors, too. */
+static void test_pending_vectors(void **state) {
+    struct fixture *f = (struct fixture *)*state;
+    struct uuid library = fixture_library_id(1);
+    struct searching s;
+    const char *const one[] = {"a heron"};
+    const char *const two[] = {"a heron and a heron"};
+    uint64_t random = 5;
+    float query[FIXTURE_DIMENSION];
+    fixture_unit_vector(&random, query, FIXTURE_DIMENSION);
+    fixture_create(f, &library, INDEX_HNSW, "test");
+    put(f, &library, "known", one, 1, query, 1);
+    f->pending = true;
+    put(f, &library, "pending", two, 1, NULL, 2);
+    begin(&s, f, &library);
+    struct search_request r = request_of(SEARCH_HYBRID, query, "heron", 5);
+    search(&s, &r);
+    assert_int_equal(s.result.count, 2);
+    assert_true(isnan(s.hits[0].distance));
+    assert_int_equal(s.hits[0].lexical_rank, 1);
+    assert_float_equal(s.hits[0].score, 2.0 / (FUSION_DEFAULT_CONSTANT + 1), 1e-6);
+    r.fusion.method = FUSION_WEIGHTED;
+    float words = NAN;
+    const float weights[] = {0, 0.2F, 0.8F};
+    for (size_t i = 0; i < sizeof weights / sizeof weights[0]; i++) {
+        r.fusion.weight = weights[i];
+        search(&s, &r);
+        const struct search_hit *h = isnan(s.hits[0].distance) ? &s.hits[0] : &s.hits[1];
+        words = i == 0 ? h->score : words;
+        assert_true(isnan(h->distance) && h->score > 0);
+        assert_float_equal(h->score, words, 1e-6);
+    }
+    end(&s);
+}
+
 static void test_one_side(void **state) {
     struct fixture *f = (struct fixture *)*state;
     struct uuid library = fixture_library_id(1);
@@ -684,6 +719,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_words, fixture_set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(test_lexical_ties, fixture_set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(test_fusion, fixture_set_up, fixture_tear_down),
+        cmocka_unit_test_setup_teardown(test_pending_vectors, fixture_set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(test_one_side, fixture_set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(test_groups, fixture_set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(test_group_behind_a_crowd, fixture_set_up, fixture_tear_down),
