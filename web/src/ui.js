@@ -19,7 +19,7 @@ export function problemBox(error, { retry, itself = false } = {}) {
     // The detail often says what the only error says.
     const errors = problem.errors.filter(({ pointer, detail }) => problem.message !== `${pointer}: ${detail}`);
     return h('div', { class: 'problem', role: 'alert', data: itself ? { itself: '' } : {} },
-        h('strong', null, problem.title), ' ', h('span', null, problem.message),
+        h('strong', null, problem.title), problem.message.toLowerCase() !== problem.title.toLowerCase() && [' ', h('span', null, problem.message)],
         errors.length > 0 && h('ul', null, errors.map(({ pointer, detail }) => h('li', null, pointer && h('code', null, pointer), pointer && ': ', detail))),
         h('div', { class: 'muted small' }, problem.errorType && h('code', null, problem.errorType), problem.requestId && [' request ', h('code', null, problem.requestId)]),
         retry && h('button', { type: 'button', class: 'small', on: { click: retry } }, 'Try again'));
