@@ -239,15 +239,23 @@ static void *run_embedder(void *arg) {
     return NULL;
 }
 
+/* With what it links by. NULL: stop. */
+static struct backlog_linker *get_linker(struct background *b) {
+    struct backlog_linker *linker = NULL;
+    while ((linker = backlog_linker_new()) == NULL && !is_stopping(b)) {
+        struct status st;
+        (void)status_no_memory(&st);
+        pause_after(b, "linking is delayed", &st);
+    }
+    return linker;
+}
+
 static void link_for(struct background *b, struct queue *q, int64_t gather_us) {
     uint64_t seen = 0;
-    struct backlog_linker *linker = backlog_linker_new();
+    struct backlog_linker *linker = get_linker(b);
     thread_set_nice(NICE);
     while (linker != NULL && wait_for(b, q, gather_us, &seen)) {
         work_until_done(b, link_batch, linker, "linking is delayed");
-    }
-    if (linker == NULL) {
-        log_error("no memory for a linker; the others go on");
     }
     backlog_linker_free(linker);
 }
