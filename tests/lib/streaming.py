@@ -7,6 +7,7 @@ INSTANCE is the directory of scripts/serve. Prints what went wrong and exits 1, 
 import contextlib
 import json
 import os
+import select
 import signal
 import socket
 import ssl
@@ -33,23 +34,48 @@ def check(condition, *what):
 
 
 class Stream:
-    """POST documents/stream with a chunked body, both ways at the caller's pace."""
+    """POST documents/stream with a chunked body, both ways at the caller's pace, from two threads if need be: OpenSSL lets one at a time do something with a
+    connection, so nobody waits within it."""
 
     def __init__(self, query=""):
         raw = socket.create_connection((address.hostname, address.port), WAIT)
         self.socket = context.wrap_socket(raw, server_hostname="localhost")
+        self.socket.setblocking(False)
+        self.lock = threading.Lock()
+        self.patience = WAIT
         head = "POST /v1/libraries/%s/documents/stream?%s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n"
-        self.socket.sendall((head % (library, query)).encode())
+        self._send((head % (library, query)).encode())
         self.raw = b""
         self.text = b""
         self.status = None
         self.complete = False
 
+    def _do(self, what):
+        """What `what` gives, once it need not wait."""
+        while True:
+            with self.lock:
+                try:
+                    return what()
+                except ssl.SSLWantReadError:
+                    waits = ([self.socket], [])
+                except ssl.SSLWantWriteError:
+                    waits = ([], [self.socket])
+            if not any(select.select(*waits, [], self.patience)):
+                raise TimeoutError
+
+    def _send(self, data):
+        left = memoryview(data)
+        while left:
+            left = left[self._do(lambda: self.socket.send(left[:16384])) :]
+
+    def _receive(self):
+        return self._do(lambda: self.socket.recv(65536))
+
     def send(self, data):
-        self.socket.sendall(b"%x\r\n%s\r\n" % (len(data), data))
+        self._send(b"%x\r\n%s\r\n" % (len(data), data))
 
     def end(self):
-        self.socket.sendall(b"0\r\n\r\n")
+        self._send(b"0\r\n\r\n")
 
     def close(self):
         """At once, wherever it is."""
@@ -58,7 +84,7 @@ class Stream:
 
     def _until(self, mark):
         while mark not in self.raw:
-            data = self.socket.recv(65536)
+            data = self._receive()
             if not data:
                 return None
             self.raw += data
@@ -75,7 +101,7 @@ class Stream:
             if "chunked" not in self.head.lower():
                 length = int(next(l.split(":")[1] for l in self.head.splitlines() if l.lower().startswith("content-length")))
                 while len(self.raw) < length:
-                    self.raw += self.socket.recv(65536)
+                    self.raw += self._receive()
                 self.text, self.complete = self.raw[:length] + b"\n", True
                 return True
         if self.complete:
@@ -85,7 +111,7 @@ class Stream:
             return False
         size = int(size, 16)
         while len(self.raw) < size + 2:
-            data = self.socket.recv(65536)
+            data = self._receive()
             if not data:
                 return False
             self.raw += data
@@ -308,7 +334,7 @@ def silent():
 def deaf():
     """A client that takes no results is ended, and others do not wait for it."""
     s = Stream()
-    s.socket.settimeout(2)
+    s.patience = 2
     wrong = b"wrong\n" * 10000
     blocked = False
     try:
