@@ -25,9 +25,9 @@
 #include "proc/background.h"
 #include "proc/checkpointer.h"
 #include "proc/committer.h"
-#include "proc/lock.h"
 #include "proc/providers.h"
 #include "proc/rebuild.h"
+#include "proc/service_thread.h"
 #include "proc/tasks.h"
 #include "proc/thread.h"
 #include "shm/atomics.h"
@@ -64,13 +64,7 @@ struct side {
 
 struct exchanger {
     struct supervisor *s;
-    pthread_t thread;
-    bool started;
-    struct lock mutex;
-    pthread_cond_t wake;
-    /* under the mutex */
-    uint64_t wakes;
-    bool stopping;
+    struct service_thread thread;
     /* the thread's own */
     struct side *sides;
     bool first_look_done;
@@ -81,10 +75,7 @@ void exchanger_wake(struct exchanger *e) {
     if (e == NULL) {
         return; /* nobody is at work yet, and it will look */
     }
-    lock_take(&e->mutex);
-    e->wakes++;
-    (void)pthread_cond_broadcast(&e->wake);
-    lock_release(&e->mutex);
+    service_thread_wake(&e->thread);
 }
 
 void exchanger_note(struct exchanger *e, const struct op *op) {
@@ -100,24 +91,8 @@ void exchanger_note(struct exchanger *e, const struct op *op) {
     exchanger_wake(e);
 }
 
-/* Waits for news, or that long. False: stop. */
-static bool wait_for_news(struct exchanger *e, int64_t us, uint64_t *seen) {
-    int64_t until = clock_monotonic_us() + us;
-    lock_take(&e->mutex);
-    while (e->wakes == *seen && !e->stopping && lock_wait_until(&e->mutex, &e->wake, until)) {
-        /* woken before its time, see why */
-    }
-    *seen = e->wakes;
-    bool go_on = !e->stopping;
-    lock_release(&e->mutex);
-    return go_on;
-}
-
 static bool is_stopping(struct exchanger *e) {
-    lock_take(&e->mutex);
-    bool stopping = e->stopping;
-    lock_release(&e->mutex);
-    return stopping;
+    return service_thread_is_stopping(&e->thread);
 }
 
 /* --- on the committer's thread --- */
@@ -655,7 +630,7 @@ static void *run(void *arg) {
     thread_set_nice(NICE);
     do {
         round_of_all(e);
-    } while (wait_for_news(e, e->sides != NULL ? LOOK_US : IDLE_LOOK_US, &seen));
+    } while (service_thread_wait(&e->thread, clock_monotonic_us() + (e->sides != NULL ? LOOK_US : IDLE_LOOK_US), &seen));
     while (e->sides != NULL) {
         struct side *side = e->sides;
         e->sides = side->next;
@@ -672,39 +647,28 @@ bool exchanger_new(struct supervisor *s, struct exchanger **ret, struct status *
         return status_no_memory(st);
     }
     e->s = s;
-    lock_init(&e->mutex, LOCK_REBUILDER);
-    if (!thread_cond_init(&e->wake, st)) {
-        lock_fini(&e->mutex);
+    if (!service_thread_init(&e->thread, LOCK_REBUILDER, st)) {
         free(e);
         return false;
     }
-    if (!thread_start(&e->thread, "exchange", run, e, st)) {
+    if (!service_thread_start(&e->thread, "exchange", run, e, st)) {
         exchanger_free(e);
         return false;
     }
-    e->started = true;
     *ret = e;
     return true;
 }
 
 void exchanger_stop(struct exchanger *e) {
-    if (e == NULL || !e->started) {
-        return;
+    if (e != NULL) {
+        service_thread_stop(&e->thread);
     }
-    lock_take(&e->mutex);
-    e->stopping = true;
-    (void)pthread_cond_broadcast(&e->wake);
-    lock_release(&e->mutex);
-    (void)pthread_join(e->thread, NULL);
-    e->started = false;
 }
 
 void exchanger_free(struct exchanger *e) {
     if (e == NULL) {
         return;
     }
-    exchanger_stop(e);
-    (void)pthread_cond_destroy(&e->wake);
-    lock_fini(&e->mutex);
+    service_thread_fini(&e->thread);
     free(e);
 }

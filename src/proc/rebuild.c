@@ -16,7 +16,7 @@
 #include "proc/background.h"
 #include "proc/checkpointer.h"
 #include "proc/committer.h"
-#include "proc/lock.h"
+#include "proc/service_thread.h"
 #include "proc/tasks.h"
 #include "proc/thread.h"
 #include "shm/atomics.h"
@@ -38,54 +38,13 @@ enum {
 
 struct rebuilder {
     struct supervisor *s;
-    pthread_t thread;
-    bool started;
-    struct lock mutex;
-    pthread_cond_t wake;
-    /* under the mutex */
-    uint64_t wakes;
-    bool stopping;
+    struct service_thread thread;
     /* the thread's own */
     int64_t pause_until_us; /* no compaction is begun by itself before */
 };
 
 void rebuilder_wake(struct rebuilder *r) {
-    lock_take(&r->mutex);
-    r->wakes++;
-    (void)pthread_cond_broadcast(&r->wake);
-    lock_release(&r->mutex);
-}
-
-/* Waits for a task, or until it is time to look for deleted chunks. False: stop. */
-static bool wait_for_task(struct rebuilder *r, uint64_t *seen) {
-    int64_t until = clock_monotonic_us() + DEAD_LOOK_US;
-    lock_take(&r->mutex);
-    while (r->wakes == *seen && !r->stopping && lock_wait_until(&r->mutex, &r->wake, until)) {
-        /* woken before its time, see why */
-    }
-    *seen = r->wakes;
-    bool go_on = !r->stopping;
-    lock_release(&r->mutex);
-    return go_on;
-}
-
-static bool is_stopping(struct rebuilder *r) {
-    lock_take(&r->mutex);
-    bool stopping = r->stopping;
-    lock_release(&r->mutex);
-    return stopping;
-}
-
-/* False: stop. */
-static bool wait_a_moment(struct rebuilder *r) {
-    int64_t until = clock_monotonic_us() + LOOK_US;
-    lock_take(&r->mutex);
-    if (!r->stopping) {
-        (void)lock_wait_until(&r->mutex, &r->wake, until);
-    }
-    bool go_on = !r->stopping;
-    lock_release(&r->mutex);
-    return go_on;
+    service_thread_wake(&r->thread);
 }
 
 /* Waits until the new graph is complete. False with STATUS_OK in *st: it was given up. */
@@ -106,7 +65,7 @@ static bool await_graph(struct rebuilder *r, const struct uuid *task, struct lib
         if (ready) {
             return true;
         }
-        if (!wait_a_moment(r)) {
+        if (!service_thread_pause(&r->thread, LOOK_US)) {
             return status_set(st, STATUS_NOT_READY, "the server was stopped");
         }
     }
@@ -193,7 +152,7 @@ static bool carry_compaction(struct rebuilder *r, const struct uuid *task, struc
         if (ready) {
             return true;
         }
-        if (more ? is_stopping(r) : !wait_a_moment(r)) {
+        if (more ? service_thread_is_stopping(&r->thread) : !service_thread_pause(&r->thread, LOOK_US)) {
             return status_set(st, STATUS_NOT_READY, "the server was stopped");
         }
     }
@@ -297,7 +256,7 @@ static void *run(void *arg) {
     struct rebuilder *r = (struct rebuilder *)arg;
     uint64_t seen = 0;
     thread_set_nice(NICE);
-    while (wait_for_task(r, &seen)) {
+    while (service_thread_wait(&r->thread, clock_monotonic_us() + DEAD_LOOK_US, &seen)) {
         run_tasks(r);
         look_for_dead(r);
         run_tasks(r);
@@ -311,39 +270,26 @@ bool rebuilder_new(struct supervisor *s, struct rebuilder **ret, struct status *
         return status_no_memory(st);
     }
     r->s = s;
-    lock_init(&r->mutex, LOCK_REBUILDER);
-    if (!thread_cond_init(&r->wake, st)) {
-        lock_fini(&r->mutex);
+    if (!service_thread_init(&r->thread, LOCK_REBUILDER, st)) {
         free(r);
         return false;
     }
-    if (!thread_start(&r->thread, "rebuild", run, r, st)) {
+    if (!service_thread_start(&r->thread, "rebuild", run, r, st)) {
         rebuilder_free(r);
         return false;
     }
-    r->started = true;
     *ret = r;
     return true;
 }
 
 void rebuilder_stop(struct rebuilder *r) {
-    if (!r->started) {
-        return;
-    }
-    lock_take(&r->mutex);
-    r->stopping = true;
-    (void)pthread_cond_broadcast(&r->wake);
-    lock_release(&r->mutex);
-    (void)pthread_join(r->thread, NULL);
-    r->started = false;
+    service_thread_stop(&r->thread);
 }
 
 void rebuilder_free(struct rebuilder *r) {
     if (r == NULL) {
         return;
     }
-    rebuilder_stop(r);
-    (void)pthread_cond_destroy(&r->wake);
-    lock_fini(&r->mutex);
+    service_thread_fini(&r->thread);
     free(r);
 }

@@ -13,7 +13,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "durable/snapshot_record.h"
-#include "proc/lock.h"
+#include "proc/service_thread.h"
 #include "proc/snapshotter.h"
 #include "proc/tasks.h"
 #include "proc/thread.h"
@@ -26,13 +26,8 @@ enum { FIRST_LOOK_SECONDS = 60, NICE = 19, US_PER_MS = 1000 };
 
 struct verifier {
     struct supervisor *s;
-    pthread_t thread;
-    bool started;
-    struct lock mutex;
-    pthread_cond_t wake;
-    /* under the mutex */
-    uint64_t wakes;
-    bool stopping;
+    struct service_thread thread;
+    /* under its mutex */
     struct uuid task; /* that the trial under way is for; zero: none */
     bool cancel;      /* atomic: the trial looks at it */
     int64_t looked_us; /* the thread's: when the newest was looked at by itself; monotonic */
@@ -43,25 +38,22 @@ static void set_cancel(struct verifier *v, bool value) {
 }
 
 void verifier_wake(struct verifier *v) {
-    lock_take(&v->mutex);
-    v->wakes++;
-    (void)pthread_cond_broadcast(&v->wake);
-    lock_release(&v->mutex);
+    service_thread_wake(&v->thread);
 }
 
 static void set_task(struct verifier *v, const struct uuid *task) {
-    lock_take(&v->mutex);
+    lock_take(&v->thread.mutex);
     v->task = task == NULL ? (struct uuid){{0}} : *task;
-    set_cancel(v, v->stopping);
-    lock_release(&v->mutex);
+    set_cancel(v, v->thread.stopping);
+    lock_release(&v->thread.mutex);
 }
 
 void verifier_cancel(struct verifier *v, const struct uuid *task) {
-    lock_take(&v->mutex);
+    lock_take(&v->thread.mutex);
     if (uuid_equal(&v->task, task)) {
         set_cancel(v, true);
     }
-    lock_release(&v->mutex);
+    lock_release(&v->thread.mutex);
 }
 
 /* --- a trial ---------------------------------------------------------------------------------------------------------- */
@@ -166,29 +158,13 @@ static int64_t due_at(const struct verifier *v) {
     return interval_us(v) > 0 ? v->looked_us + interval_us(v) : INT64_MAX;
 }
 
-/* False: to stop. */
-static bool wait_for_reason(struct verifier *v, uint64_t *seen) {
-    lock_take(&v->mutex);
-    while (!v->stopping && v->wakes == *seen && due_at(v) > clock_monotonic_us()) {
-        if (due_at(v) == INT64_MAX) {
-            lock_wait(&v->mutex, &v->wake);
-        } else {
-            (void)lock_wait_until(&v->mutex, &v->wake, due_at(v));
-        }
-    }
-    *seen = v->wakes;
-    bool go_on = !v->stopping;
-    lock_release(&v->mutex);
-    return go_on;
-}
-
 static void *run(void *arg) {
     struct verifier *v = (struct verifier *)arg;
     struct uuid task;
     struct uuid packed;
     uint64_t seen = 0;
     thread_set_nice(NICE);
-    while (wait_for_reason(v, &seen)) {
+    while (service_thread_wait(&v->thread, due_at(v), &seen)) {
         while (tasks_begin_next(v->s->tasks, TASK_VERIFY, &task, &packed)) {
             run_task(v, &task, &packed);
         }
@@ -208,33 +184,25 @@ bool verifier_new(struct supervisor *s, struct verifier **ret, struct status *st
     v->s = s;
     int64_t first = FIRST_LOOK_SECONDS * US_PER_SECOND;
     v->looked_us = clock_monotonic_us() - (interval_us(v) > first ? interval_us(v) - first : 0);
-    lock_init(&v->mutex, LOCK_SNAPSHOTTER);
-    if (!thread_cond_init(&v->wake, st)) {
-        lock_fini(&v->mutex);
+    if (!service_thread_init(&v->thread, LOCK_SNAPSHOTTER, st)) {
         free(v);
         return false;
     }
     show_last(v);
-    if (!thread_start(&v->thread, "verify", run, v, st)) {
+    if (!service_thread_start(&v->thread, "verify", run, v, st)) {
         verifier_free(v);
         return false;
     }
-    v->started = true;
     *ret = v;
     return true;
 }
 
 void verifier_stop(struct verifier *v) {
-    if (!v->started) {
-        return;
-    }
-    lock_take(&v->mutex);
-    v->stopping = true;
+    lock_take(&v->thread.mutex);
+    v->thread.stopping = true; /* together with the cancel: else a trial that begins now would take it back (set_task) */
     set_cancel(v, true);
-    (void)pthread_cond_broadcast(&v->wake);
-    lock_release(&v->mutex);
-    (void)pthread_join(v->thread, NULL);
-    v->started = false;
+    lock_release(&v->thread.mutex);
+    service_thread_stop(&v->thread);
 }
 
 void verifier_free(struct verifier *v) {
@@ -242,7 +210,6 @@ void verifier_free(struct verifier *v) {
         return;
     }
     verifier_stop(v);
-    (void)pthread_cond_destroy(&v->wake);
-    lock_fini(&v->mutex);
+    service_thread_fini(&v->thread);
     free(v);
 }
