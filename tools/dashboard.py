@@ -148,7 +148,7 @@ def writes(b):
             custom={"lineInterpolation": "stepAfter"})
 
 
-def backups(b):
+def snapshots(b):
     b.row("Log and snapshots")
     b.lines("Positions", "none", (of("quire_wal_lsn"), "log {{instance}}"), (of("quire_published_lsn"), "searches see {{instance}}"),
             (of("quire_checkpoint_last_lsn"), "checkpoint {{instance}}"), (of("quire_snapshot_last_lsn"), "snapshot {{instance}}"),
@@ -167,6 +167,16 @@ def backups(b):
             (of("quire_checkpoint_last_duration_seconds"), "checkpoint {{instance}}"), (of("quire_snapshot_cut_max_seconds"), "longest cut {{instance}}"))
     b.lines("Disk left", "bytes", (of("quire_disk_available_bytes"), "{{of}} {{instance}}"))
     b.lines("Size of the last snapshot", "bytes", (of("quire_snapshot_last_bytes"), "snapshot {{instance}}"), (of("quire_checkpoint_last_bytes"), "checkpoint {{instance}}"))
+
+
+def backups(b):
+    b.row("Backups off the machine")
+    b.lines("Last backup", "s", (age("quire_backup_last_success_time_seconds"), "ago {{instance}}"), text="Nothing where quire backup has never run.")
+    b.lines("Failed since", "none", (of("quire_backup_failures"), "backups {{instance}}"))
+    b.lines("How far it goes", "none", (of("quire_backup_lsn"), "records in the storage {{instance}}"), (of("quire_backup_snapshot_lsn"), "newest snapshot there {{instance}}"),
+            (of("quire_wal_lsn"), "log {{instance}}"))
+    b.lines("In the storage", "bytes", (of("quire_backup_bytes"), "{{instance}}"))
+    b.lines("Objects in the storage", "none", (of("quire_backup_objects"), "{{instance}}"))
 
 
 def libraries(b):
@@ -221,7 +231,7 @@ def variable(name, label, query):
 
 def main():
     b = Board()
-    for part in (glance, requests, searches, writes, backups, libraries, embedding, processes):
+    for part in (glance, requests, searches, writes, snapshots, backups, libraries, embedding, processes):
         part(b)
     print(json.dumps({
         "uid": "quire", "title": "Quire", "description": "A Quire server: what it does, how fast, and whether the data is safe.", "tags": ["quire"],
