@@ -105,9 +105,7 @@ def serves_again(campaign, instance, library, known):
 
 def run(campaign, instance):
     instance.start()
-    # The clients' own stalls would pass for the server's: they have no processors of their own, and Python's collector looks through all that is remembered, for
-    # half a second and more.
-    os.nice(5)
+    # Python's collector looks through all that is remembered, for half a second and more, with all clients held up: their stall would pass for the server's.
     gc.disable()
     oracle = Oracle()
     client = Client(instance)
