@@ -25,7 +25,6 @@ EVERY_S = 0.05
 STOP_EVERY = 20  # one of so many is stopped instead of killed
 STUCK_S = 10  # far beyond every watchdog
 WRITERS, SEARCHERS, KNOWN, RESPAWNS = 3, 3, 200, 10
-SEARCH_PAUSE_S = 0.01  # searches without a pause leave no processor to anybody, and stalls are then the scheduler's
 SETTINGS = ("workers=6", "watchdog_pin_ms=500", "write_deadline_ms=1000", "min_lsn_wait_ms=500", "watchdog_request_ms=1500", "watchdog_lock_ms=50", "log_level=warn")
 
 
@@ -112,7 +111,7 @@ def run(campaign, instance):
     library = client.library("workers")
     fixed, known = known_texts(instance, "fixed", KNOWN, campaign.rng)
     writers = [Writer(instance, library, oracle, "w%d" % i, campaign.rng.random()) for i in range(WRITERS)]
-    searchers = [Searcher(instance, fixed, known, campaign.rng.random(), pause_s=SEARCH_PAUSE_S) for _ in range(SEARCHERS)]
+    searchers = [Searcher(instance, fixed, known, campaign.rng.random()) for _ in range(SEARCHERS)]
     supervisor = instance.supervisor()
     for t in writers + searchers:
         t.start()
