@@ -7,6 +7,8 @@
  *   <id>.<n>.new  of a compaction that did not end; it has no vector that another has not, and goes
  *   <id>[.<n>].old  set aside by a rename, whole. <id> is set aside before the others are, so where it stands beside one of these, a recovery had begun
  *                 to build it out of them: it goes
+ *                 A numbered one beside an .old of its number is what a power loss leaves that kept the new name and brought back the old one: both
+ *                 stay, under the next free number
  *   <id>.trash    on its way out. A tree is removed file by file, so it first gets a name under which nobody will look for vectors
  * So no kill ever costs a vector: at each moment the arena that has them stands under <id> or <id>.old, whole.
  *
@@ -132,9 +134,29 @@ static int by_id_and_number(const void *a, const void *b) {
     return order != 0 ? order : (left->number < right->number) - (left->number > right->number);
 }
 
+static bool has_old(const struct directories *d, const struct directory *of) {
+    for (size_t i = 0; i < d->count; i++) {
+        if (d->at[i].kind == DIRECTORY_OLD && d->at[i].number == of->number && uuid_equal(&d->at[i].id, &of->id)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Sets a numbered arena aside, under another number where its own is taken. */
+static bool set_numbered_aside(int fd, const struct directories *d, struct directory *found, struct status *st) {
+    char from[NAME_BYTES];
+    char to[NAME_BYTES];
+    directory_name(found, DIRECTORY_ARENA, from);
+    if (has_old(d, found) && !arena_free_directory(fd, &found->id, &found->number, st)) {
+        return false;
+    }
+    directory_name(found, DIRECTORY_OLD, to);
+    return io_rename_at(fd, from, fd, to, st);
+}
+
 /* Every arena gets the name <id>.old. *ret_changed: something was renamed or removed. */
-static bool set_one_aside(int fd, const struct directories *d, const struct directory *found, bool *ret_changed,
-                          struct status *st) {
+static bool set_one_aside(int fd, const struct directories *d, struct directory *found, bool *ret_changed, struct status *st) {
     if (found->kind == DIRECTORY_TRASH || found->kind == DIRECTORY_NEW) {
         return remove_directory(fd, found, found->kind, st);
     }
@@ -142,7 +164,10 @@ static bool set_one_aside(int fd, const struct directories *d, const struct dire
         return true;
     }
     *ret_changed = true;
-    return found->number == 0 && has(d, &found->id, DIRECTORY_OLD) ? remove_directory(fd, found, DIRECTORY_ARENA, st)
+    if (found->number != 0) {
+        return set_numbered_aside(fd, d, found, st);
+    }
+    return has(d, &found->id, DIRECTORY_OLD) ? remove_directory(fd, found, DIRECTORY_ARENA, st)
                                              : rename_directory(fd, found, DIRECTORY_ARENA, DIRECTORY_OLD, st);
 }
 

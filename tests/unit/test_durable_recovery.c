@@ -208,6 +208,21 @@ static void strays_are_removed(void **state) {
     assert_int_equal(server_check(s), 0);
 }
 
+/* A power loss kept the name of a new arena, and lost the removal of the one before under its number. */
+static void an_arena_beside_an_old_one_of_its_number(void **state) {
+    struct server *s = (struct server *)*state;
+    struct status st;
+    recovery_live_a_little(s);
+    server_crash(s);
+    assert_true(io_mkdir_at(s->data.fd, "vectors/0193a5b0-0000-7000-8000-000000000001.2", 0700, &st));
+    assert_true(io_mkdir_at(s->data.fd, "vectors/0193a5b0-0000-7000-8000-000000000001.2.old", 0700, &st));
+    file_write(s->data.fd, "vectors/0193a5b0-0000-7000-8000-000000000001.2/chunks.mmap", slice_str("x"));
+    file_write(s->data.fd, "vectors/0193a5b0-0000-7000-8000-000000000001.2.old/chunks.mmap", slice_str("y"));
+    server_start_ok(s);
+    recovery_no_leftovers(s);
+    assert_int_equal(server_check(s), 0);
+}
+
 /* --- damage --- */
 
 static void damaged_checkpoints(void **state) {
@@ -632,6 +647,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(every_combination, recovery_set_up, recovery_tear_down),
         cmocka_unit_test_setup_teardown(a_new_model_means_new_vectors, recovery_set_up, recovery_tear_down),
         cmocka_unit_test_setup_teardown(lower_limits_lose_nothing, recovery_set_up, recovery_tear_down),
+        cmocka_unit_test_setup_teardown(an_arena_beside_an_old_one_of_its_number, recovery_set_up, recovery_tear_down),
         cmocka_unit_test_setup_teardown(strays_are_removed, recovery_set_up, recovery_tear_down),
         cmocka_unit_test_setup_teardown(damaged_checkpoints, recovery_set_up, recovery_tear_down),
         cmocka_unit_test_setup_teardown(damaged_arenas, recovery_set_up, recovery_tear_down),
