@@ -33,23 +33,24 @@ void spawn_keep_environment(struct spawn_plan *p, const char *const *names) {
 }
 
 /* Puts each descriptor at its number. All are moved out of the way first, since one may stand at another's place. */
-static bool place_descriptors(struct spawn_plan *p) {
+static bool place_descriptors(const struct spawn_plan *p) {
+    int parked[SPAWN_FDS_MAX];
     for (int i = 0; i < p->fds; i++) {
-        p->fd[i] = fcntl(p->fd[i], F_DUPFD, PARKING_FD);
-        if (p->fd[i] < 0) {
+        parked[i] = fcntl(p->fd[i], F_DUPFD, PARKING_FD);
+        if (parked[i] < 0) {
             return false;
         }
     }
     for (int i = 0; i < p->fds; i++) {
-        if (dup2(p->fd[i], FIRST_FD + i) < 0) { /* without FD_CLOEXEC */
+        if (dup2(parked[i], FIRST_FD + i) < 0) { /* without FD_CLOEXEC */
             return false;
         }
     }
     return close_range((unsigned)(FIRST_FD + p->fds), ~0U, 0) == 0;
 }
 
-/* Between fork and exec: only calls that are safe in a child of a process with threads. */
-static _Noreturn void become(struct spawn_plan *p) {
+/* Between vfork and exec: the memory is the parent's, whose other threads run on, so nothing of it is changed but this stack. */
+static _Noreturn void become(const struct spawn_plan *p) {
     sigset_t none;
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() == p->parent && place_descriptors(p)) {
@@ -65,7 +66,8 @@ static _Noreturn void become(struct spawn_plan *p) {
 
 bool spawn(struct spawn_plan *p, pid_t *ret, struct status *st) {
     p->parent = getpid();
-    pid_t pid = fork();
+    /* A fork would write-protect all memory of the supervisor and hold up the page faults of its other threads, while they commit. */
+    pid_t pid = vfork();
     if (pid == 0) {
         become(p);
     }

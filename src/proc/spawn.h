@@ -1,4 +1,7 @@
-/* spawn.h - another process of this program, by fork and exec, in one of its roles. Main's alone: PR_SET_PDEATHSIG follows the thread that forked. */
+/*
+ * spawn.h - another process of this program, by vfork and exec, in one of its roles. Main's alone: PR_SET_PDEATHSIG follows the thread that spawned, and vfork stops that
+ * thread until the exec.
+ */
 #ifndef QUIRE_PROC_SPAWN_H
 #define QUIRE_PROC_SPAWN_H
 
@@ -8,7 +11,7 @@
 
 enum { SPAWN_FDS_MAX = 16, SPAWN_ENVIRONMENT_MAX = 4 };
 
-/* What the child needs after fork, prepared before it: there it may not even allocate. */
+/* What the child needs before its exec, prepared by the parent: there it may not even allocate. */
 struct spawn_plan {
     const char *what; /* for messages: "a worker" */
     int fd[SPAWN_FDS_MAX]; /* the child has them as 3, 4, ...; no others survive but the first three */
