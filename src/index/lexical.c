@@ -46,7 +46,9 @@ bool lexical_valid(const struct lexical *x) {
     const struct terms_head *t = terms_head(x);
     const struct postings_head *p = postings_head(x);
     uint32_t level = load_acquire_u32(&t->level); /* pairs with: LEXICAL_TERM */
-    return t->magic == TERMS_MAGIC && p->magic == POSTINGS_MAGIC && level >= FIRST_LEVEL && level <= MAX_LEVEL &&
+    uint64_t magic = load_relaxed_u64(&t->magic);
+    return (magic == TERMS_MAGIC || magic == TERMS_GROWING) && p->magic == POSTINGS_MAGIC && level >= FIRST_LEVEL && level <= MAX_LEVEL &&
+           growth_sound(x) &&
            lexical_terms_used(x) >= sizeof *t && lexical_terms_used(x) <= x->terms_bytes && lexical_terms_used(x) % UNIT == 0 &&
            lexical_postings_used(x) >= sizeof *p && lexical_postings_used(x) <= x->postings_bytes &&
            lexical_postings_used(x) % UNIT == 0;

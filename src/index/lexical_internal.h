@@ -7,7 +7,7 @@
  *   struct terms_head
  *   entries     struct entry, then `height` links of the skip list (u32), then the term's bytes; padded to 8
  *   tables      u32[1 << level]: offsets of entries, open addressing by the hash's low bits, 0 empty. A table that is over TABLE_LOAD full is copied to one
- *               of twice the size behind; the old ones stay as they are, for readers whose map ends before the new one
+ *               of twice the size behind, a step with each new term; the old ones stay as they are, for readers whose map ends before the new one
  *
  * postings.mmap
  *   struct postings_head
@@ -34,6 +34,7 @@
 #include "shm/atomics.h"
 
 #define TERMS_MAGIC UINT64_C(0x31734d7265546951)    /* "QiTerMs1" */
+#define TERMS_GROWING UINT64_C(0x32734d7265546951)  /* "QiTerMs2": while the next table is being made, so that a version that does not know of that makes the file anew */
 #define POSTINGS_MAGIC UINT64_C(0x31734f5069755169) /* "iQuiPOs1" */
 #define UNIT 8U                                     /* bytes of an offset's unit */
 #define BLOCK_POSTINGS 128U
@@ -41,6 +42,9 @@
 #define MAX_LEVEL 31U
 #define TABLE_LOAD_NUMERATOR 2U
 #define TABLE_LOAD_DENOMINATOR 3U
+#define GROWTH_WORDS 32U /* of the old table, copied in a step, and half of the words of the new one, cleared in a step before: done before the old one is three quarters full */
+#define FULL_NUMERATOR 3U
+#define FULL_DENOMINATOR 4U
 #define SKIP_LEVELS 12U
 #define RUN_FIRST 1U /* the open posting that the first run begins with */
 #define FIRST_BLOCK_LIST 2U
@@ -55,7 +59,7 @@ struct terms_head {
     uint32_t level;            /* of the newest table */
     uint32_t tables[MAX_LEVEL + 1];
     uint32_t first[SKIP_LEVELS]; /* the skip list's heads */
-    uint32_t unused;
+    uint32_t growth;             /* 0: no table is being made; else one more than the steps done for that of level + 1 */
 };
 
 struct postings_head {
@@ -170,6 +174,8 @@ const struct entry *term_find(const struct lexical *x, struct slice bytes, uint6
 uint32_t term_height(struct slice bytes);
 /* A new entry, linked in; it has no postings yet. Room is there. */
 struct entry *term_insert(const struct lexical *x, struct slice bytes, uint64_t hash);
+/* Could the table that is being made be gone on with? */
+bool growth_sound(const struct lexical *x);
 /* Bytes that so many new terms may need for tables. */
 uint64_t tables_need(const struct terms_head *h, uint64_t new_terms);
 /* The first entry whose bytes are not below `bytes`, or NULL; and the one behind another. A damaged order ends the list. */

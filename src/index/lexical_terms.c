@@ -75,7 +75,8 @@ const struct entry *term_find(const struct lexical *x, struct slice bytes, uint6
     return NULL;
 }
 
-static void put_word(const struct lexical *x, uint32_t *table, uint32_t level, uint64_t hash, uint32_t offset) {
+/* Returns where. */
+static uint64_t put_word(const struct lexical *x, uint32_t *table, uint32_t level, uint64_t hash, uint32_t offset) {
     uint64_t mask = (UINT64_C(1) << level) - 1;
     uint64_t i = hash & mask;
     for (uint64_t steps = 0; table[i] != 0 && steps < mask; steps++) {
@@ -84,6 +85,7 @@ static void put_word(const struct lexical *x, uint32_t *table, uint32_t level, u
     dirty_touch(x->terms_dirty, x->terms, &table[i], sizeof table[i]);
     /* pairs with: LEXICAL_TERM. Without it a reader could follow the word to an entry that is not filled yet. */
     store_release_u32(&table[i], offset);
+    return i;
 }
 
 static bool overfull(uint64_t terms, uint32_t level) {
@@ -92,7 +94,7 @@ static bool overfull(uint64_t terms, uint32_t level) {
 
 uint64_t tables_need(const struct terms_head *h, uint64_t new_terms) {
     uint64_t bytes = 0;
-    for (uint32_t level = h->level; level < MAX_LEVEL && overfull(h->terms + new_terms, level); level++) {
+    for (uint32_t level = h->level + (h->growth != 0 ? 1 : 0); level < MAX_LEVEL && overfull(h->terms + new_terms, level); level++) {
         bytes += sizeof(uint32_t) << (level + 1);
     }
     return bytes;
@@ -110,25 +112,85 @@ static uint32_t take_room(const struct lexical *x, uint64_t bytes) {
     return (uint32_t)(at / UNIT);
 }
 
-/* Copies the table to one of twice the size. */
-static void grow_table(const struct lexical *x) {
-    struct terms_head *h = (struct terms_head *)(void *)x->terms;
-    uint32_t level = h->level;
-    const uint32_t *old = (const uint32_t *)(const void *)(x->terms + (uint64_t)h->tables[level] * UNIT);
-    uint32_t offset = take_room(x, sizeof(uint32_t) << (level + 1));
-    uint32_t *table = (uint32_t *)(void *)(x->terms + (uint64_t)offset * UNIT);
-    memset(table, 0, sizeof(uint32_t) << (level + 1));
-    for (uint64_t i = 0; i < UINT64_C(1) << level; i++) {
+/*
+ * To make the next table at once would hold up a commit by 20 ms where there are 200,000 terms. So each new term takes a step: first the words of the new
+ * table are cleared, as the file may have been in use there before a recovery, then those of the old one are copied. A term that comes meanwhile is put
+ * into the old table, and into the new one where copying has passed its place. Readers know of the new one when it has all.
+ */
+static uint32_t *table_at(const struct lexical *x, uint32_t level) {
+    return (uint32_t *)(void *)(x->terms + (uint64_t)terms_head(x)->tables[level] * UNIT);
+}
+
+static uint64_t steps_of_a_phase(uint32_t level) {
+    return (UINT64_C(1) << level) / GROWTH_WORDS;
+}
+
+/* Words of the table that are copied. */
+static uint64_t words_copied(const struct terms_head *h) {
+    uint64_t cleared_after = steps_of_a_phase(h->level) + 1;
+    return h->growth > cleared_after ? (h->growth - cleared_after) * GROWTH_WORDS : 0;
+}
+
+bool growth_sound(const struct lexical *x) {
+    const struct terms_head *h = terms_head(x);
+    return h->growth == 0 ||
+           (h->level < MAX_LEVEL && h->growth <= 2 * steps_of_a_phase(h->level) && h->tables[h->level + 1] != 0 &&
+            (uint64_t)h->tables[h->level + 1] * UNIT + (sizeof(uint32_t) << (h->level + 1)) <= lexical_terms_used(x));
+}
+
+static void begin_growth(const struct lexical *x, struct terms_head *h) {
+    store_relaxed_u64(&h->magic, TERMS_GROWING);
+    h->tables[h->level + 1] = take_room(x, sizeof(uint32_t) << (h->level + 1));
+    h->growth = 1;
+}
+
+static void end_growth(struct terms_head *h) {
+    h->table_bytes_lost += sizeof(uint32_t) << h->level;
+    h->growth = 0;
+    /* pairs with: LEXICAL_TERM. Without it a reader could search a table that is not copied yet, and miss its terms. */
+    store_release_u32(&h->level, h->level + 1);
+    store_relaxed_u64(&h->magic, TERMS_MAGIC);
+}
+
+static void clear_words(const struct lexical *x, uint32_t *words) {
+    dirty_touch(x->terms_dirty, x->terms, words, 2 * GROWTH_WORDS * sizeof *words);
+    memset(words, 0, 2 * GROWTH_WORDS * sizeof *words);
+}
+
+static void copy_words(const struct lexical *x, const uint32_t *words, uint32_t *table, uint32_t level) {
+    for (uint32_t i = 0; i < GROWTH_WORDS; i++) {
         bool unmapped = false;
-        const struct entry *e = entry_at(x, old[i], &unmapped);
+        const struct entry *e = entry_at(x, words[i], &unmapped);
         if (e != NULL) {
-            put_word(x, table, level + 1, e->hash, old[i]);
+            (void)put_word(x, table, level, e->hash, words[i]);
         }
     }
-    h->table_bytes_lost += sizeof(uint32_t) << level;
-    h->tables[level + 1] = offset;
-    /* pairs with: LEXICAL_TERM. Without it a reader could search a table that is not copied yet, and miss its terms. */
-    store_release_u32(&h->level, level + 1);
+}
+
+/* One step, and the first one's beginning and the last one's end. Its caller has told of the head's page. */
+static void grow_table(const struct lexical *x, struct terms_head *h) {
+    if (h->growth == 0) {
+        begin_growth(x, h);
+    }
+    uint64_t step = h->growth - 1;
+    uint64_t phase = steps_of_a_phase(h->level);
+    uint32_t *table = table_at(x, h->level + 1);
+    if (step < phase) {
+        clear_words(x, table + step * 2 * GROWTH_WORDS);
+    } else {
+        copy_words(x, table_at(x, h->level) + (step - phase) * GROWTH_WORDS, table, h->level + 1);
+    }
+    h->growth++;
+    if (step + 1 == 2 * phase) {
+        end_growth(h);
+    }
+}
+
+static void put_term(const struct lexical *x, const struct terms_head *h, uint64_t hash, uint32_t offset) {
+    uint64_t at = put_word(x, table_at(x, h->level), h->level, hash, offset);
+    if (h->growth != 0 && at < words_copied(h)) {
+        (void)put_word(x, table_at(x, h->level + 1), h->level + 1, hash, offset);
+    }
 }
 
 /* --- the skip list --- */
@@ -191,8 +253,8 @@ struct entry *term_insert(const struct lexical *x, struct slice bytes, uint64_t 
     uint32_t height = term_height(bytes);
     bool unmapped = false;
 
-    if (overfull(h->terms + 1, h->level) && h->level < MAX_LEVEL) {
-        grow_table(x);
+    if (h->growth != 0 || (overfull(h->terms + 1, h->level) && h->level < MAX_LEVEL)) {
+        grow_table(x, h);
     }
     find_before(x, bytes, before, &unmapped);
     uint32_t offset = take_room(x, entry_size(height, bytes.len));
@@ -212,6 +274,6 @@ struct entry *term_insert(const struct lexical *x, struct slice bytes, uint64_t 
         /* pairs with: LEXICAL_TERM. Without it a reader could step onto an entry that is not filled yet. */
         store_release_u32(link, offset);
     }
-    put_word(x, (uint32_t *)(void *)(x->terms + (uint64_t)h->tables[h->level] * UNIT), h->level, hash, offset);
+    put_term(x, h, hash, offset);
     return e;
 }

@@ -169,6 +169,9 @@ static void check_table(struct check *c) {
     if (taken != c->terms) {
         fault(c, NULL, "the table of terms holds others than the list");
     }
+    if (h->level < MAX_LEVEL && taken * FULL_DENOMINATOR > words * FULL_NUMERATOR) {
+        fault(c, NULL, "the table of terms is too full");
+    }
 }
 
 uint64_t lexical_validate(const struct lexical *x, uint32_t slots, char detail[160]) {

@@ -20,7 +20,7 @@ static void set_file(uint8_t **file, uint64_t *size, uint64_t bytes) {
     if (bytes > *size) {
         uint8_t *larger = malloc(bytes); /* not realloc: what lies behind is a fault at once */
         assert_non_null(larger);
-        memset(larger, 0xa5, bytes);
+        memset(larger, CORPUS_FILLING, bytes);
         if (*size > 0) {
             memcpy(larger, *file, *size);
         }
@@ -96,10 +96,14 @@ void corpus_make_texts(struct corpus *c, uint32_t texts, uint32_t longest) {
 }
 
 void corpus_add(struct corpus *c, uint32_t texts, uint32_t longest) {
+    corpus_make_texts(c, texts, longest);
+    corpus_add_made(c, texts);
+}
+
+void corpus_add_made(struct corpus *c, uint32_t texts) {
     struct lexical_need need = {0};
     uint64_t terms_bytes;
     uint64_t postings_bytes;
-    corpus_make_texts(c, texts, longest);
     for (uint32_t i = c->count; i < c->count + texts; i++) {
         struct corpus_text *t = &c->texts[i];
         struct terms terms = corpus_terms(t->words, t->counts, t->distinct, t->length);

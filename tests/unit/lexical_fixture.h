@@ -5,6 +5,7 @@
 #include "index/lexical.h"
 
 #define CORPUS_WORDS_MAX 400 /* distinct words of one text or query */
+#define CORPUS_FILLING 0xa5  /* what lies in new room: a file may have been in use there before */
 
 struct corpus_text {
     uint32_t *words; /* distinct; ascending */
@@ -34,6 +35,8 @@ struct terms corpus_terms(const uint32_t *words, const uint32_t *counts, uint32_
 void corpus_add(struct corpus *c, uint32_t texts, uint32_t longest);
 /* The same texts without an index: for who adds them by itself. corpus.count stays. */
 void corpus_make_texts(struct corpus *c, uint32_t texts, uint32_t longest);
+/* Adds those of them that come next. */
+void corpus_add_made(struct corpus *c, uint32_t texts);
 uint32_t corpus_count_in(const struct corpus_text *t, uint32_t word);
 void corpus_delete(struct corpus *c, uint32_t slot);
 /* A word, the small numbers far more often. */

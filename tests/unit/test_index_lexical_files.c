@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-enum { TEXTS = 1500, VOCABULARY = 900, LONGEST = 30, ROUNDS = 600 };
+enum { TEXTS = 1500, VOCABULARY = 900, LONGEST = 30, ROUNDS = 600, NEW_TERMS = 6000, CHANGED_MOST = 1024 };
 
 static void check_packing(struct corpus *c, uint32_t slot_bits, uint32_t count_bits, uint32_t length_bits, uint32_t before) {
     struct open_postings p = {.count = BLOCK_POSTINGS};
@@ -102,6 +102,9 @@ static void plant_level(const struct corpus *c) {
 static void plant_table(const struct corpus *c) {
     head_of(c)->tables[head_of(c)->level] = UINT32_MAX;
 }
+static void plant_growth(const struct corpus *c) {
+    head_of(c)->growth = 1; /* and no room for it */
+}
 static void plant_terms(const struct corpus *c) {
     head_of(c)->terms++;
 }
@@ -182,6 +185,7 @@ static const struct {
     {"used", plant_used},
     {"level", plant_level},
     {"table", plant_table},
+    {"growth", plant_growth},
     {"terms", plant_terms},
     {"postings", plant_postings},
     {"slots", plant_slots},
@@ -272,6 +276,52 @@ static void test_planted_faults(void **unused) {
     corpus_fini(&c);
 }
 
+/* --- growing --- */
+
+/* Adds the text that has the word of its number, and nothing else. */
+static void add_new_term(struct corpus *c) {
+    struct corpus_text *t = &c->texts[c->count];
+    corpus_make_texts(c, 1, 0);
+    t->words[0] = c->count;
+    t->counts[0] = 1;
+    t->distinct = t->length = 1;
+    corpus_add_made(c, 1);
+}
+
+static uint64_t bytes_changed(const struct lexical *x, const struct saved *before, uint64_t bytes_before) {
+    uint64_t changed = 0;
+    for (uint64_t i = 0; i < x->terms_bytes; i++) {
+        changed += x->terms[i] != (i < bytes_before ? before->terms[i] : CORPUS_FILLING);
+    }
+    return changed;
+}
+
+/* However many terms there are, a new one changes little, so that no commit waits for a table. What is made in between is whole for who reads it, and for a restart. */
+static void test_growth_in_steps(void **unused) {
+    struct corpus c;
+    uint32_t tables = 0;
+    uint32_t growing = 0;
+    char detail[160];
+    (void)unused;
+    corpus_init(&c, NEW_TERMS, NEW_TERMS, 23);
+    while (c.count < NEW_TERMS) {
+        struct saved before = save(&c);
+        uint64_t bytes_before = c.x.terms_bytes;
+        uint32_t level = head_of(&c)->level;
+        add_new_term(&c);
+        assert_true(bytes_changed(&c.x, &before, bytes_before) < CHANGED_MOST);
+        tables += head_of(&c)->level != level;
+        growing += head_of(&c)->magic == TERMS_GROWING;
+        if (c.count % 61 == 0 && lexical_validate(&c.x, c.count, detail) != 0) {
+            fail_msg("%u terms: %s", c.count, detail);
+        }
+        free(before.terms);
+        free(before.postings);
+    }
+    assert_true(tables >= 3 && growing > tables * 10);
+    corpus_fini(&c);
+}
+
 static void flip_bytes(struct corpus *c, uint8_t *file, uint64_t bytes, uint64_t times) {
     for (uint64_t i = 0; i < times; i++) {
         file[corpus_random(c) % bytes] = (uint8_t)corpus_random(c);
@@ -310,6 +360,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_packing),
         cmocka_unit_test(test_planted_faults),
+        cmocka_unit_test(test_growth_in_steps),
         cmocka_unit_test(test_random_damage),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
