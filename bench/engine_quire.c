@@ -50,7 +50,7 @@ static void *share(struct quire *q, size_t bytes) {
     struct status st = {0};
     *m = MAPFILE_CLOSED;
     (void)snprintf(name, sizeof name, "%s/quire-bench-%d-%u", parent != NULL ? parent : "/tmp", (int)getpid(), q->map_count);
-    if (!mapfile_create(m, AT_FDCWD, name, bytes < LEAST_BYTES ? LEAST_BYTES : bytes, &st)) {
+    if (!mapfile_create(m, AT_FDCWD, name, MAPFILE_HUGE_PAGES, bytes < LEAST_BYTES ? LEAST_BYTES : bytes, &st)) {
         fprintf(stderr, "bench/engine: %s\n", st.detail);
         exit(EXIT_FAILURE);
     }

@@ -18,6 +18,7 @@
 #include "proc/sandbox.h"
 #include "proc/worker_stream.h"
 #include "shm/atomics.h"
+#include "shm/mapfile.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -188,6 +189,7 @@ static bool set_up(struct worker *w, struct status *st) {
         !give_up_rights(w, st) || !peers_parse(w->config.socket_peers, &w->intake.peers, st)) {
         return false;
     }
+    mapfile_use_huge_pages(w->config.huge_pages == CONFIG_HUGE_PAGES_ON);
     config_kernel_name(&w->config, kernel);
     if (!distance_init(kernel[0] == '\0' ? NULL : kernel)) {
         return status_set(st, STATUS_CONFIG, "this CPU cannot run the distance kernel %s", kernel);

@@ -32,6 +32,12 @@
 
 enum { FIRST_RESERVATION_FACTOR = 4, GROWTH_DIVISOR = 4, FILE_MODE = 0600, HUGE_PAGE = 2097152 };
 
+static bool huge_pages_used = true;
+
+void mapfile_use_huge_pages(bool use) {
+    huge_pages_used = use;
+}
+
 static uint64_t page_size(void) {
     return (uint64_t)sysconf(_SC_PAGESIZE);
 }
@@ -59,8 +65,7 @@ static uint64_t next_reservation(const struct mapfile *m, uint64_t size) {
     return reserved;
 }
 
-/* Maps [from, size) of the file at its place in a reservation. A system that has huge pages for files (ext4 since Linux 6.16, tmpfs) gives them where a whole one
- * is mapped: a search touches a thousand places far apart, and most of what it waits for are page tables. */
+/* Maps [from, size) of the file at its place in a reservation. */
 static bool map_at(struct mapfile *m, uint8_t *base, uint64_t from, uint64_t size, struct status *st) {
     void *map = NULL;
     if (from >= size) {
@@ -69,7 +74,9 @@ static bool map_at(struct mapfile *m, uint8_t *base, uint64_t from, uint64_t siz
     if (!io_map(m->fd, base + from, (off_t)from, (size_t)(size - from), m->writable, m->name, &map, st)) {
         return false;
     }
-    (void)madvise(base + from, (size_t)(size - from), MADV_HUGEPAGE); /* a wish */
+    if (m->pages == MAPFILE_HUGE_PAGES && huge_pages_used) {
+        (void)madvise(base + from, (size_t)(size - from), MADV_HUGEPAGE); /* a wish */
+    }
     return true;
 }
 
@@ -127,15 +134,16 @@ static bool show(struct mapfile *m, uint64_t size, struct status *st) {
 
 /* --- opening ---------------------------------------------------------------------------------------------------------- */
 
-static bool open_file(struct mapfile *m, int dir_fd, const char *name, int flags, struct status *st) {
+static bool open_file(struct mapfile *m, int dir_fd, const char *name, enum mapfile_pages pages, int flags, struct status *st) {
     *m = MAPFILE_CLOSED;
     m->writable = (flags & O_ACCMODE) == O_RDWR;
+    m->pages = pages;
     (void)snprintf(m->name, sizeof m->name, "%s", name);
     return io_open_at(dir_fd, name, flags, FILE_MODE, &m->fd, st);
 }
 
-bool mapfile_create(struct mapfile *m, int dir_fd, const char *name, uint64_t size, struct status *st) {
-    if (!open_file(m, dir_fd, name, O_RDWR | O_CREAT | O_EXCL, st)) {
+bool mapfile_create(struct mapfile *m, int dir_fd, const char *name, enum mapfile_pages pages, uint64_t size, struct status *st) {
+    if (!open_file(m, dir_fd, name, pages, O_RDWR | O_CREAT | O_EXCL, st)) {
         return false;
     }
     if (!check_size(m, size, st) || !io_allocate(m->fd, 0, (off_t)page_end(size), m->name, st) || !show(m, page_end(size), st)) {
@@ -144,6 +152,7 @@ bool mapfile_create(struct mapfile *m, int dir_fd, const char *name, uint64_t si
         (void)removed; /* the first failure is the one to report */
         return false;
     }
+    mapfile_unused_from(m, 0);
     return true;
 }
 
@@ -157,9 +166,9 @@ static bool prepare_existing(struct mapfile *m, uint64_t *ret_size, struct statu
     return !m->writable || io_allocate(m->fd, 0, (off_t)*ret_size, m->name, st);
 }
 
-bool mapfile_open(struct mapfile *m, int dir_fd, const char *name, bool writable, struct status *st) {
+bool mapfile_open(struct mapfile *m, int dir_fd, const char *name, enum mapfile_pages pages, bool writable, struct status *st) {
     uint64_t size = 0;
-    if (!open_file(m, dir_fd, name, writable ? O_RDWR : O_RDONLY, st)) {
+    if (!open_file(m, dir_fd, name, pages, writable ? O_RDWR : O_RDONLY, st)) {
         if (st != NULL && st->sys_errno == ENOENT) {
             st->code = STATUS_NOT_FOUND;
         }
@@ -172,10 +181,19 @@ bool mapfile_open(struct mapfile *m, int dir_fd, const char *name, bool writable
     return true;
 }
 
+void mapfile_unused_from(struct mapfile *m, uint64_t at) {
+    uint64_t from = page_end(at);
+    if (from < m->size) {
+        (void)madvise(m->base + from, (size_t)(m->size - from), MADV_RANDOM); /* a wish */
+    }
+}
+
 /* --- growing ---------------------------------------------------------------------------------------------------------- */
 
 static bool grow_to(struct mapfile *m, uint64_t size, struct status *st) {
+    uint64_t before = m->size;
     if (io_allocate(m->fd, (off_t)m->size, (off_t)(size - m->size), m->name, st) && show(m, size, st)) {
+        mapfile_unused_from(m, before);
         return true;
     }
     /* Some file systems keep what they could allocate before the disk was full. */

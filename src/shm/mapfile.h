@@ -27,9 +27,21 @@
 #define MAPFILE_FIRST_RESERVATION (UINT64_C(64) << 20)
 #endif
 
+/*
+ * What size the pages have in which a file is in memory, where the kernel leaves a choice (ext4 since Linux 6.16, tmpfs).
+ *
+ * Huge ones make searches that go to a thousand places far apart twice as fast, as most of what these wait for are page tables. But a byte that is stored
+ * makes the whole page one that must be written back: with 32 stores at places far apart 64 MiB go to the disk instead of 128 KiB. So they are for what a
+ * search walks through, and only there.
+ */
+enum mapfile_pages { MAPFILE_SMALL_PAGES, MAPFILE_HUGE_PAGES };
+/* false: small ones for all that this process maps from now on. At its start true. */
+void mapfile_use_huge_pages(bool use);
+
 struct mapfile {
     int fd;
     bool writable;
+    enum mapfile_pages pages;
     uint64_t size;        /* bytes mapped and allocated; written by the growing thread after base (release), read with acquire */
     uint8_t *base;        /* likewise; pairs with: MAPFILE_BASE */
     struct {
@@ -44,10 +56,13 @@ struct mapfile {
 #define MAPFILE_CLOSED ((struct mapfile){.fd = -1})
 
 /* Creates (must not exist) a file of `size` allocated bytes, zeros, mapped read-write. */
-MUST_CHECK bool mapfile_create(struct mapfile *m, int dir_fd, const char *name, uint64_t size, struct status *st);
+MUST_CHECK bool mapfile_create(struct mapfile *m, int dir_fd, const char *name, enum mapfile_pages pages, uint64_t size, struct status *st);
 /* Opens an existing one. A missing file is STATUS_NOT_FOUND. A writable one is allocated whole, so a file that was copied with holes
  * is either filled or refused with STATUS_NO_SPACE. */
-MUST_CHECK bool mapfile_open(struct mapfile *m, int dir_fd, const char *name, bool writable, struct status *st);
+MUST_CHECK bool mapfile_open(struct mapfile *m, int dir_fd, const char *name, enum mapfile_pages pages, bool writable, struct status *st);
+/* Of an opened file, writable: nothing is in use from there on, and comes into memory a page at a time, as all room does that a file grows by: reading ahead would
+ * only fill memory with zeros, up to 8 MiB of them before the first store is done. */
+void mapfile_unused_from(struct mapfile *m, uint64_t at);
 /* At least `size` bytes allocated and mapped. Grows by a quarter of the present size or by `step` bytes, whichever is more, to a
  * whole page. When that does not fit on the disk, tries just `size`. On failure nothing has changed. */
 MUST_CHECK bool mapfile_grow(struct mapfile *m, uint64_t size, uint64_t step, struct status *st);

@@ -118,8 +118,8 @@ bool graph_work_create(int dir_fd, uint32_t generation, const struct hnsw_shape 
     uint64_t upper_bytes = hnsw_upper_words_for(0, slots, shape->m) * sizeof(uint32_t);
     uint64_t graph_bytes = HNSW_HEAD_BYTES + (uint64_t)slots * hnsw_block_bytes(shape);
     graph_work_unlink(dir_fd, generation); /* of a rebuild that a restart cut off */
-    if (!mapfile_create(&g->graph, dir_fd, graph, graph_bytes, st) ||
-        !mapfile_create(&g->upper, dir_fd, upper, upper_bytes > UPPER_LEAST ? upper_bytes : UPPER_LEAST, st)) {
+    if (!mapfile_create(&g->graph, dir_fd, graph, MAPFILE_HUGE_PAGES, graph_bytes, st) ||
+        !mapfile_create(&g->upper, dir_fd, upper, MAPFILE_SMALL_PAGES, upper_bytes > UPPER_LEAST ? upper_bytes : UPPER_LEAST, st)) {
         graph_work_free(g);
         graph_work_unlink(dir_fd, generation);
         return false;
@@ -130,15 +130,26 @@ bool graph_work_create(int dir_fd, uint32_t generation, const struct hnsw_shape 
     return true;
 }
 
+static bool open_files(struct graph_work *g, int dir_fd, struct status *st) {
+    char graph[ARENA_FILE_NAME_MAX];
+    char upper[ARENA_FILE_NAME_MAX];
+    arena_graph_names(g->generation, graph, upper);
+    return mapfile_open(&g->graph, dir_fd, graph, MAPFILE_HUGE_PAGES, true, st) &&
+           mapfile_open(&g->upper, dir_fd, upper, MAPFILE_SMALL_PAGES, true, st);
+}
+
+static void note_unused(struct graph_work *g, uint32_t slots) {
+    const struct hnsw_head *head = graph_work_graph(g).head;
+    mapfile_unused_from(&g->graph, arena_graph_bytes(head, slots));
+    mapfile_unused_from(&g->upper, head->upper_used * sizeof(uint32_t));
+}
+
 bool graph_work_open(int dir_fd, uint32_t generation, uint32_t slots, struct graph_work **ret, struct status *st) {
     struct graph_work *g = graph_work_new(generation);
     if (g == NULL) {
         return status_no_memory(st);
     }
-    char graph[ARENA_FILE_NAME_MAX];
-    char upper[ARENA_FILE_NAME_MAX];
-    arena_graph_names(generation, graph, upper);
-    if (!mapfile_open(&g->graph, dir_fd, graph, true, st) || !mapfile_open(&g->upper, dir_fd, upper, true, st)) {
+    if (!open_files(g, dir_fd, st)) {
         graph_work_free(g);
         return false;
     }
@@ -146,8 +157,9 @@ bool graph_work_open(int dir_fd, uint32_t generation, uint32_t slots, struct gra
     if (g->graph.size < HNSW_HEAD_BYTES || !hnsw_head_valid(head) || g->graph.size < arena_graph_bytes(head, slots) ||
         g->upper.size / sizeof(uint32_t) < head->upper_used || head->linked > slots) {
         graph_work_free(g);
-        return status_set(st, STATUS_CORRUPT, "%s does not fit its library", graph);
+        return status_set(st, STATUS_CORRUPT, "graph.%u.mmap does not fit its library", generation);
     }
+    note_unused(g, slots);
     g->slots = slots;
     if (!link_queue_restore(g, slots, st)) {
         graph_work_free(g);
@@ -160,16 +172,14 @@ bool graph_work_open(int dir_fd, uint32_t generation, uint32_t slots, struct gra
 /* Opens the files and makes them long enough; the head must be that of such a graph. */
 static bool resume_files(struct graph_work *g, int dir_fd, uint32_t dimension, uint32_t slots, uint32_t code_bits,
                          struct status *st) {
-    char graph[ARENA_FILE_NAME_MAX];
-    char upper[ARENA_FILE_NAME_MAX];
-    arena_graph_names(g->generation, graph, upper);
-    if (!mapfile_open(&g->graph, dir_fd, graph, true, st) || !mapfile_open(&g->upper, dir_fd, upper, true, st)) {
+    if (!open_files(g, dir_fd, st)) {
         return false;
     }
     const struct hnsw_head *head = (const struct hnsw_head *)(const void *)mapfile_base(&g->graph);
     if (g->graph.size < HNSW_HEAD_BYTES || !hnsw_head_valid(head) || head->dimension != dimension || head->bits != code_bits) {
-        return status_set(st, STATUS_CORRUPT, "%s is not a graph of its library", graph);
+        return status_set(st, STATUS_CORRUPT, "graph.%u.mmap is not a graph of its library", g->generation);
     }
+    note_unused(g, slots);
     return grow_to(&g->graph, arena_graph_bytes(head, slots), GRAPH_STEP, st) &&
            grow_to(&g->upper, hnsw_upper_words_for(0, slots, head->m) * sizeof(uint32_t), UPPER_STEP, st);
 }

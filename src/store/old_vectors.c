@@ -107,8 +107,8 @@ static bool open_files(struct old_vectors *o, int vectors_dir_fd, const char *di
     struct status ignored;
     int fd = -1;
     bool there = io_open_at(vectors_dir_fd, directory, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, &fd, &ignored) &&
-                 mapfile_open(&o->chunks, fd, "chunks.mmap", false, &ignored) &&
-                 mapfile_open(&o->vectors, fd, "vectors.mmap", false, &ignored);
+                 mapfile_open(&o->chunks, fd, "chunks.mmap", MAPFILE_SMALL_PAGES, false, &ignored) &&
+                 mapfile_open(&o->vectors, fd, "vectors.mmap", MAPFILE_SMALL_PAGES, false, &ignored);
     io_close(&fd);
     return there;
 }

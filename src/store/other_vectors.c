@@ -225,8 +225,8 @@ struct vector_shelf {
 };
 
 static bool create_files(struct vector_shelf *s, int dir_fd, struct status *st) {
-    if (!mapfile_create(&s->chunks, dir_fd, "chunks.mmap", FIRST_ROWS * sizeof(struct chunk_row), st) ||
-        !mapfile_create(&s->vectors, dir_fd, "vectors.mmap", arena_vectors_bytes(arena_stride(s->dimension), FIRST_ROWS), st)) {
+    if (!mapfile_create(&s->chunks, dir_fd, "chunks.mmap", MAPFILE_SMALL_PAGES, FIRST_ROWS * sizeof(struct chunk_row), st) ||
+        !mapfile_create(&s->vectors, dir_fd, "vectors.mmap", MAPFILE_SMALL_PAGES, arena_vectors_bytes(arena_stride(s->dimension), FIRST_ROWS), st)) {
         return false;
     }
     *(struct vectors_head *)(void *)mapfile_base(&s->vectors) = (struct vectors_head){.magic = VECTORS_MAGIC,

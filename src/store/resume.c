@@ -46,7 +46,7 @@ static bool make_ids(const struct library *lib, int dir_fd, struct status *st) {
     struct mapfile ids = MAPFILE_CLOSED;
     uint64_t rows = (uint64_t)lib->view.chunk_slots + lib->view.document_rows;
     uint64_t nodes = lib->view.ids_used + idtable_nodes_for(rows) + IDS_SPARE_NODES;
-    bool ok = io_unlink_at(dir_fd, "ids.mmap", st) && mapfile_create(&ids, dir_fd, "ids.mmap", nodes * IDTABLE_NODE_BYTES, st);
+    bool ok = io_unlink_at(dir_fd, "ids.mmap", st) && mapfile_create(&ids, dir_fd, "ids.mmap", MAPFILE_SMALL_PAGES, nodes * IDTABLE_NODE_BYTES, st);
     mapfile_close(&ids);
     return ok;
 }

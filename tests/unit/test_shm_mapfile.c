@@ -70,7 +70,7 @@ static struct stat stat_of(const struct mapfile *m) {
 
 static void create(struct mapfile *m, int dir, uint64_t size) {
     struct status st;
-    if (!mapfile_create(m, dir, "file", size, &st)) {
+    if (!mapfile_create(m, dir, "file", MAPFILE_SMALL_PAGES, size, &st)) {
         fail_msg("%s", st.detail);
     }
 }
@@ -102,6 +102,41 @@ static bool pages_are_filled(const uint8_t *base, uint64_t from, uint64_t to) {
     return true;
 }
 
+/* Pages of a map that are in memory. */
+static size_t resident(const uint8_t *base, uint64_t bytes) {
+    unsigned char pages[MIB / PAGE * 8];
+    size_t count = 0;
+    assert_true(bytes / PAGE <= sizeof pages);
+    assert_int_equal(mincore((void *)(uintptr_t)base, bytes, pages), 0);
+    for (size_t i = 0; i < bytes / PAGE; i++) {
+        count += pages[i] & 1;
+    }
+    return count;
+}
+
+/* Of new room one page comes into memory for a store, whether it was made, added, or was there unused: else a store would wait for megabytes of zeros, and all of
+ * them would go to the disk some time. */
+static void test_new_room_comes_page_by_page(void **state) {
+    struct mapfile m = MAPFILE_CLOSED;
+    struct status st;
+    create(&m, dir_of(state), 2 * MIB);
+    if (resident(m.base, 2 * MIB) > 0) {
+        mapfile_close(&m);
+        skip(); /* a file system that fills what is allocated */
+    }
+    m.base[MIB] = 1;
+    assert_int_equal(resident(m.base, 2 * MIB), 1);
+    grow(&m, 4 * MIB, 2 * MIB);
+    m.base[3 * MIB] = 1;
+    assert_int_equal(resident(m.base, 4 * MIB), 2);
+    mapfile_close(&m);
+    assert_true(mapfile_open(&m, dir_of(state), "file", MAPFILE_SMALL_PAGES, true, &st));
+    mapfile_unused_from(&m, 2 * MIB - 1);
+    m.base[2 * MIB] = 1;
+    assert_int_equal(resident(m.base, 4 * MIB), 3);
+    mapfile_close(&m);
+}
+
 static void test_create_and_open(void **state) {
     struct mapfile m = MAPFILE_CLOSED;
     struct mapfile other = MAPFILE_CLOSED;
@@ -114,7 +149,7 @@ static void test_create_and_open(void **state) {
         assert_int_equal(mapfile_base(&m)[i], 0);
     }
     fill_pages(m.base, 0, m.size);
-    assert_false(mapfile_create(&other, dir_of(state), "file", PAGE, &st));
+    assert_false(mapfile_create(&other, dir_of(state), "file", MAPFILE_SMALL_PAGES, PAGE, &st));
     assert_int_equal(st.sys_errno, EEXIST);
     assert_int_equal(other.fd, -1);
     mapfile_close(&m);
@@ -122,8 +157,8 @@ static void test_create_and_open(void **state) {
     assert_int_equal(m.fd, -1);
     assert_null(mapfile_base(&m));
 
-    assert_true(mapfile_open(&m, dir_of(state), "file", true, &st));
-    assert_true(mapfile_open(&other, dir_of(state), "file", false, &st));
+    assert_true(mapfile_open(&m, dir_of(state), "file", MAPFILE_SMALL_PAGES, true, &st));
+    assert_true(mapfile_open(&other, dir_of(state), "file", MAPFILE_SMALL_PAGES, false, &st));
     assert_int_equal(m.size, 3 * PAGE);
     assert_true(pages_are_filled(m.base, 0, m.size));
     assert_true(pages_are_filled(other.base, 0, other.size));
@@ -131,9 +166,9 @@ static void test_create_and_open(void **state) {
     assert_int_equal(other.base[5 * KIB], 1);
     mapfile_close(&m);
     mapfile_close(&other);
-    assert_false(mapfile_open(&m, dir_of(state), "none", true, &st));
+    assert_false(mapfile_open(&m, dir_of(state), "none", MAPFILE_SMALL_PAGES, true, &st));
     assert_int_equal(st.code, STATUS_NOT_FOUND);
-    assert_false(mapfile_open(&m, dir_of(state), "none", false, NULL));
+    assert_false(mapfile_open(&m, dir_of(state), "none", MAPFILE_SMALL_PAGES, false, NULL));
     mapfile_close(&m);
 }
 
@@ -214,7 +249,7 @@ static void test_limits(void **state) {
     assert_int_equal(st.code, STATUS_TOO_LARGE);
     assert_int_equal(m.size, PAGE);
     mapfile_close(&m);
-    assert_false(mapfile_create(&m, dir_of(state), "other", UINT64_MAX, &st));
+    assert_false(mapfile_create(&m, dir_of(state), "other", MAPFILE_SMALL_PAGES, UINT64_MAX, &st));
     assert_int_equal(st.code, STATUS_TOO_LARGE);
     assert_int_equal(faccessat(dir_of(state), "other", F_OK, 0), -1);
 }
@@ -305,7 +340,7 @@ static void test_create_fails_whole(void **state) {
         struct mapfile m;
         struct status st;
         io_set_fault(inject, &(struct fault){.call = calls[i], .error = ENOSPC, .times = 1, .extend_fd = -1});
-        assert_false(mapfile_create(&m, dir_of(state), "file", PAGE, &st));
+        assert_false(mapfile_create(&m, dir_of(state), "file", MAPFILE_SMALL_PAGES, PAGE, &st));
         assert_int_equal(st.code, STATUS_NO_SPACE);
         assert_int_equal(m.fd, -1);
         assert_int_equal(faccessat(dir_of(state), "file", F_OK, 0), -1);
@@ -341,11 +376,11 @@ static void test_odd_sizes(void **state) {
     struct mapfile writer;
     struct status st;
     write_file(dir_of(state), "odd", 5000);
-    assert_true(mapfile_open(&reader, dir_of(state), "odd", false, &st));
+    assert_true(mapfile_open(&reader, dir_of(state), "odd", MAPFILE_SMALL_PAGES, false, &st));
     assert_int_equal(reader.size, 5000);
     assert_false(mapfile_refresh(&reader, 5001, &st));
     assert_int_equal(st.code, STATUS_CORRUPT);
-    assert_true(mapfile_open(&writer, dir_of(state), "odd", true, &st));
+    assert_true(mapfile_open(&writer, dir_of(state), "odd", MAPFILE_SMALL_PAGES, true, &st));
     assert_int_equal(writer.size, 2 * PAGE);
     grow(&writer, 20 * PAGE, PAGE);
     fill_pages(writer.base, 0, writer.size);
@@ -360,8 +395,8 @@ static void test_empty_file(void **state) {
     struct mapfile writer;
     struct status st;
     write_file(dir_of(state), "empty", 0);
-    assert_true(mapfile_open(&reader, dir_of(state), "empty", false, &st));
-    assert_true(mapfile_open(&writer, dir_of(state), "empty", true, &st));
+    assert_true(mapfile_open(&reader, dir_of(state), "empty", MAPFILE_SMALL_PAGES, false, &st));
+    assert_true(mapfile_open(&writer, dir_of(state), "empty", MAPFILE_SMALL_PAGES, true, &st));
     assert_int_equal(writer.size, 0);
     assert_true(mapfile_sync(&writer, 0, &st));
     grow(&writer, 1, PAGE);
@@ -376,11 +411,11 @@ static void test_holes_are_filled(void **state) {
     struct mapfile m;
     struct status st;
     write_file(dir_of(state), "sparse", 64 * PAGE);
-    assert_true(mapfile_open(&m, dir_of(state), "sparse", true, &st));
+    assert_true(mapfile_open(&m, dir_of(state), "sparse", MAPFILE_SMALL_PAGES, true, &st));
     assert_true((uint64_t)stat_of(&m).st_blocks * 512 >= m.size);
     mapfile_close(&m);
     io_set_fault(inject, &(struct fault){.call = IO_FALLOCATE, .error = ENOSPC, .times = 1, .extend_fd = -1});
-    assert_false(mapfile_open(&m, dir_of(state), "sparse", true, &st));
+    assert_false(mapfile_open(&m, dir_of(state), "sparse", MAPFILE_SMALL_PAGES, true, &st));
     assert_int_equal(st.code, STATUS_NO_SPACE);
     assert_int_equal(m.fd, -1);
 }
@@ -396,7 +431,7 @@ static _Noreturn void follow(int dir, const struct told *told, uint64_t *checked
     struct mapfile m;
     struct status st;
     uint64_t done = 0;
-    if (!mapfile_open(&m, dir, "file", false, &st)) {
+    if (!mapfile_open(&m, dir, "file", MAPFILE_SMALL_PAGES, false, &st)) {
         _exit(2);
     }
     const uint8_t *first_base = m.base;
@@ -464,7 +499,7 @@ static void test_reader_cannot_write(void **state) {
     create(&m, dir_of(state), PAGE);
     fill_pages(m.base, 0, PAGE);
     mapfile_close(&m);
-    assert_true(mapfile_open(&m, dir_of(state), "file", false, &st));
+    assert_true(mapfile_open(&m, dir_of(state), "file", MAPFILE_SMALL_PAGES, false, &st));
     /* The kernel stores for us, so that a refusal is an error and not the end. */
     assert_int_equal(pread(m.fd, m.base, 1, 1), -1);
     assert_int_equal(errno, EFAULT);
@@ -558,9 +593,9 @@ static _Noreturn void use_full_disk(const char *path) {
     struct mapfile filler;
     struct mapfile sparse;
     struct status st;
-    expect(mapfile_create(&m, dir, "file", 64 * KIB, &st), "create");
+    expect(mapfile_create(&m, dir, "file", MAPFILE_SMALL_PAGES, 64 * KIB, &st), "create");
     fill_pages(m.base, 0, m.size);
-    expect(mapfile_create(&filler, dir, "filler", 900 * KIB, &st), "filler");
+    expect(mapfile_create(&filler, dir, "filler", MAPFILE_SMALL_PAGES, 900 * KIB, &st), "filler");
     uint64_t blocks = blocks_of(&m);
     expect(!mapfile_grow(&m, 512 * KIB, 4 * KIB, &st) && st.code == STATUS_NO_SPACE, "growth is refused");
     expect(m.size == 64 * KIB && blocks_of(&m) == blocks, "nothing changed");
@@ -568,9 +603,9 @@ static _Noreturn void use_full_disk(const char *path) {
     memset(filler.base, 1, filler.size);
     expect(mapfile_grow(&m, 68 * KIB, 256 * KIB, &st) && m.size == 68 * KIB, "just what is asked for still fits");
     fill_pages(m.base, 0, m.size);
-    expect(!mapfile_create(&sparse, dir, "more", 512 * KIB, &st) && st.code == STATUS_NO_SPACE, "no further file");
+    expect(!mapfile_create(&sparse, dir, "more", MAPFILE_SMALL_PAGES, 512 * KIB, &st) && st.code == STATUS_NO_SPACE, "no further file");
     write_file(dir, "sparse", 512 * KIB);
-    expect(!mapfile_open(&sparse, dir, "sparse", true, &st) && st.code == STATUS_NO_SPACE, "holes that cannot be filled");
+    expect(!mapfile_open(&sparse, dir, "sparse", MAPFILE_SMALL_PAGES, true, &st) && st.code == STATUS_NO_SPACE, "holes that cannot be filled");
     mapfile_close(&filler);
     expect(unlinkat(dir, "filler", 0) == 0, "unlink");
     expect(mapfile_grow(&m, 512 * KIB, 4 * KIB, &st), "growth goes on");
@@ -597,6 +632,7 @@ static void test_full_disk(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_new_room_comes_page_by_page, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_create_and_open, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_growth_in_place, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_growth_beyond_reservations, set_up, tear_down),

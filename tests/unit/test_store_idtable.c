@@ -68,10 +68,10 @@ static int tear_down(void **state) {
 static void open_files(struct table *t, uint64_t nodes) {
     struct status st = {0};
     int dir = t->arena.dir_fd;
-    assert_true(mapfile_create(&t->arena.chunks, dir, "chunks.mmap", OPS * sizeof(struct chunk_row), &st));
-    assert_true(mapfile_create(&t->arena.documents, dir, "documents.mmap", OPS * sizeof(struct document_row), &st));
-    assert_true(mapfile_create(&t->arena.records, dir, "records.mmap", (uint64_t)OPS * RECORD_MAX, &st));
-    assert_true(mapfile_create(&t->arena.ids, dir, "ids.mmap", nodes * IDTABLE_NODE_BYTES, &st));
+    assert_true(mapfile_create(&t->arena.chunks, dir, "chunks.mmap", MAPFILE_SMALL_PAGES, OPS * sizeof(struct chunk_row), &st));
+    assert_true(mapfile_create(&t->arena.documents, dir, "documents.mmap", MAPFILE_SMALL_PAGES, OPS * sizeof(struct document_row), &st));
+    assert_true(mapfile_create(&t->arena.records, dir, "records.mmap", MAPFILE_SMALL_PAGES, (uint64_t)OPS * RECORD_MAX, &st));
+    assert_true(mapfile_create(&t->arena.ids, dir, "ids.mmap", MAPFILE_SMALL_PAGES, nodes * IDTABLE_NODE_BYTES, &st));
 }
 
 static struct slice id_number(uint32_t number, struct buf *out) {
@@ -219,10 +219,10 @@ static void test_reader_behind(void **state) {
     int dir = t->arena.dir_fd;
     struct arena reader = ARENA_CLOSED;
     enum { FEW = 64, MANY = 4000 };
-    assert_true(mapfile_create(&t->arena.chunks, dir, "chunks.mmap", 4096, &st));
-    assert_true(mapfile_create(&t->arena.documents, dir, "documents.mmap", 4096, &st));
-    assert_true(mapfile_create(&t->arena.records, dir, "records.mmap", 1 << 20, &st));
-    assert_true(mapfile_create(&t->arena.ids, dir, "ids.mmap", 4096, &st));
+    assert_true(mapfile_create(&t->arena.chunks, dir, "chunks.mmap", MAPFILE_SMALL_PAGES, 4096, &st));
+    assert_true(mapfile_create(&t->arena.documents, dir, "documents.mmap", MAPFILE_SMALL_PAGES, 4096, &st));
+    assert_true(mapfile_create(&t->arena.records, dir, "records.mmap", MAPFILE_SMALL_PAGES, 1 << 20, &st));
+    assert_true(mapfile_create(&t->arena.ids, dir, "ids.mmap", MAPFILE_SMALL_PAGES, 4096, &st));
     t->lsn = 1;
     for (uint32_t i = 0; i < FEW; i++) {
         struct slice id = id_number(i, &buf);
@@ -231,17 +231,17 @@ static void test_reader_behind(void **state) {
     struct library_view view = t->view;
     view.lsn = t->lsn;
     reader.dir_fd = dup(dir);
-    assert_true(mapfile_open(&reader.chunks, dir, "chunks.mmap", false, &st));
-    assert_true(mapfile_open(&reader.documents, dir, "documents.mmap", false, &st));
-    assert_true(mapfile_open(&reader.records, dir, "records.mmap", false, &st));
-    assert_true(mapfile_open(&reader.ids, dir, "ids.mmap", false, &st));
+    assert_true(mapfile_open(&reader.chunks, dir, "chunks.mmap", MAPFILE_SMALL_PAGES, false, &st));
+    assert_true(mapfile_open(&reader.documents, dir, "documents.mmap", MAPFILE_SMALL_PAGES, false, &st));
+    assert_true(mapfile_open(&reader.records, dir, "records.mmap", MAPFILE_SMALL_PAGES, false, &st));
+    assert_true(mapfile_open(&reader.ids, dir, "ids.mmap", MAPFILE_SMALL_PAGES, false, &st));
     /* they grow with the rest, and are empty here */
     struct mapfile *others[] = {&reader.terms, &reader.postings, &reader.columns};
     for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
         struct mapfile made = MAPFILE_CLOSED;
-        assert_true(mapfile_create(&made, dir, "other.mmap", 4096, &st));
+        assert_true(mapfile_create(&made, dir, "other.mmap", MAPFILE_SMALL_PAGES, 4096, &st));
         mapfile_close(&made);
-        assert_true(mapfile_open(others[i], dir, "other.mmap", false, &st));
+        assert_true(mapfile_open(others[i], dir, "other.mmap", MAPFILE_SMALL_PAGES, false, &st));
         assert_true(io_unlink_at(dir, "other.mmap", &st));
     }
 
