@@ -293,6 +293,13 @@ class Oracle:
         other.former = {id: list(texts) for id, texts in self.former.items()}
         return other
 
+    def merge(self, possible, former, acknowledged):
+        """What another oracle has come to know of other documents."""
+        with self.mutex:
+            self.possible.update(possible)
+            self.former.update(former)
+            self.acknowledged += acknowledged
+
     def sending(self, id, value):
         with self.mutex:
             self.possible.setdefault(id, {None}).add(value)

@@ -9,17 +9,17 @@ to end, after times that are set here. Then the time from a kill to a serving su
 """
 
 import contextlib
-import gc
 import os
 import signal
 import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from client_process import ClientProcess  # noqa: E402
 from instance import Client, Instance, Oracle, Writer  # noqa: E402
 from report import Campaign  # noqa: E402
 from running import living, state_of  # noqa: E402
-from searching import Searcher, known_texts  # noqa: E402
+from searching import Searcher, known_texts, outcome  # noqa: E402
 
 EVERY_S = 0.05
 STOP_EVERY = 20  # one of so many is stopped instead of killed
@@ -55,7 +55,7 @@ def harm(campaign, instance, supervisor):
 
 def stalls(acks, spans, began, ended):
     """(all, those in which nobody stood stopped), in seconds, the longest last."""
-    times = [began] + sorted(acks) + [ended]
+    times = sorted([began, ended] + [a for a in acks if began < a < ended])
     gaps = list(zip(times, times[1:]))
     free = [b - a for a, b in gaps if not [1 for since, until in spans if since < b and a < until]]
     return sorted(b - a for a, b in gaps), sorted(free) or [0.0]
@@ -102,32 +102,38 @@ def serves_again(campaign, instance, library, known):
     client.close()
 
 
+def written(writers):
+    """Of the one writer of a process: what its oracle knows, when writes were acknowledged, what it did not expect."""
+    (writer,) = writers
+    return (writer.oracle.possible, writer.oracle.former, writer.oracle.acknowledged), writer.acks, writer.unexpected
+
+
 def run(campaign, instance):
     instance.start()
-    # Python's collector looks through all that is remembered, for half a second and more, with all clients held up: their stall would pass for the server's.
-    gc.disable()
     oracle = Oracle()
     client = Client(instance)
     library = client.library("workers")
     fixed, known = known_texts(instance, "fixed", KNOWN, campaign.rng)
-    writers = [Writer(instance, library, oracle, "w%d" % i, campaign.rng.random()) for i in range(WRITERS)]
-    searchers = [Searcher(instance, fixed, known, campaign.rng.random()) for _ in range(SEARCHERS)]
     supervisor = instance.supervisor()
-    for t in writers + searchers:
-        t.start()
+    writing = [ClientProcess([Writer(instance, library, Oracle(), "w%d" % i, campaign.rng.random())], written) for i in range(WRITERS)]
+    searching = ClientProcess([Searcher(instance, fixed, known, campaign.rng.random()) for _ in range(SEARCHERS)], outcome)
     began = time.monotonic()
     spans = harm(campaign, instance, supervisor)
     ended = time.monotonic()
-    for t in writers + searchers:
-        t.stopping.set()
-    for t in writers + searchers:
-        t.join()
+    acks = []
+    for process in writing:
+        known_of_one, acks_of_one, unexpected = process.end()
+        oracle.merge(*known_of_one)
+        acks += acks_of_one
+        for text in unexpected:
+            campaign.wrong(text)
+    found, failed, wrong = searching.end()
     if not living(supervisor) or instance.supervisor() != supervisor:
         campaign.wrong("the supervisor ended")
-    for text in [t for w in writers for t in w.unexpected] + [t for s in searchers for t in s.wrong]:
+    for text in wrong:
         campaign.wrong(text)
-    every, free = stalls([a for w in writers for a in w.acks], spans, began, ended)
-    if oracle.acknowledged == 0 or not any(s.answers for s in searchers):
+    every, free = stalls(acks, spans, began, ended)
+    if oracle.acknowledged == 0 or not found:
         campaign.wrong("nothing was acknowledged, or nothing found: the test saw nothing")
     if every[-1] > STUCK_S:
         campaign.wrong("no write was acknowledged for %.1f s" % every[-1])
@@ -135,7 +141,7 @@ def run(campaign, instance):
     campaign.take(oracle.check(client, library))
     campaign.take(oracle.check_by_search(client, library))
     print("%d writes acknowledged, %d searches answered, %d searches failed" % (
-        oracle.acknowledged, sum(len(s.answers) for s in searchers), sum(len(s.failures) for s in searchers)))
+        oracle.acknowledged, len(found), len(failed)))
     print("between acknowledged writes, ms: median %.0f, 99%% %.0f, longest %.0f; longest with no worker stopped %.0f" % (
         1000 * every[len(every) // 2], 1000 * every[len(every) * 99 // 100], 1000 * every[-1], 1000 * free[-1]))
     respawns = respawn_times(instance, supervisor)

@@ -1,10 +1,10 @@
 """Searches for texts that are known to be there: the right chunk must come first."""
 
-import multiprocessing
 import random
 import threading
 import time
 
+from client_process import ClientProcess
 from instance import Client, sentence
 
 
@@ -59,28 +59,18 @@ class Searcher(threading.Thread):
                 self.wrong.append("search for %s found %s" % (id, best and (best["document_id"], best["distance"])))
 
 
+def outcome(searchers):
+    """(how long each search took, the longest last; failures; what was wrong). The first search of each, which opens its connection, is not counted: in a short time these
+    few would be the slowest hundredth."""
+    return (sorted(x for t in searchers for x in t.times[1:]), [x for t in searchers for x in t.failures], [x for t in searchers for x in t.wrong])
+
+
 def measure(searchers, seconds):
-    """Lets them search for so long, in a process of its own, so that the threads of this one do not hold them up. (how long each took, the longest last; what was wrong) The first
-    search of each, which opens its connection, is not counted: in a short time these few would be the slowest hundredth."""
-    ours, theirs = multiprocessing.Pipe(duplex=False)
-    process = multiprocessing.get_context("fork").Process(target=search_for, args=(searchers, seconds, theirs))
-    process.start()
-    theirs.close()
-    found = ours.recv()
-    process.join()
-    return found
-
-
-def search_for(searchers, seconds, pipe):
-    for t in searchers:
-        t.start()
+    """Lets them search for so long, in a process of its own. (how long each took, the longest last; failures and what was wrong)"""
+    process = ClientProcess(searchers, outcome)
     time.sleep(seconds)
-    for t in searchers:
-        t.stopping.set()
-    for t in searchers:
-        t.join()
-    pipe.send((sorted(x for t in searchers for x in t.times[1:]), [x for t in searchers for x in t.failures + t.wrong]))
-    pipe.close()
+    times, failures, wrong = process.end()
+    return times, failures + wrong
 
 
 def p99(times):
