@@ -475,6 +475,7 @@ static bool describe_all(struct recovery *r, struct status *st) {
     bool ok = r->report.libraries != NULL || status_no_memory(st);
     for (size_t i = 0; i < count; i++) {
         ok = ok && describe(r, libraries[i], &r->report.libraries[i], st);
+        library_note_unused(libraries[i]);
         catalog_release(r->catalog, libraries[i]);
     }
     r->report.library_count = ok ? count : 0;

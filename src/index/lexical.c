@@ -39,6 +39,13 @@ void lexical_init(const struct lexical *x) {
     *own_postings(x) = (struct postings_head){.magic = POSTINGS_MAGIC, .used = sizeof(struct postings_head)};
 }
 
+void lexical_settle(const struct lexical *x) {
+    struct terms_head *h = own_terms(x);
+    while (h->growth != 0) {
+        table_grow(x, h);
+    }
+}
+
 bool lexical_valid(const struct lexical *x) {
     if (x->terms_bytes < sizeof(struct terms_head) || x->postings_bytes < sizeof(struct postings_head)) {
         return false;

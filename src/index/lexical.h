@@ -40,6 +40,8 @@ struct lexical {
 };
 
 void lexical_init(const struct lexical *x);
+/* Ends what additions do in steps (the next table of terms), so that older versions read the files. The writer's. */
+void lexical_settle(const struct lexical *x);
 /* Whether the heads are those of a lexical index whose used bytes are within the maps. */
 bool lexical_valid(const struct lexical *x);
 /* Bytes in use of both files: what must be mapped, synced, checksummed. */

@@ -176,6 +176,8 @@ uint32_t term_height(struct slice bytes);
 struct entry *term_insert(const struct lexical *x, struct slice bytes, uint64_t hash);
 /* Could the table that is being made be gone on with? */
 bool growth_sound(const struct lexical *x);
+/* One step of making the next table, and the first one's beginning and the last one's end. The caller has told of the head's page; room is there. */
+void table_grow(const struct lexical *x, struct terms_head *h);
 /* Bytes that so many new terms may need for tables. */
 uint64_t tables_need(const struct terms_head *h, uint64_t new_terms);
 /* The first entry whose bytes are not below `bytes`, or NULL; and the one behind another. A damaged order ends the list. */

@@ -167,8 +167,7 @@ static void copy_words(const struct lexical *x, const uint32_t *words, uint32_t 
     }
 }
 
-/* One step, and the first one's beginning and the last one's end. Its caller has told of the head's page. */
-static void grow_table(const struct lexical *x, struct terms_head *h) {
+void table_grow(const struct lexical *x, struct terms_head *h) {
     if (h->growth == 0) {
         begin_growth(x, h);
     }
@@ -254,7 +253,7 @@ struct entry *term_insert(const struct lexical *x, struct slice bytes, uint64_t 
     bool unmapped = false;
 
     if (h->growth != 0 || (overfull(h->terms + 1, h->level) && h->level < MAX_LEVEL)) {
-        grow_table(x, h);
+        table_grow(x, h);
     }
     find_before(x, bytes, before, &unmapped);
     uint32_t offset = take_room(x, entry_size(height, bytes.len));

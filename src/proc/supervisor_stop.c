@@ -94,6 +94,9 @@ static bool save_all(struct run *r, struct status *st) {
     uint64_t lsn = committer_last_lsn(s->committer);
     log_info("log closed at LSN %llu; snapshot and log took %.1f ms", (unsigned long long)lsn,
              (double)(closed - begun) / US_PER_MS);
+    if (!catalog_settle(s->catalog, st)) {
+        return false;
+    }
     if (!checkpointer_final(s->checkpointer, &why)) {
         log_status(LOG_LEVEL_ERROR, "no last checkpoint; the log keeps everything", &why);
     }

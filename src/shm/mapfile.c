@@ -183,6 +183,9 @@ bool mapfile_open(struct mapfile *m, int dir_fd, const char *name, enum mapfile_
 
 void mapfile_unused_from(struct mapfile *m, uint64_t at) {
     uint64_t from = page_end(at);
+    if (from > 0 && from <= m->size) {
+        (void)madvise(m->base, (size_t)from, MADV_NORMAL);
+    }
     if (from < m->size) {
         (void)madvise(m->base + from, (size_t)(m->size - from), MADV_RANDOM); /* a wish */
     }

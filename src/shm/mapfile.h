@@ -60,8 +60,8 @@ MUST_CHECK bool mapfile_create(struct mapfile *m, int dir_fd, const char *name, 
 /* Opens an existing one. A missing file is STATUS_NOT_FOUND. A writable one is allocated whole, so a file that was copied with holes
  * is either filled or refused with STATUS_NO_SPACE. */
 MUST_CHECK bool mapfile_open(struct mapfile *m, int dir_fd, const char *name, enum mapfile_pages pages, bool writable, struct status *st);
-/* Of an opened file, writable: nothing is in use from there on, and comes into memory a page at a time, as all room does that a file grows by: reading ahead would
- * only fill memory with zeros, up to 8 MiB of them before the first store is done. */
+/* The writer's: what lies before is in use, nothing from there on. That comes into memory a page at a time, as all room does that a file is made with and grows by: reading
+ * ahead would only fill memory with zeros, up to 8 MiB of them before the first store is done. */
 void mapfile_unused_from(struct mapfile *m, uint64_t at);
 /* At least `size` bytes allocated and mapped. Grows by a quarter of the present size or by `step` bytes, whichever is more, to a
  * whole page. When that does not fit on the disk, tries just `size`. On failure nothing has changed. */

@@ -35,15 +35,10 @@ void arena_graph_names(uint32_t generation, char graph[ARENA_FILE_NAME_MAX], cha
     (void)snprintf(upper, ARENA_FILE_NAME_MAX, "upper.%u.mmap", generation);
 }
 
-/* Opens m when it is closed, and maps at least `bytes` of it, which is what is in use. */
+/* Opens m when it is closed, and maps at least `bytes` of it. */
 static bool follow_pages(struct arena *a, struct mapfile *m, const char *name, enum mapfile_pages pages, uint64_t bytes, struct status *st) {
-    if (m->fd < 0) {
-        if (!mapfile_open(m, a->dir_fd, name, pages, a->writable, st)) {
-            return false;
-        }
-        if (a->writable) {
-            mapfile_unused_from(m, bytes);
-        }
+    if (m->fd < 0 && !mapfile_open(m, a->dir_fd, name, pages, a->writable, st)) {
+        return false;
     }
     return load_acquire_u64(&m->size) >= bytes || mapfile_refresh(m, bytes, st);
 }

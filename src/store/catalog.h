@@ -97,6 +97,10 @@ void catalog_release(struct catalog *c, struct library *lib);
 bool library_is_deleted(const struct library *lib);
 /* The published state, for reading on this thread (snapshotter, statistics). Valid while the library is acquired. */
 void library_reading(struct library *lib, struct reading *ret);
+/* For an orderly stop, when nobody commits any more: what the writer does in steps is brought to an end, so that older versions take the files over as well. */
+MUST_CHECK bool catalog_settle(struct catalog *c, struct status *st);
+/* For the end of a recovery: room behind what is in use comes into memory a page at a time from now on, see mapfile_unused_from. */
+void library_note_unused(struct library *lib);
 /* Flush every file to disk (msync + fdatasync); for checkpoints. */
 MUST_CHECK bool library_sync(struct library *lib, struct status *st);
 /* The files of the published state and how many bytes of each are in use, for a checkpoint's checksums. Returns how many. */

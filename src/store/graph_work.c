@@ -126,6 +126,7 @@ bool graph_work_create(int dir_fd, uint32_t generation, const struct hnsw_shape 
     }
     hnsw_head_init(graph_work_graph(g).head, shape);
     graph_work_init_nodes(g, slots);
+    graph_work_note_unused(g);
     *ret = g;
     return true;
 }
@@ -138,9 +139,9 @@ static bool open_files(struct graph_work *g, int dir_fd, struct status *st) {
            mapfile_open(&g->upper, dir_fd, upper, MAPFILE_SMALL_PAGES, true, st);
 }
 
-static void note_unused(struct graph_work *g, uint32_t slots) {
+void graph_work_note_unused(struct graph_work *g) {
     const struct hnsw_head *head = graph_work_graph(g).head;
-    mapfile_unused_from(&g->graph, arena_graph_bytes(head, slots));
+    mapfile_unused_from(&g->graph, arena_graph_bytes(head, g->slots));
     mapfile_unused_from(&g->upper, head->upper_used * sizeof(uint32_t));
 }
 
@@ -159,7 +160,6 @@ bool graph_work_open(int dir_fd, uint32_t generation, uint32_t slots, struct gra
         graph_work_free(g);
         return status_set(st, STATUS_CORRUPT, "graph.%u.mmap does not fit its library", generation);
     }
-    note_unused(g, slots);
     g->slots = slots;
     if (!link_queue_restore(g, slots, st)) {
         graph_work_free(g);
@@ -179,7 +179,6 @@ static bool resume_files(struct graph_work *g, int dir_fd, uint32_t dimension, u
     if (g->graph.size < HNSW_HEAD_BYTES || !hnsw_head_valid(head) || head->dimension != dimension || head->bits != code_bits) {
         return status_set(st, STATUS_CORRUPT, "graph.%u.mmap is not a graph of its library", g->generation);
     }
-    note_unused(g, slots);
     return grow_to(&g->graph, arena_graph_bytes(head, slots), GRAPH_STEP, st) &&
            grow_to(&g->upper, hnsw_upper_words_for(0, slots, head->m) * sizeof(uint32_t), UPPER_STEP, st);
 }

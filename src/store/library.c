@@ -181,6 +181,39 @@ static bool sync_graph(struct library *lib, uint32_t slots, struct status *st) {
     return ok;
 }
 
+bool catalog_settle(struct catalog *c, struct status *st) {
+    struct library **libraries = NULL;
+    size_t count = 0;
+    if (!catalog_acquire_all(c, &libraries, &count, st)) {
+        return false;
+    }
+    for (size_t i = 0; i < count; i++) {
+        struct lexical x = arena_lexical(&libraries[i]->arena);
+        lexical_settle(&x);
+        catalog_release(c, libraries[i]);
+    }
+    free(libraries);
+    return true;
+}
+
+void library_note_unused(struct library *lib) {
+    struct arena *a = &lib->arena;
+    const struct library_view *view = &lib->view;
+    const struct lexical x = arena_lexical(a);
+    const struct columns columns = arena_columns(a);
+    mapfile_unused_from(&a->chunks, (uint64_t)view->chunk_slots * sizeof(struct chunk_row));
+    mapfile_unused_from(&a->documents, (uint64_t)view->document_rows * sizeof(struct document_row));
+    mapfile_unused_from(&a->records, view->records_used);
+    mapfile_unused_from(&a->ids, view->ids_used * IDTABLE_NODE_BYTES);
+    mapfile_unused_from(&a->vectors, arena_vectors_bytes(view->stride, view->chunk_slots));
+    mapfile_unused_from(&a->terms, lexical_terms_used(&x));
+    mapfile_unused_from(&a->postings, lexical_postings_used(&x));
+    mapfile_unused_from(&a->columns, columns_used(&columns));
+    if (lib->serving != NULL) {
+        graph_work_note_unused(lib->serving);
+    }
+}
+
 bool library_sync(struct library *lib, struct status *st) {
     struct reading rd;
     library_reading(lib, &rd);

@@ -250,6 +250,7 @@ static inline struct document_row *library_document(const struct library *lib, u
 /* Creates the files of a generation with nodes for `slots`. */
 MUST_CHECK bool graph_work_create(int dir_fd, uint32_t generation, const struct hnsw_shape *shape, uint32_t slots,
                                   struct graph_work **ret, struct status *st);
+void graph_work_note_unused(struct graph_work *g);
 MUST_CHECK bool graph_work_open(int dir_fd, uint32_t generation, uint32_t slots, struct graph_work **ret, struct status *st);
 /* A graph as a crash has left it, with nodes for `slots`, repaired (hnsw_repair). STATUS_CORRUPT: it cannot be of use. */
 MUST_CHECK bool graph_work_resume(int dir_fd, uint32_t generation, const struct vector_rows *rows, uint32_t slots, uint32_t code_bits,

@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-enum { TEXTS = 1500, VOCABULARY = 900, LONGEST = 30, ROUNDS = 600, NEW_TERMS = 6000, CHANGED_MOST = 1024 };
+enum { TEXTS = 1500, VOCABULARY = 900, LONGEST = 30, ROUNDS = 600, NEW_TERMS = 6000, STOPPED_AT = 5700, CHANGED_MOST = 1024 };
 
 static void check_packing(struct corpus *c, uint32_t slot_bits, uint32_t count_bits, uint32_t length_bits, uint32_t before) {
     struct open_postings p = {.count = BLOCK_POSTINGS};
@@ -317,6 +317,12 @@ static void test_growth_in_steps(void **unused) {
         }
         free(before.terms);
         free(before.postings);
+        if (c.count == STOPPED_AT) {
+            assert_true(head_of(&c)->growth != 0);
+            lexical_settle(&c.x);
+            assert_true(head_of(&c)->magic == TERMS_MAGIC && head_of(&c)->growth == 0 && head_of(&c)->level == level + 1);
+            assert_int_equal(lexical_validate(&c.x, c.count, detail), 0);
+        }
     }
     assert_true(tables >= 3 && growing > tables * 10);
     corpus_fini(&c);
