@@ -14,6 +14,7 @@
 #include "proc/provider.h"
 #include "proc/supervisor.h"
 #include "proc/worker.h"
+#include "shm/mapfile.h"
 
 #include <fcntl.h>
 #include <getopt.h>
@@ -180,6 +181,7 @@ static int run(const struct arguments *a) {
     if (a->init) {
         return init(&config);
     }
+    mapfile_use_huge_pages(config.huge_pages == CONFIG_HUGE_PAGES_ON);
     return supervisor_run(&options, &config);
 }
 

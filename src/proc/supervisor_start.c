@@ -38,7 +38,6 @@
 #include "proc/thread.h"
 #include "proc/verifier.h"
 #include "shm/atomics.h"
-#include "shm/mapfile.h"
 #include "store/backlog.h"
 
 #include <errno.h>
@@ -78,7 +77,6 @@ static bool check_surroundings(const struct config *c, struct status *st) {
     if (!peers_parse(c->socket_peers, &peers, st) || !listener_group(c->socket_group, &group, st)) {
         return false;
     }
-    mapfile_use_huge_pages(c->huge_pages == CONFIG_HUGE_PAGES_ON);
     config_kernel_name(c, kernel);
     if (!distance_init(kernel[0] == '\0' ? NULL : kernel)) {
         return status_set(st, STATUS_CONFIG, "distance_kernel: this CPU cannot run %s", kernel);
