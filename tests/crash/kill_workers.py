@@ -55,7 +55,8 @@ def harm(campaign, instance, supervisor):
 
 def stalls(acks, spans, began, ended):
     """(all, those in which nobody stood stopped), in seconds, the longest last."""
-    times = sorted([began, ended] + [a for a in acks if began < a < ended])
+    times = sorted([ended] + [a for a in acks if began < a < ended])
+    times = times if len(times) > 1 else [began, ended] # from the first on: writers begin with a handshake
     gaps = list(zip(times, times[1:]))
     free = [b - a for a, b in gaps if not [1 for since, until in spans if since < b and a < until]]
     return sorted(b - a for a, b in gaps), sorted(free) or [0.0]
