@@ -17,7 +17,7 @@ teardown() {
 drive() {
     printf 'one | %s | true\n' "$1" >"$list"
     shift
-    run "$root/tests/crash/campaign" --from "$list" --logs "$BATS_TEST_TMPDIR/logs" --short "$@"
+    TMPDIR=$BATS_TEST_TMPDIR run "$root/tests/crash/campaign" --from "$list" --logs "$BATS_TEST_TMPDIR/logs" --short "$@"
 }
 
 @test "a campaign passes by exit code and last line, and the table has its figures" {

@@ -30,7 +30,7 @@ run_blocks() { # run_blocks FILE: in the instance that runs
     local blocks=$BATS_TEST_TMPDIR/blocks block
     blocks_of "$1" "$blocks"
     # shellcheck disable=SC2016 # for the bash that runs the blocks
-    (cd "$root" && timeout 300 bash -euo pipefail -c '
+    (cd "$root" && TMPDIR=$BATS_TEST_TMPDIR timeout 300 bash -euo pipefail -c '
         trap '\''[ $? = 0 ] || { echo "the block at line ${block##*/} failed:"; cat "$block" "$block.out"; } >&2'\'' EXIT
         . "$1/env"
         for block in "$2"/*.sh; do . "$block" >"$block.out"; done' docs "$instance" "$blocks") || return 1
