@@ -465,7 +465,8 @@ static bool describe(struct recovery *r, struct library *lib, struct recovered_l
     return true;
 }
 
-static bool describe_all(struct recovery *r, struct status *st) {
+/* What is behind each library's last byte is unused now that nothing is replayed any more; and the report has a line for each. */
+static bool finish_libraries(struct recovery *r, struct status *st) {
     struct library **libraries = NULL;
     size_t count = 0;
     if (!catalog_acquire_all(r->catalog, &libraries, &count, st)) {
@@ -504,7 +505,7 @@ static bool recover(struct recovery *r, struct status *st) {
     }
     r->report.last_lsn = recovery_last_lsn(r);
     catalog_publish(r->catalog, r->report.last_lsn, RECOVERY_PATIENCE_US, NULL, NULL);
-    return salvage_remove_strays(r->vectors_fd, r->catalog, st) && describe_all(r, st);
+    return salvage_remove_strays(r->vectors_fd, r->catalog, st) && finish_libraries(r, st);
 }
 
 bool recovery_run(const struct recovery_options *options, struct catalog *c, struct oplog **ret_log, struct recovery_report *ret,
