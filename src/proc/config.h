@@ -23,7 +23,6 @@
 #define CONFIG_CHOICE_MAX 32
 
 /* The numbers of choices, in the order in which config.def lists them. log_level and log_format are those of base/log.h. */
-enum config_huge_pages { CONFIG_HUGE_PAGES_ON, CONFIG_HUGE_PAGES_OFF };
 enum config_auth { CONFIG_AUTH_ON, CONFIG_AUTH_OFF };
 enum config_open_metrics { CONFIG_OPEN_METRICS_OFF, CONFIG_OPEN_METRICS_LOOPBACK };
 enum config_switch { CONFIG_OFF, CONFIG_ON };

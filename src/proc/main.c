@@ -181,7 +181,7 @@ static int run(const struct arguments *a) {
     if (a->init) {
         return init(&config);
     }
-    mapfile_use_huge_pages(config.huge_pages == CONFIG_HUGE_PAGES_ON);
+    mapfile_use_huge_pages(config.huge_pages == CONFIG_ON);
     return supervisor_run(&options, &config);
 }
 

@@ -189,7 +189,7 @@ static bool set_up(struct worker *w, struct status *st) {
         !give_up_rights(w, st) || !peers_parse(w->config.socket_peers, &w->intake.peers, st)) {
         return false;
     }
-    mapfile_use_huge_pages(w->config.huge_pages == CONFIG_HUGE_PAGES_ON);
+    mapfile_use_huge_pages(w->config.huge_pages == CONFIG_ON);
     config_kernel_name(&w->config, kernel);
     if (!distance_init(kernel[0] == '\0' ? NULL : kernel)) {
         return status_set(st, STATUS_CONFIG, "this CPU cannot run the distance kernel %s", kernel);
