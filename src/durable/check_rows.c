@@ -85,7 +85,7 @@ static bool open_file(struct library_check *l, struct mapfile *m, const char *na
     if ((l->unreadable >> i & 1) != 0) {
         return false;
     }
-    if (mapfile_open(m, l->arena.dir_fd, name, MAPFILE_SMALL_PAGES, false, &why) && mapfile_refresh(m, bytes, &why)) {
+    if (mapfile_open(m, l->arena.dir_fd, name, arena_file_pages(name), false, &why) && mapfile_refresh(m, bytes, &why)) {
         return true;
     }
     mapfile_close(m);
@@ -131,7 +131,7 @@ static void open_graph(struct library_check *l) {
     if ((l->unreadable >> saved_file(l, names[0]) & 1) != 0) {
         return;
     }
-    if (!mapfile_open(&l->arena.graph, l->arena.dir_fd, names[0], MAPFILE_HUGE_PAGES, false, &why) ||
+    if (!mapfile_open(&l->arena.graph, l->arena.dir_fd, names[0], arena_file_pages(names[0]), false, &why) ||
         !mapfile_refresh(&l->arena.graph, HNSW_HEAD_BYTES, &why)) {
         mapfile_close(&l->arena.graph);
         (void)open_file(l, &l->arena.graph, names[0], HNSW_HEAD_BYTES); /* says so */

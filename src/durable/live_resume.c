@@ -25,7 +25,6 @@ struct restoring {
 
 static bool make_file(struct restoring *r, enum arena_text_file file, struct status *st) {
     const char *name = arena_text_file_name(file);
-    enum mapfile_pages size = file == ARENA_COLUMNS ? MAPFILE_SMALL_PAGES : MAPFILE_HUGE_PAGES;
     uint64_t used = arena_cut_used(&r->l->view, file);
     r->pages[file] = (used + DIRTY_PAGE_BYTES - 1) / DIRTY_PAGE_BYTES;
     r->seen[file] = (uint8_t *)calloc((size_t)r->pages[file] + 1, 1);
@@ -33,7 +32,7 @@ static bool make_file(struct restoring *r, enum arena_text_file file, struct sta
         return status_no_memory(st);
     }
     return io_unlink_at(r->dir_fd, name, st) &&
-           mapfile_create(&r->files[file], r->dir_fd, name, size, (r->pages[file] + 1) * DIRTY_PAGE_BYTES, st);
+           mapfile_create(&r->files[file], r->dir_fd, name, arena_file_pages(name), (r->pages[file] + 1) * DIRTY_PAGE_BYTES, st);
 }
 
 static bool apply_record(struct restoring *r, const uint8_t *record) {

@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
 
 #define ROW_PADDING_FLOATS 16 /* 64 bytes: a cache line, and the widest vector register */
 
@@ -35,16 +36,22 @@ void arena_graph_names(uint32_t generation, char graph[ARENA_FILE_NAME_MAX], cha
     (void)snprintf(upper, ARENA_FILE_NAME_MAX, "upper.%u.mmap", generation);
 }
 
+enum mapfile_pages arena_file_pages(const char *name) {
+    static const char *const searched[] = {"graph.", "terms.", "postings."};
+    for (size_t i = 0; i < sizeof searched / sizeof *searched; i++) {
+        if (strncmp(name, searched[i], strlen(searched[i])) == 0) {
+            return MAPFILE_HUGE_PAGES;
+        }
+    }
+    return MAPFILE_SMALL_PAGES;
+}
+
 /* Opens m when it is closed, and maps at least `bytes` of it. */
-static bool follow_pages(struct arena *a, struct mapfile *m, const char *name, enum mapfile_pages pages, uint64_t bytes, struct status *st) {
-    if (m->fd < 0 && !mapfile_open(m, a->dir_fd, name, pages, a->writable, st)) {
+static bool follow_file(struct arena *a, struct mapfile *m, const char *name, uint64_t bytes, struct status *st) {
+    if (m->fd < 0 && !mapfile_open(m, a->dir_fd, name, arena_file_pages(name), a->writable, st)) {
         return false;
     }
     return load_acquire_u64(&m->size) >= bytes || mapfile_refresh(m, bytes, st);
-}
-
-static bool follow_file(struct arena *a, struct mapfile *m, const char *name, uint64_t bytes, struct status *st) {
-    return follow_pages(a, m, name, MAPFILE_SMALL_PAGES, bytes, st);
 }
 
 static bool follow_rows(struct arena *a, const struct library_view *view, struct status *st) {
@@ -56,8 +63,8 @@ static bool follow_rows(struct arena *a, const struct library_view *view, struct
 
 /* What BM25 and filters read. */
 static bool follow_texts(struct arena *a, const struct library_view *view, struct status *st) {
-    return follow_pages(a, &a->terms, "terms.mmap", MAPFILE_HUGE_PAGES, view->terms_used, st) &&
-           follow_pages(a, &a->postings, "postings.mmap", MAPFILE_HUGE_PAGES, view->postings_used, st) &&
+    return follow_file(a, &a->terms, "terms.mmap", view->terms_used, st) &&
+           follow_file(a, &a->postings, "postings.mmap", view->postings_used, st) &&
            follow_file(a, &a->columns, "columns.mmap", view->columns_used, st);
 }
 
@@ -88,7 +95,7 @@ static bool follow_graph(struct arena *a, const struct library_view *view, struc
     char graph[ARENA_FILE_NAME_MAX];
     char upper[ARENA_FILE_NAME_MAX];
     arena_graph_names(view->graph_generation, graph, upper);
-    if (!follow_pages(a, &a->graph, graph, MAPFILE_HUGE_PAGES, HNSW_HEAD_BYTES, st)) {
+    if (!follow_file(a, &a->graph, graph, HNSW_HEAD_BYTES, st)) {
         return false;
     }
     struct hnsw_head *head = (struct hnsw_head *)mapfile_base(&a->graph);
@@ -96,7 +103,7 @@ static bool follow_graph(struct arena *a, const struct library_view *view, struc
         return status_set(st, STATUS_CORRUPT, "%s does not begin as a graph", graph);
     }
     uint64_t upper_bytes = load_relaxed_u64(&head->upper_used) * sizeof(uint32_t);
-    if (!follow_pages(a, &a->graph, graph, MAPFILE_HUGE_PAGES, arena_graph_bytes(head, view->chunk_slots), st) ||
+    if (!follow_file(a, &a->graph, graph, arena_graph_bytes(head, view->chunk_slots), st) ||
         !follow_file(a, &a->upper, upper, upper_bytes, st)) {
         return false;
     }

@@ -172,6 +172,8 @@ bool arena_directory_parse(const char *name, struct uuid *ret_id, uint32_t *ret_
 MUST_CHECK bool arena_free_directory(int vectors_dir_fd, const struct uuid *id, uint32_t *ret, struct status *st);
 
 #define ARENA_FILE_NAME_MAX 32
+/* Huge ones for the files that a search walks through: graph.<g>.mmap, terms.mmap, postings.mmap. Whoever maps one asks here, as a page is shared by all. */
+enum mapfile_pages arena_file_pages(const char *name);
 void arena_graph_names(uint32_t generation, char graph[ARENA_FILE_NAME_MAX], char upper[ARENA_FILE_NAME_MAX]);
 
 #endif

@@ -40,6 +40,10 @@ void reservation_of(const struct op *op, struct reservation *ret) {
     }
 }
 
+static bool create_file(const struct arena *a, struct mapfile *m, const char *name, uint64_t bytes, struct status *st) {
+    return mapfile_create(m, a->dir_fd, name, arena_file_pages(name), bytes, st);
+}
+
 static bool grow_to(struct mapfile *m, uint64_t bytes, uint64_t step, struct status *st) {
     return m->size >= bytes || mapfile_grow(m, bytes, step, st);
 }
@@ -108,7 +112,7 @@ static bool create_vectors(struct library *lib, uint32_t dimension, uint64_t slo
     struct arena *a = &lib->arena;
     mapfile_close(&a->vectors);
     if (!io_unlink_at(a->dir_fd, "vectors.mmap", st) ||
-        !mapfile_create(&a->vectors, a->dir_fd, "vectors.mmap", MAPFILE_SMALL_PAGES, arena_vectors_bytes(arena_stride(dimension), slots), st)) {
+        !create_file(a, &a->vectors, "vectors.mmap", arena_vectors_bytes(arena_stride(dimension), slots), st)) {
         return false;
     }
     library_begin_vectors(lib, dimension);
@@ -307,19 +311,19 @@ static bool create_files(struct library *lib, const struct op *op, struct status
     struct reservation need;
     reservation_of(op, &need);
     a->writable = true;
-    return mapfile_create(&a->chunks, a->dir_fd, "chunks.mmap", MAPFILE_SMALL_PAGES, FIRST_FILE_BYTES, st) &&
-           mapfile_create(&a->documents, a->dir_fd, "documents.mmap", MAPFILE_SMALL_PAGES, FIRST_FILE_BYTES, st) &&
-           mapfile_create(&a->ids, a->dir_fd, "ids.mmap", MAPFILE_SMALL_PAGES, FIRST_FILE_BYTES, st) &&
-           mapfile_create(&a->records, a->dir_fd, "records.mmap", MAPFILE_SMALL_PAGES,
+    return create_file(a, &a->chunks, "chunks.mmap", FIRST_FILE_BYTES, st) &&
+           create_file(a, &a->documents, "documents.mmap", FIRST_FILE_BYTES, st) &&
+           create_file(a, &a->ids, "ids.mmap", FIRST_FILE_BYTES, st) &&
+           create_file(a, &a->records, "records.mmap",
                           need.record_bytes > FIRST_FILE_BYTES ? need.record_bytes : FIRST_FILE_BYTES, st);
 }
 
 /* An empty inverted index, and no columns. */
 static bool create_texts(struct library *lib, struct status *st) {
     struct arena *a = &lib->arena;
-    if (!mapfile_create(&a->terms, a->dir_fd, "terms.mmap", MAPFILE_HUGE_PAGES, LEXICAL_TERMS_FIRST_BYTES, st) ||
-        !mapfile_create(&a->postings, a->dir_fd, "postings.mmap", MAPFILE_HUGE_PAGES, LEXICAL_POSTINGS_FIRST_BYTES, st) ||
-        !mapfile_create(&a->columns, a->dir_fd, "columns.mmap", MAPFILE_SMALL_PAGES, COLUMNS_FIRST_BYTES, st) || !library_track_texts(lib, st)) {
+    if (!create_file(a, &a->terms, "terms.mmap", LEXICAL_TERMS_FIRST_BYTES, st) ||
+        !create_file(a, &a->postings, "postings.mmap", LEXICAL_POSTINGS_FIRST_BYTES, st) ||
+        !create_file(a, &a->columns, "columns.mmap", COLUMNS_FIRST_BYTES, st) || !library_track_texts(lib, st)) {
         return false;
     }
     struct lexical x = arena_lexical(a);

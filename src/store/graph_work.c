@@ -118,8 +118,8 @@ bool graph_work_create(int dir_fd, uint32_t generation, const struct hnsw_shape 
     uint64_t upper_bytes = hnsw_upper_words_for(0, slots, shape->m) * sizeof(uint32_t);
     uint64_t graph_bytes = HNSW_HEAD_BYTES + (uint64_t)slots * hnsw_block_bytes(shape);
     graph_work_unlink(dir_fd, generation); /* of a rebuild that a restart cut off */
-    if (!mapfile_create(&g->graph, dir_fd, graph, MAPFILE_HUGE_PAGES, graph_bytes, st) ||
-        !mapfile_create(&g->upper, dir_fd, upper, MAPFILE_SMALL_PAGES, upper_bytes > UPPER_LEAST ? upper_bytes : UPPER_LEAST, st)) {
+    if (!mapfile_create(&g->graph, dir_fd, graph, arena_file_pages(graph), graph_bytes, st) ||
+        !mapfile_create(&g->upper, dir_fd, upper, arena_file_pages(upper), upper_bytes > UPPER_LEAST ? upper_bytes : UPPER_LEAST, st)) {
         graph_work_free(g);
         graph_work_unlink(dir_fd, generation);
         return false;
@@ -135,8 +135,8 @@ static bool open_files(struct graph_work *g, int dir_fd, struct status *st) {
     char graph[ARENA_FILE_NAME_MAX];
     char upper[ARENA_FILE_NAME_MAX];
     arena_graph_names(g->generation, graph, upper);
-    return mapfile_open(&g->graph, dir_fd, graph, MAPFILE_HUGE_PAGES, true, st) &&
-           mapfile_open(&g->upper, dir_fd, upper, MAPFILE_SMALL_PAGES, true, st);
+    return mapfile_open(&g->graph, dir_fd, graph, arena_file_pages(graph), true, st) &&
+           mapfile_open(&g->upper, dir_fd, upper, arena_file_pages(upper), true, st);
 }
 
 void graph_work_note_unused(struct graph_work *g) {
