@@ -1,18 +1,21 @@
 /*
- * mapfile.c - growing a mapped file in place, or into a larger reservation.
+ * mapfile.c - growing a mapped file in place, or into a larger map.
  *
- *     first map     [ file ......|............. PROT_NONE ............]        reserved: max(64 MiB, 4 x file)
- *     growth        [ file ............|....... PROT_NONE ............]        same base
- *     beyond it     [ file ..........................................  ]        old base: stays, maps what it did
- *                   [ file .................................................|............ PROT_NONE ...........]   new base
+ *     first map     [ file ......|....................................]        max(64 MiB, 4 x file)
+ *     growth        [ file ............|..............................]        same base, nothing to map
+ *     beyond it     [ file ...........................................]        old base: stays
+ *                   [ file ................................................|............................]   new base
  *
- * A reservation costs address space only. Each is twice the one before, so all that were ever made are less than twice the
+ * A map goes beyond the end of its file, where nobody may touch it yet, because to change a map takes a lock that the kernel holds while it writes pages of the same
+ * file back, for whomever: a writer whose map grew waited until a thread of low priority had got its next turn on a processor.
+ *
+ * What is mapped costs address space only. Each map is twice the one before, so all that were ever made are less than twice the
  * last, and MAPFILE_MAX_MAPS of them are beyond any disk.
  *
  * Both maps show the same pages of the same file, so a store through one is seen through the other, and a thread that goes on
  * with an older base misses nothing but the room that was added since.
  *
- * Growing is: allocate, map, publish. Whatever fails, the file is cut back to where it was: nobody has mapped what is cut off but
+ * Growing is: allocate, map where the last map is too small, publish. Whatever fails, the file is cut back to where it was: nobody has mapped what is cut off but
  * a reader that opened the file in this very moment, and that one has not been told of anything there.
  *
  * pairs with: MAPFILE_BASE. base is stored before size, both with release: a thread that loads a size and then the base gets a
@@ -30,7 +33,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { FIRST_RESERVATION_FACTOR = 4, GROWTH_DIVISOR = 4, FILE_MODE = 0600, HUGE_PAGE = 2097152 };
+/* AHEAD_LEAST: reading ahead in what is smaller gains nothing. */
+enum { AHEAD_LEAST = 67108864, FIRST_ROOM_FACTOR = 4, GROWTH_DIVISOR = 4, FILE_MODE = 0600, HUGE_PAGE = 2097152 };
 
 static bool huge_pages_used = true;
 
@@ -54,33 +58,18 @@ static bool check_size(const struct mapfile *m, uint64_t size, struct status *st
 
 /* --- address space ---------------------------------------------------------------------------------------------------- */
 
-static uint64_t next_reservation(const struct mapfile *m, uint64_t size) {
-    uint64_t reserved = MAPFILE_FIRST_RESERVATION;
+static uint64_t next_room(const struct mapfile *m, uint64_t size) {
+    uint64_t room = MAPFILE_FIRST_ROOM;
     if (m->map_count == 0) {
-        return size > reserved / FIRST_RESERVATION_FACTOR ? page_end(size * FIRST_RESERVATION_FACTOR) : reserved;
+        return size > room / FIRST_ROOM_FACTOR ? page_end(size * FIRST_ROOM_FACTOR) : room;
     }
-    while (reserved < size || reserved < 2 * (uint64_t)m->maps[m->map_count - 1].reserved) {
-        reserved *= 2;
+    while (room < size || room < 2 * (uint64_t)m->maps[m->map_count - 1].room) {
+        room *= 2;
     }
-    return reserved;
+    return room;
 }
 
-/* Maps [from, size) of the file at its place in a reservation. */
-static bool map_at(struct mapfile *m, uint8_t *base, uint64_t from, uint64_t size, struct status *st) {
-    void *map = NULL;
-    if (from >= size) {
-        return true;
-    }
-    if (!io_map(m->fd, base + from, (off_t)from, (size_t)(size - from), m->writable, m->name, &map, st)) {
-        return false;
-    }
-    if (m->pages == MAPFILE_HUGE_PAGES && huge_pages_used) {
-        (void)madvise(base + from, (size_t)(size - from), MADV_HUGEPAGE); /* a wish */
-    }
-    return true;
-}
-
-/* A reservation that begins at a multiple of a huge page; MAP_FAILED: no room. */
+/* Address space that begins at a multiple of a huge page; MAP_FAILED: none. */
 static void *reserve(size_t bytes) {
     uint8_t *whole = mmap(NULL, bytes + HUGE_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (whole == MAP_FAILED) {
@@ -94,37 +83,33 @@ static void *reserve(size_t bytes) {
     return whole + before;
 }
 
-/* Maps the whole file in a new reservation, which becomes the last. */
+/* A map with room for `size` bytes and more, which becomes the last. */
 static bool map_anew(struct mapfile *m, uint64_t size, struct status *st) {
-    size_t reserved = (size_t)next_reservation(m, size);
+    size_t room = (size_t)next_room(m, size);
+    void *map = NULL;
     if (m->map_count == MAPFILE_MAX_MAPS) {
         return status_set(st, STATUS_NO_MEMORY, "%s has been mapped anew too often", m->name);
     }
-    uint8_t *base = reserve(reserved);
+    uint8_t *base = reserve(room);
     if (base == MAP_FAILED) {
-        return status_set_errno(st, errno, "cannot reserve %zu bytes of address space for %s", reserved, m->name);
+        return status_set_errno(st, errno, "cannot reserve %zu bytes of address space for %s", room, m->name);
     }
-    if (!map_at(m, base, 0, size, st)) {
-        (void)munmap(base, reserved);
+    if (!io_map(m->fd, base, 0, room, m->writable, m->name, &map, st)) {
+        (void)munmap(base, room);
         return false;
     }
+    if (m->pages == MAPFILE_HUGE_PAGES && huge_pages_used) {
+        (void)madvise(base, room, MADV_HUGEPAGE); /* a wish */
+    }
     m->maps[m->map_count].addr = base;
-    m->maps[m->map_count].reserved = reserved;
+    m->maps[m->map_count].room = room;
     m->map_count++;
     return true;
 }
 
-/* Makes [0, size) of the file visible and publishes it. The file is that long already. What is published is not mapped again: its
- * last page is mapped whole, however little of it the file filled. */
+/* Makes [0, size) of the file visible and publishes it. The file is that long already. */
 static bool show(struct mapfile *m, uint64_t size, struct status *st) {
-    unsigned last = m->map_count - 1;
-    if (m->map_count == 0 || size > m->maps[last].reserved) {
-        if (!map_anew(m, size, st)) {
-            return false;
-        }
-    } else if (!map_at(m, m->maps[last].addr, page_end(m->size), size, st)) {
-        /* The kernel may have torn a hole there, and another map may have fallen into it: this room is never used again. */
-        m->maps[last].reserved = (size_t)page_end(m->size);
+    if ((m->map_count == 0 || size > m->maps[m->map_count - 1].room) && !map_anew(m, size, st)) {
         return false;
     }
     __atomic_store_n(&m->base, m->maps[m->map_count - 1].addr, __ATOMIC_RELEASE); /* pairs with: MAPFILE_BASE */
@@ -181,22 +166,29 @@ bool mapfile_open(struct mapfile *m, int dir_fd, const char *name, enum mapfile_
     return true;
 }
 
+/* The last map from there on. Of a closed one there is none. */
+static void advise(const struct mapfile *m, uint64_t from, int advice) {
+    size_t room = m->map_count > 0 ? m->maps[m->map_count - 1].room : 0;
+    if (from < room) {
+        (void)madvise(m->base + from, room - (size_t)from, advice); /* a wish */
+    }
+}
+
 void mapfile_unused_from(struct mapfile *m, uint64_t at) {
-    uint64_t from = page_end(at);
-    if (from > 0 && from <= m->size) {
-        (void)madvise(m->base, (size_t)from, MADV_NORMAL);
-    }
-    if (from < m->size) {
-        (void)madvise(m->base + from, (size_t)(m->size - from), MADV_RANDOM); /* a wish */
-    }
+    m->ahead = at;
+    advise(m, 0, MADV_NORMAL);
+    advise(m, page_end(at), MADV_RANDOM);
 }
 
 /* --- growing ---------------------------------------------------------------------------------------------------------- */
 
 static bool grow_to(struct mapfile *m, uint64_t size, struct status *st) {
     uint64_t before = m->size;
+    unsigned maps = m->map_count;
     if (io_allocate(m->fd, (off_t)m->size, (off_t)(size - m->size), m->name, st) && show(m, size, st)) {
-        mapfile_unused_from(m, before);
+        if (m->map_count > maps || (before >= AHEAD_LEAST && before >= 2 * m->ahead)) { /* seldom, see above */
+            mapfile_unused_from(m, before);
+        }
         return true;
     }
     /* Some file systems keep what they could allocate before the disk was full. */
@@ -254,7 +246,7 @@ bool mapfile_sync(struct mapfile *m, uint64_t used, struct status *st) {
 
 void mapfile_close(struct mapfile *m) {
     for (unsigned i = 0; i < m->map_count; i++) {
-        (void)munmap(m->maps[i].addr, m->maps[i].reserved);
+        (void)munmap(m->maps[i].addr, m->maps[i].room);
     }
     io_close(&m->fd);
     *m = MAPFILE_CLOSED;

@@ -1,7 +1,7 @@
 /*
  * test_shm_mapfile.c - mapped files that grow: addresses stay valid, a full disk changes nothing, readers follow.
  *
- * Built twice: as it is, and with a first reservation of 64 KiB, so that growing beyond a reservation happens often without
+ * Built twice: as it is, and with a first map of 64 KiB, so that growing beyond a map happens often without
  * gigabytes of disk.
  */
 #include "base/io.h"
@@ -28,8 +28,8 @@
 #include <cmocka.h>
 
 enum { PAGE = 4096, KIB = 1024, MIB = 1024 * 1024, HANG_S = 300, SKIPPED = 77 };
-/* How often a test lets a file outgrow its reservation: each time needs twice the disk. */
-enum { PASSES = MAPFILE_FIRST_RESERVATION < MIB ? 9 : 2 };
+/* How often a test lets a file outgrow its map: each time needs twice the disk. */
+enum { PASSES = MAPFILE_FIRST_ROOM < MIB ? 9 : 2 };
 
 struct place {
     char path[PATH_MAX];
@@ -135,6 +135,7 @@ static void test_new_room_comes_page_by_page(void **state) {
     m.base[2 * MIB] = 1;
     assert_int_equal(resident(m.base, 4 * MIB), 3);
     mapfile_close(&m);
+    mapfile_unused_from(&m, PAGE); /* a library without vectors has no file of them */
 }
 
 static void test_create_and_open(void **state) {
@@ -199,19 +200,19 @@ static void test_growth_in_place(void **state) {
     mapfile_close(&m);
 }
 
-static void test_growth_beyond_reservations(void **state) {
+static void test_growth_beyond_maps(void **state) {
     struct mapfile m;
     uint8_t *bases[PASSES + 1];
     uint64_t sizes[PASSES + 1];
-    uint64_t reserved = 0;
+    uint64_t room = 0;
     create(&m, dir_of(state), PAGE);
-    assert_int_equal(m.maps[0].reserved, MAPFILE_FIRST_RESERVATION);
+    assert_int_equal(m.maps[0].room, MAPFILE_FIRST_ROOM);
     for (unsigned i = 0; i <= PASSES; i++) {
         bases[i] = m.base;
         sizes[i] = m.size;
         fill_pages(m.base, i == 0 ? 0 : sizes[i - 1], m.size);
         if (i < PASSES) {
-            grow(&m, m.maps[m.map_count - 1].reserved + 1, PAGE);
+            grow(&m, m.maps[m.map_count - 1].room + 1, PAGE);
         }
         assert_int_equal(m.map_count, i < PASSES ? i + 2 : i + 1);
     }
@@ -223,18 +224,18 @@ static void test_growth_beyond_reservations(void **state) {
         for (unsigned j = 0; j <= PASSES; j++) {
             assert_int_equal(bases[j][at], i + 1);
         }
-        assert_true(i == 0 || m.maps[i].reserved >= 2 * m.maps[i - 1].reserved);
-        reserved += m.maps[i].reserved;
+        assert_true(i == 0 || m.maps[i].room >= 2 * m.maps[i - 1].room);
+        room += m.maps[i].room;
     }
-    assert_true(reserved < 2 * m.maps[PASSES].reserved);
+    assert_true(room < 2 * m.maps[PASSES].room);
     mapfile_close(&m);
 }
 
-static void test_first_reservation_of_a_large_file(void **state) {
+static void test_first_map_of_a_large_file(void **state) {
     struct mapfile m;
-    uint64_t size = MAPFILE_FIRST_RESERVATION / 4 + PAGE;
+    uint64_t size = MAPFILE_FIRST_ROOM / 4 + PAGE;
     create(&m, dir_of(state), size);
-    assert_int_equal(m.maps[0].reserved, 4 * size);
+    assert_int_equal(m.maps[0].room, 4 * size);
     mapfile_close(&m);
 }
 
@@ -299,6 +300,26 @@ static void check_growth_fault(struct mapfile *m, uint64_t size, struct fault fa
     assert_true(pages_are_filled(before.base, 0, before.size));
 }
 
+/* To change a map takes a lock that whoever writes the file back holds, too. */
+static void test_growth_within_a_map_maps_nothing(void **state) {
+    struct fault unmapped = {.call = IO_MMAP, .error = ENOMEM, .times = UINT_MAX, .extend_fd = -1};
+    struct mapfile m;
+    struct mapfile reader;
+    struct status st;
+    create(&m, dir_of(state), PAGE);
+    assert_true(mapfile_open(&reader, dir_of(state), "file", MAPFILE_SMALL_PAGES, false, &st));
+    io_set_fault(inject, &unmapped);
+    grow(&m, MAPFILE_FIRST_ROOM, PAGE);
+    assert_false(mapfile_grow(&m, MAPFILE_FIRST_ROOM + 1, PAGE, &st));
+    assert_int_equal(st.code, STATUS_NO_MEMORY);
+    fill_pages(m.base, 0, m.size);
+    assert_true(mapfile_refresh(&reader, MAPFILE_FIRST_ROOM, &st));
+    io_set_fault(NULL, NULL);
+    assert_true(pages_are_filled(reader.base, 0, MAPFILE_FIRST_ROOM));
+    mapfile_close(&reader);
+    mapfile_close(&m);
+}
+
 static void test_growth_faults(void **state) {
     const struct fault full = {.call = IO_FALLOCATE, .error = ENOSPC, .times = UINT_MAX};
     const struct fault half = {.call = IO_FALLOCATE, .error = ENOSPC, .times = UINT_MAX, .extend_to = 300 * KIB};
@@ -311,9 +332,8 @@ static void test_growth_faults(void **state) {
     check_growth_fault(&m, 4 * PAGE, full, STATUS_NO_SPACE);
     check_growth_fault(&m, 7 * PAGE, half, STATUS_NO_SPACE);
     check_growth_fault(&m, 9 * PAGE, broken, STATUS_IO);
-    check_growth_fault(&m, 12 * PAGE, unmapped, STATUS_NO_MEMORY);                       /* in place */
-    check_growth_fault(&m, m.maps[m.map_count - 1].reserved + 1, full, STATUS_NO_SPACE); /* beyond the reservation */
-    check_growth_fault(&m, m.maps[m.map_count - 1].reserved + 1, unmapped, STATUS_NO_MEMORY);
+    check_growth_fault(&m, m.maps[m.map_count - 1].room + 1, full, STATUS_NO_SPACE); /* beyond the map */
+    check_growth_fault(&m, m.maps[m.map_count - 1].room + 1, unmapped, STATUS_NO_MEMORY);
     io_set_fault(inject, &(struct fault){.call = IO_FALLOCATE, .error = ENOSPC, .times = UINT_MAX, .extend_fd = -1});
     assert_false(mapfile_grow(&m, m.size + 1, PAGE, NULL));
     assert_true(mapfile_grow(&m, m.size, PAGE, &st)); /* nothing to do needs no disk */
@@ -455,7 +475,7 @@ static _Noreturn void follow(int dir, const struct told *told, uint64_t *checked
     _exit(0);
 }
 
-/* Half as much again, so that no reservation is skipped. */
+/* Half as much again, so that no map is skipped. */
 static uint64_t next_use(uint64_t used, uint64_t last) {
     uint64_t next = used * 3 / 2 / PAGE * PAGE + PAGE;
     return next < last ? next : last;
@@ -467,7 +487,7 @@ static void test_reader_process(void **state) {
     struct told *told = mmap(NULL, sizeof *told, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     assert_ptr_not_equal(told, MAP_FAILED);
     create(&m, dir_of(state), PAGE);
-    uint64_t last = (MAPFILE_FIRST_RESERVATION << (PASSES - 1)) + PAGE;
+    uint64_t last = (MAPFILE_FIRST_ROOM << (PASSES - 1)) + PAGE;
     pid_t pid = fork();
     if (pid == 0) {
         (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -538,7 +558,7 @@ static void *read_while_growing(void *arg) {
 static void test_threads(void **state) {
     static struct race race;
     pthread_t thread;
-    uint64_t last = (MAPFILE_FIRST_RESERVATION << (PASSES - 1)) + PAGE;
+    uint64_t last = (MAPFILE_FIRST_ROOM << (PASSES - 1)) + PAGE;
     uint64_t step = last / 500 / PAGE * PAGE + PAGE;
     race = (struct race){.m = MAPFILE_CLOSED};
     create(&race.m, dir_of(state), PAGE);
@@ -635,8 +655,9 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_new_room_comes_page_by_page, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_create_and_open, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_growth_in_place, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_growth_beyond_reservations, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_first_reservation_of_a_large_file, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_growth_within_a_map_maps_nothing, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_growth_beyond_maps, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_first_map_of_a_large_file, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_limits, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_growth_faults, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_growth_without_room_to_spare, set_up, tear_down),

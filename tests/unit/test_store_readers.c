@@ -1,7 +1,7 @@
 /*
  * test_store_readers.c - readers in other processes, while the catalog writes: each commit is seen wholly or not at all.
  *
- * Built twice: as it is, and with a first reservation of 64 KiB for mapped files, so that files move to larger maps all the time.
+ * Built twice: as it is, and with a first map of 64 KiB, so that files move to larger maps all the time.
  */
 #include "store/catalog.h"
 
