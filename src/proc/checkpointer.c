@@ -4,6 +4,9 @@
  * Due are: checkpoint_ops operations and chunks since the last cut, so that a replay after a crash is short; checkpoint_interval seconds since the last cut, when
  * anything was committed or embedded since; an arena that was exchanged. Between two of them lies at least PAUSE_TIMES as long as the last one took, so that a
  * mass import on a slow disk does not spend itself on checkpoints. After a failure the next try waits.
+ *
+ * The thread has the priority of all that serve, not a lower one: while the kernel writes pages of a file back for it, it holds locks that whoever maps or changes these pages
+ * waits for, and a thread of low priority that loses its processor there gets its next turn 30 ms later.
  */
 #include "proc/checkpointer.h"
 
@@ -17,7 +20,7 @@
 
 #include <stdlib.h>
 
-enum { RETRY_SECONDS = 30, US_PER_MS = 1000, PAUSE_TIMES = 4, NICE = 10 };
+enum { RETRY_SECONDS = 30, US_PER_MS = 1000, PAUSE_TIMES = 4 };
 #define US_PER_SECOND INT64_C(1000000)
 
 struct checkpointer {
@@ -161,7 +164,6 @@ static bool wait_until_due(struct checkpointer *c) {
 
 static void *run(void *arg) {
     struct checkpointer *c = (struct checkpointer *)arg;
-    thread_set_nice(NICE);
     while (wait_until_due(c)) {
         take_and_tell(c);
     }
