@@ -273,6 +273,14 @@ bool io_pwrite_full(int fd, const void *data, size_t len, off_t at, struct statu
     return err == 0 || status_set_errno(st, err, "cannot write %zu bytes at offset %lld", len, (long long)at);
 }
 
+bool io_write_back(int fd, off_t at, off_t len, const char *what, struct status *st) {
+    const unsigned how = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
+    if (sync_file_range(fd, at, len, how) == 0 || errno == ENOSYS || errno == EPERM || errno == EINVAL) { /* where there is no such call, a sync will do it */
+        return true;
+    }
+    return status_set_errno(st, errno, "cannot write back %s", named(what));
+}
+
 static int call_fdatasync(struct io_event *e) {
     return fdatasync(e->fd) != 0 ? errno : 0;
 }

@@ -11,6 +11,7 @@
  *   provider        speaks with the provider process                                providers.c
  *   link N          links chunks into the graphs                                    background.c
  *   rebuild         carries the rebuilding of an index from begin to switch         rebuild.c
+ *   flush           writes changed pages of the arenas back, a few at a time        flusher.c
  *   checkpoint      takes live checkpoints                                          checkpointer.c
  *   snapshot        writes snapshots, lets the log before them go                   snapshotter.c
  *   verify          restores snapshots on trial                                     verifier.c
@@ -32,6 +33,7 @@
  *    3    background.mutex        wake-up counts                                           committer, embed, link, rebuild, stop
  *         asker.mutex             wake-up counts, rests of models; never held with it      committer, ask, stop
  *    4    rebuilder.mutex         wake-up counts                                           channels, rebuild, main, stop
+ *         flusher.mutex           likewise                                                 flush, stop
  *    5    tasks.mutex             the table of tasks and its copy in the figures           channels, rebuild, snapshot, main
  *    6    store's own             (catalog, libraries; see store/)                         all
  *    7    control.lock, writing   what workers see (shm/rwlock.h)                          committer
@@ -67,6 +69,7 @@ struct committer;
 struct exchanger;
 struct gauges;
 struct log_floor;
+struct flusher;
 struct providers;
 struct rebuilder;
 struct snapshot_record;
@@ -77,6 +80,7 @@ struct verifier;
 /* [reload] keys that other threads than main look at: written by main, read by all, relaxed. */
 struct tunables {
     uint64_t checkpoint_interval, checkpoint_ops;
+    uint64_t write_back_interval;
     uint64_t snapshot_interval, snapshot_every_ops, snapshot_keep, snapshot_keep_days, snapshot_chain_max;
     uint64_t snapshot_compression, snapshot_level, snapshot_include_embeddings, snapshot_stop_max_bytes;
     uint64_t snapshot_verify_interval;
@@ -121,6 +125,7 @@ struct supervisor {
     struct verifier *verifier;
     struct snapshot_record *snapshot_record; /* has a lock of its own */
     struct checkpointer *checkpointer;
+    struct flusher *flusher;
     struct archiver *archiver;
     struct tasks *tasks;
 

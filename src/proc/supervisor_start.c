@@ -23,6 +23,7 @@
 #include "proc/children.h"
 #include "proc/committer.h"
 #include "proc/exchanger.h"
+#include "proc/flusher.h"
 #include "proc/gauges.h"
 #include "proc/handover.h"
 #include "proc/keyed.h"
@@ -108,6 +109,7 @@ bool supervisor_read_config(const struct supervisor_options *options, struct con
 void supervisor_set_tunables(struct supervisor *s) {
     store_relaxed_u64(&s->tunables.checkpoint_interval, s->config.checkpoint_interval);
     store_relaxed_u64(&s->tunables.checkpoint_ops, s->config.checkpoint_ops);
+    store_relaxed_u64(&s->tunables.write_back_interval, s->config.write_back_interval);
     store_relaxed_u64(&s->tunables.snapshot_interval, s->config.snapshot_interval);
     store_relaxed_u64(&s->tunables.snapshot_every_ops, s->config.snapshot_every_ops);
     store_relaxed_u64(&s->tunables.snapshot_keep, s->config.snapshot_keep);
@@ -280,7 +282,7 @@ static bool start_threads(struct run *r, struct status *st) {
     return gauges_new(s, &s->gauges, st) && tasks_new(s->figures, &s->tasks, st) && log_floor_new(s, &s->log_floor, st) &&
            snapshot_record_open(s->snapshots_dir_fd, &s->snapshot_record, st) && archiver_new(s, &s->archiver, st) &&
            committer_new(s, r->report.last_lsn, &s->committer, st) && start_snapshotter(r, st) && verifier_new(s, &s->verifier, st) &&
-           checkpointer_new(s, &r->report, &s->checkpointer, st) && background_new(s, &s->background, st) &&
+           checkpointer_new(s, &r->report, &s->checkpointer, st) && background_new(s, &s->background, st) && flusher_new(s, &s->flusher, st) &&
            providers_new(s, &s->providers, st) && rebuilder_new(s, &s->rebuilder, st) && channels_new(s, &s->channels, st) &&
            asker_new(s, &s->asker, st) && exchanger_new(s, &s->exchanger, st) && reembed_new(s, &r->report, &r->reembed, st);
 }
@@ -502,6 +504,7 @@ void supervisor_tear_down(struct run *r) {
     reembed_free(r->reembed);
     exchanger_free(s->exchanger);
     rebuilder_free(s->rebuilder);
+    flusher_free(s->flusher);
     verifier_free(s->verifier);
     snapshotter_free(s->snapshotter);
     archiver_free(s->archiver);

@@ -21,6 +21,7 @@
 #include "proc/committer.h"
 #include "proc/notify.h"
 #include "proc/exchanger.h"
+#include "proc/flusher.h"
 #include "proc/providers.h"
 #include "proc/rebuild.h"
 #include "proc/snapshotter.h"
@@ -117,6 +118,9 @@ void supervisor_stop_threads(struct supervisor *s) {
     exchanger_stop(s->exchanger);
     if (s->rebuilder != NULL) {
         rebuilder_stop(s->rebuilder);
+    }
+    if (s->flusher != NULL) {
+        flusher_stop(s->flusher);
     }
     if (s->verifier != NULL) {
         verifier_stop(s->verifier);

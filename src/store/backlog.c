@@ -21,15 +21,25 @@
 
 /* --- who is at work --- */
 
-static void busy_enter(struct library *lib) {
+enum { EMBEDDING, LINKING };
+
+/* False: the library's graph is held, and that is what it is for. */
+static bool busy_enter(struct library *lib, int what) {
     (void)pthread_mutex_lock(&lib->busy_mutex);
-    lib->busy++;
+    bool may = what != LINKING || !lib->held;
+    if (may) {
+        lib->busy++;
+        lib->linking += what == LINKING ? 1 : 0;
+    }
     (void)pthread_mutex_unlock(&lib->busy_mutex);
+    return may;
 }
 
-static void busy_leave(struct library *lib) {
+static void busy_leave(struct library *lib, int what) {
     (void)pthread_mutex_lock(&lib->busy_mutex);
-    if (--lib->busy == 0) {
+    lib->busy--;
+    lib->linking -= what == LINKING ? 1 : 0;
+    if (lib->busy == 0 || lib->linking == 0) {
         (void)pthread_cond_broadcast(&lib->idle);
     }
     (void)pthread_mutex_unlock(&lib->busy_mutex);
@@ -40,6 +50,21 @@ void backlog_quiesce(struct library *lib) {
     while (lib->busy > 0) {
         (void)pthread_cond_wait(&lib->idle, &lib->busy_mutex);
     }
+    (void)pthread_mutex_unlock(&lib->busy_mutex);
+}
+
+void backlog_hold(struct library *lib) {
+    (void)pthread_mutex_lock(&lib->busy_mutex);
+    lib->held = true;
+    while (lib->linking > 0) {
+        (void)pthread_cond_wait(&lib->idle, &lib->busy_mutex);
+    }
+    (void)pthread_mutex_unlock(&lib->busy_mutex);
+}
+
+void backlog_go_on(struct library *lib) {
+    (void)pthread_mutex_lock(&lib->busy_mutex);
+    lib->held = false;
     (void)pthread_mutex_unlock(&lib->busy_mutex);
 }
 
@@ -205,12 +230,11 @@ bool backlog_embed_some(struct library *lib, const struct embed_registry *models
     struct embed_batch b = {.lib = lib, .view = published_view(lib)};
     b.model = model_of(lib, models, &b.view);
     *ret_done = 0;
-    if (b.model == NULL || batch == 0 || backlog_pending_vectors(lib) == 0) {
+    if (b.model == NULL || batch == 0 || backlog_pending_vectors(lib) == 0 || !busy_enter(lib, EMBEDDING)) {
         return true;
     }
-    busy_enter(lib);
     bool ok = embed_some(&b, batch, st);
-    busy_leave(lib);
+    busy_leave(lib, EMBEDDING);
     if (ok) {
         *ret_done = b.count;
     }
@@ -307,17 +331,16 @@ static bool link_in(struct library *lib, bool building, struct backlog_linker *l
 bool backlog_link_some(struct library *lib, struct backlog_linker *l, size_t batch, size_t *ret_done, struct status *st) {
     size_t done = 0;
     *ret_done = 0;
-    if (library_is_deleted(lib)) {
+    if (library_is_deleted(lib) || !busy_enter(lib, LINKING)) {
         return true;
     }
-    busy_enter(lib);
     bool building = l->building_next;
     l->building_next = !building;
     bool ok = link_in(lib, building, l, batch, &done, st);
     if (ok && done == 0) {
         ok = link_in(lib, !building, l, batch, &done, st);
     }
-    busy_leave(lib);
+    busy_leave(lib, LINKING);
     if (ok) {
         *ret_done = done;
     }

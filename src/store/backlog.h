@@ -65,5 +65,9 @@ bool backlog_rebuild_wanted(struct library *lib, struct index_settings *ret);
 
 /* Blocks until nobody works on this library (used before the arenas are checkpointed; the callers were told to stop). */
 void backlog_quiesce(struct library *lib);
+/* Blocks until nobody links in this library, and until backlog_go_on nobody begins: backlog_link_some finds nothing to do. One thread at a time; whoever looked for work meanwhile is to
+ * be woken behind it. Embedding goes on: the committer may wait for that. */
+void backlog_hold(struct library *lib);
+void backlog_go_on(struct library *lib);
 
 #endif

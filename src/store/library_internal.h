@@ -40,6 +40,13 @@ struct graph_work {
     uint32_t done_above; /* done bits at or above low */
 };
 
+/* What tells whether anything was stored in an arena. */
+struct arena_progress {
+    uint64_t lsn, records_used, vectors;
+    uint32_t chunk_slots;
+    uint32_t generation[2], linked[2]; /* of the graph that serves, of the one that is being built */
+};
+
 struct reservation {
     uint32_t chunks;
     uint32_t documents;
@@ -124,7 +131,11 @@ struct library {
 
     pthread_mutex_t busy_mutex;
     pthread_cond_t idle;
-    uint32_t busy; /* background calls under way */
+    uint32_t busy;    /* background calls under way */
+    uint32_t linking; /* those of them that link */
+    bool held;        /* none of these begins */
+
+    struct arena_progress written_back; /* whoever writes back: how far it had come then */
 };
 
 struct catalog {

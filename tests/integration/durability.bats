@@ -92,3 +92,19 @@ teardown() { remove_instance; }
     stop_instance
     umount "$instance/data"
 }
+
+all_linked() { api GET /metrics && [ "$(awk '$1 == "quire_index_tail_chunks" { print $2 }' <<<"$body")" = 0 ]; }
+
+@test "changed pages are written back, and links are made all the same" {
+    start_instance --set write_back_interval=1 --set log_level=debug
+    make_library '"index_type":"hnsw","index_config":{"M":64}'
+    local texts part
+    for part in $(seq 60); do
+        texts=$(jq -cn --arg part "$part" '[range(100) | "heron \(.) of part \($part)"]')
+        api POST "/v1/libraries/$library/documents" "{\"title\":\"$part\",\"texts\":$texts}"
+        expect 201
+    done
+    [ "$(stat -c %s "$instance/data/vectors/$library/graph.1.mmap")" -gt $((5 << 20)) ] # a quarter of which may not be in use
+    until_true 30 grep -q 'bytes of arenas were written back' "$instance/logs/quired.log"
+    until_true 30 all_linked
+}

@@ -1,7 +1,7 @@
 /*
  * test_store_backlog.c - missing vectors, links and rebuilds, by two threads while commits go on.
  *
- * Built twice: as it is, and with a first reservation of 64 KiB for mapped files, so that files move to larger maps under the
+ * Built twice: as it is, and with a first map of 64 KiB, so that files move to larger maps under the
  * threads.
  */
 #include "store/backlog.h"
@@ -354,6 +354,48 @@ static void test_quiesce(void **state) {
     catalog_release(f->catalog, lib);
 }
 
+/* Nothing is linked while it is held, and all of it afterwards. Embedding goes on, as the committer waits for that at a switch. */
+static void test_hold(void **state) {
+    struct fixture *f = (struct fixture *)*state;
+    struct uuid library = fixture_library_id(1);
+    struct background b;
+    struct status st;
+    struct backlog_linker *linker = backlog_linker_new();
+    size_t done = 0;
+    fixture_create(f, &library, INDEX_HNSW, "test");
+    f->pending = true;
+    fixture_put(f, &library, PUT_CREATE, "a", 500, "text");
+    f->pending = false;
+    struct library *lib = catalog_acquire(f->catalog, &library);
+    backlog_hold(lib);
+    start(&b, f, &library);
+    while (backlog_pending_vectors(lib) > 0) {
+        (void)sched_yield();
+    }
+    for (int i = 0; i < 100; i++) {
+        assert_true(backlog_link_some(lib, linker, 16, &done, &st));
+        assert_int_equal(done, 0);
+        (void)sched_yield();
+    }
+    assert_int_equal(backlog_tail(lib), 500);
+    backlog_go_on(lib);
+    while (backlog_tail(lib) == 500) {
+        (void)sched_yield();
+    }
+    backlog_hold(lib); /* in the middle of it, or behind */
+    uint64_t tail = backlog_tail(lib);
+    for (int i = 0; i < 100; i++) {
+        (void)sched_yield();
+    }
+    assert_int_equal(backlog_tail(lib), tail);
+    backlog_go_on(lib);
+    wait_until_done(f, lib);
+    stop(&b);
+    assert_graph(f, &library, 1);
+    catalog_release(f->catalog, lib);
+    backlog_linker_free(linker);
+}
+
 /* --- rebuilds --- */
 
 /* A chunk whose vector cannot be made holds no rebuild up: no graph has it. */
@@ -582,6 +624,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_watermark_and_pins, fixture_set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(test_links_after_restart, fixture_set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(test_quiesce, fixture_set_up, fixture_tear_down),
+        cmocka_unit_test_setup_teardown(test_hold, fixture_set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(test_rebuild_without_all_vectors, fixture_set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(test_rebuild_under_readers, fixture_set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(test_rebuild_cancelled, fixture_set_up, fixture_tear_down),
