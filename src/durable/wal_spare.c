@@ -21,6 +21,7 @@
 
 enum { FILL_STEP = 1024 * 1024 };
 
+/* Written step by step: the sync of a commit waits for what the disk was given before it. */
 static bool fill(int fd, uint64_t bytes, const char *name, struct status *st) {
     uint8_t *zeros = (uint8_t *)calloc(1, FILL_STEP);
     if (zeros == NULL) {
@@ -29,7 +30,7 @@ static bool fill(int fd, uint64_t bytes, const char *name, struct status *st) {
     bool ok = true;
     for (uint64_t at = 0; ok && at < bytes; at += FILL_STEP) {
         uint64_t left = bytes - at;
-        ok = io_pwrite_full(fd, zeros, left < FILL_STEP ? (size_t)left : FILL_STEP, (off_t)at, st);
+        ok = io_pwrite_full(fd, zeros, left < FILL_STEP ? (size_t)left : FILL_STEP, (off_t)at, st) && io_write_back(fd, (off_t)at, FILL_STEP, name, st);
     }
     free(zeros);
     return ok && io_fsync(fd, name, st);
