@@ -21,24 +21,28 @@
 
 /* --- who is at work --- */
 
-enum { EMBEDDING, LINKING };
-
-/* False: the library's graph is held, and that is what it is for. */
-static bool busy_enter(struct library *lib, int what) {
+static void busy_enter(struct library *lib) {
     (void)pthread_mutex_lock(&lib->busy_mutex);
-    bool may = what != LINKING || !lib->held;
+    lib->busy++;
+    (void)pthread_mutex_unlock(&lib->busy_mutex);
+}
+
+/* The same for links. False: the library is held. */
+static bool linking_enter(struct library *lib) {
+    (void)pthread_mutex_lock(&lib->busy_mutex);
+    bool may = !lib->held;
     if (may) {
         lib->busy++;
-        lib->linking += what == LINKING ? 1 : 0;
+        lib->linking++;
     }
     (void)pthread_mutex_unlock(&lib->busy_mutex);
     return may;
 }
 
-static void busy_leave(struct library *lib, int what) {
+static void busy_leave(struct library *lib, bool linking) {
     (void)pthread_mutex_lock(&lib->busy_mutex);
     lib->busy--;
-    lib->linking -= what == LINKING ? 1 : 0;
+    lib->linking -= linking ? 1 : 0;
     if (lib->busy == 0 || lib->linking == 0) {
         (void)pthread_cond_broadcast(&lib->idle);
     }
@@ -230,11 +234,12 @@ bool backlog_embed_some(struct library *lib, const struct embed_registry *models
     struct embed_batch b = {.lib = lib, .view = published_view(lib)};
     b.model = model_of(lib, models, &b.view);
     *ret_done = 0;
-    if (b.model == NULL || batch == 0 || backlog_pending_vectors(lib) == 0 || !busy_enter(lib, EMBEDDING)) {
+    if (b.model == NULL || batch == 0 || backlog_pending_vectors(lib) == 0) {
         return true;
     }
+    busy_enter(lib);
     bool ok = embed_some(&b, batch, st);
-    busy_leave(lib, EMBEDDING);
+    busy_leave(lib, false);
     if (ok) {
         *ret_done = b.count;
     }
@@ -331,7 +336,7 @@ static bool link_in(struct library *lib, bool building, struct backlog_linker *l
 bool backlog_link_some(struct library *lib, struct backlog_linker *l, size_t batch, size_t *ret_done, struct status *st) {
     size_t done = 0;
     *ret_done = 0;
-    if (library_is_deleted(lib) || !busy_enter(lib, LINKING)) {
+    if (library_is_deleted(lib) || !linking_enter(lib)) {
         return true;
     }
     bool building = l->building_next;
@@ -340,7 +345,7 @@ bool backlog_link_some(struct library *lib, struct backlog_linker *l, size_t bat
     if (ok && done == 0) {
         ok = link_in(lib, !building, l, batch, &done, st);
     }
-    busy_leave(lib, LINKING);
+    busy_leave(lib, true);
     if (ok) {
         *ret_done = done;
     }
