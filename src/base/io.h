@@ -93,7 +93,7 @@ MUST_CHECK bool io_pread(int fd, void *data, size_t len, off_t at, size_t *ret_r
 MUST_CHECK bool io_pwrite_full(int fd, const void *data, size_t len, off_t at, struct status *st);
 MUST_CHECK bool io_fdatasync(int fd, const char *what, struct status *st);
 MUST_CHECK bool io_fsync(int fd, const char *what, struct status *st);
-/* Has the changed pages of [at, at + len) written, and waits for it. It makes nothing durable, as the device keeps what it likes; so it is no event of the seam (below). A failure
+/* Has the changed pages of [at, at + len) written, and waits for it. It makes nothing durable, as the device keeps what it likes; so it is no event that a fault hook or a watch would see. A failure
  * is one of a sync: the next sync through this descriptor may not tell of it. */
 MUST_CHECK bool io_write_back(int fd, off_t at, off_t len, const char *what, struct status *st);
 MUST_CHECK bool io_fsync_dir(int dir_fd, const char *path, struct status *st); /* opens, syncs and closes the directory */
